@@ -1,0 +1,8 @@
+//! Infra does: one module per thing in the outside world, each behind a small trait in domain words.
+//!
+//! Every error here answers two questions: what failed, and can a retry help. No call can wait for ever.
+
+pub mod cloud;
+pub mod obs;
+pub mod probe;
+pub mod ssh;

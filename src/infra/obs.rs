@@ -1,0 +1,97 @@
+//! OBS Studio, over obs-websocket v5.
+//!
+//! A [`Session`] is one live connection. It cannot hang: every call has a deadline, and a call after the
+//! connection is lost answers [`Error::Closed`] at once. It does not reconnect; its owner does, and reads the
+//! state again when it has.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::domain::studio::{Output, Secret, Studio};
+
+/// Where a studio listens and how to get in.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    pub password: Option<Secret>,
+    /// Limit on connecting: TCP, WebSocket upgrade, Hello and Identify together.
+    pub connect_deadline: Duration,
+    /// Limit on each request.
+    pub call_deadline: Duration,
+}
+
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// Connects and identifies. Notices come on the returned channel, which is bounded; when it is full,
+    /// notices are merged into one [`Notice::Changed`]. It ends when the connection does.
+    async fn connect(&self, endpoint: &Endpoint)
+    -> Result<(Arc<dyn Session>, mpsc::Receiver<Notice>), Error>;
+}
+
+#[async_trait]
+pub trait Session: Send + Sync + 'static {
+    /// Reads everything that [`Session::restore`] can write.
+    async fn capture(&self) -> Result<Studio, Error>;
+
+    /// Makes this studio equal to `studio`. Safe to repeat, and on a studio that already has some of it.
+    /// Touches the stream service only while no stream is running.
+    async fn restore(&self, studio: &Studio) -> Result<Restored, Error>;
+
+    /// `GetStreamStatus`: also the liveness poll.
+    async fn output(&self) -> Result<Output, Error>;
+
+    /// Starts the stream; starting one that runs already is not an error. Success means the request was
+    /// accepted: only rising [`Output::bytes`] prove a stream.
+    async fn start_stream(&self) -> Result<(), Error>;
+
+    /// Stops the stream and returns once OBS says that the output is inactive. Stopping none is not an error.
+    async fn stop_stream(&self) -> Result<(), Error>;
+}
+
+/// What OBS told without being asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Scenes, inputs, audio, transitions or the program scene changed: worth a new capture.
+    Changed,
+    /// The program scene is now this one.
+    ProgramScene(String),
+    /// The stream output started or stopped, for whatever reason.
+    Stream { active: bool },
+    /// OBS announced that it is exiting.
+    Exiting,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Requests sent.
+    pub requests: u32,
+    /// What could not be made equal, one sentence each: an input kind this OBS does not have, for example.
+    pub differences: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("connection refused")]
+    Refused,
+    #[error("no answer to {call} within {} ms", .limit.as_millis())]
+    TimedOut { call: &'static str, limit: Duration },
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the OBS password was not accepted")]
+    BadPassword,
+    #[error("the connection is closed")]
+    Closed,
+    #[error("OBS refused {call}: {comment} (code {code})")]
+    Denied {
+        call: &'static str,
+        code: i64,
+        comment: String,
+    },
+    #[error("OBS answered something that is not obs-websocket v5: {0}")]
+    Protocol(String),
+}

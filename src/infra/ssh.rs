@@ -1,0 +1,92 @@
+//! SSH to a VM: one connection, commands with deadlines, liveness.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+/// Where a VM's SSH server listens. Key, user and host-key policy are the connector's configuration.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    /// What host keys are pinned to: the instance, since addresses are reused.
+    pub host: String,
+    /// Limit on connecting and authenticating together.
+    pub connect_deadline: Duration,
+}
+
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Arc<dyn Session>, Error>;
+}
+
+#[async_trait]
+pub trait Session: Send + Sync + 'static {
+    /// Runs one command to its end. On [`Error::TimedOut`] the channel is closed and the remote process is
+    /// sent a hang-up; it may go on.
+    async fn exec(&self, exec: &Exec) -> Result<Finished, Error>;
+
+    /// A round trip through the SSH server itself, without starting a process.
+    async fn ping(&self, deadline: Duration) -> Result<(), Error>;
+
+    /// Returns when the connection is lost or closed, with the reason.
+    async fn closed(&self) -> Error;
+
+    /// Says goodbye. Later calls answer [`Error::Closed`].
+    async fn close(&self);
+}
+
+/// A command as words. They are quoted for the remote shell by the adapter; nothing is ever spliced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exec {
+    pub argv: Vec<String>,
+    pub deadline: Duration,
+    /// Kept of each stream, in bytes; the rest is read and dropped, and [`Finished::truncated`] says so.
+    pub output_bytes_max: usize,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub truncated: bool,
+    pub exit: Exit,
+    pub took: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    Status(u32),
+    /// Killed by this signal, named without `SIG`.
+    Signal(String),
+    /// The server closed the channel without saying.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("connection refused")]
+    Refused,
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the server did not accept the key for user {user}")]
+    AuthFailed { user: String },
+    #[error("the host key of {host} is not the one seen before: expected {expected}, got {got}; refused")]
+    HostKeyChanged {
+        host: String,
+        expected: String,
+        got: String,
+    },
+    #[error("the host key of {host} is not in known_hosts; refused")]
+    HostKeyUnknown { host: String },
+    #[error("the private key cannot be used: {0}")]
+    BadKey(String),
+    #[error("the connection is closed")]
+    Closed,
+    #[error("SSH protocol error: {0}")]
+    Protocol(String),
+}

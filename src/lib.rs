@@ -1,0 +1,6 @@
+//! understudy keeps live shows on air.
+//!
+//! Four words, one direction: `domain` decides, `actors` own, `infra` does, `api` speaks.
+
+pub mod domain;
+pub mod infra;
