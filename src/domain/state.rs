@@ -248,6 +248,10 @@ impl State {
     fn unindex_status(&mut self, status: Status, id: &VmId) {
         if let Some(set) = self.by_status.get_mut(&status) {
             set.remove(id);
+            // An empty set would make this state differ from the same facts read from a snapshot.
+            if set.is_empty() {
+                self.by_status.remove(&status);
+            }
         }
     }
 
