@@ -2,5 +2,6 @@
 //!
 //! Four words, one direction: `domain` decides, `actors` own, `infra` does, `api` speaks.
 
+pub mod config;
 pub mod domain;
 pub mod infra;
