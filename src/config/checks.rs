@@ -13,7 +13,8 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut found = Vec::new();
     access(config, &mut found);
     counts(config, &mut found);
-    spans(config, &mut found);
+    coordinator_spans(config, &mut found);
+    link_spans(config, &mut found);
     cloud_and_vm(config, &mut found);
     ssh(config, &mut found);
     found
@@ -113,115 +114,136 @@ fn counts(config: &Config, found: &mut Vec<Conflict>) {
 
 type Named = (&'static str, Duration);
 
-fn spans(config: &Config, found: &mut Vec<Conflict>) {
+fn coordinator_spans(config: &Config, found: &mut Vec<Conflict>) {
     let Config {
         server,
         ledger,
         pool,
         cloud,
         probe,
-        obs,
-        ssh,
-        failover,
         supervision,
         ..
     } = config;
-    let poll_twice = obs.poll_on_air.saturating_mul(2);
-    let ordered: [(Named, Named, &str); 17] = [
-        (
-            ("ledger.commit_deadline", ledger.commit_deadline),
-            ("server.request_timeout", server.request_timeout),
-            "a request waits for its commit",
-        ),
-        (
-            ("pool.warmup_time", pool.warmup_time),
-            ("pool.start_timeout", pool.start_timeout),
-            "every start would be estimated to fail",
-        ),
-        (
-            ("probe.deadline", probe.deadline),
-            ("pool.health_check_interval", pool.health_check_interval),
-            "a probe would run into the next one",
-        ),
-        (
-            ("probe.deadline_on_air", probe.deadline_on_air),
-            ("probe.interval_on_air", probe.interval_on_air),
-            "a probe would run into the next one",
-        ),
-        (
-            ("probe.interval_on_air", probe.interval_on_air),
-            ("pool.health_check_interval", pool.health_check_interval),
-            "a VM on air is watched at least as closely as an idle one",
-        ),
-        (
-            ("cloud.connect_timeout", cloud.connect_timeout),
-            ("cloud.attempt_timeout", cloud.attempt_timeout),
-            "connecting is part of an attempt",
-        ),
-        (
-            ("cloud.read_timeout", cloud.read_timeout),
-            ("cloud.attempt_timeout", cloud.attempt_timeout),
-            "reading is part of an attempt",
-        ),
-        (
-            ("cloud.attempt_timeout", cloud.attempt_timeout),
-            ("cloud.operation_timeout", cloud.operation_timeout),
-            "an attempt is part of an operation",
-        ),
-        (
-            ("cloud.backoff_initial", cloud.backoff_initial),
-            ("cloud.backoff_max", cloud.backoff_max),
-            "back-off grows",
-        ),
-        (
-            ("obs.poll_on_air", obs.poll_on_air),
-            ("obs.poll", obs.poll),
-            "a studio on air is watched at least as closely as an idle one",
-        ),
-        (
-            ("obs.reconnect_initial", obs.reconnect_initial),
-            ("obs.reconnect_max", obs.reconnect_max),
-            "back-off grows",
-        ),
-        (
-            ("obs.capture_debounce", obs.capture_debounce),
-            ("obs.capture_interval", obs.capture_interval),
-            "a capture would never be allowed to start",
-        ),
-        (
-            ("ssh.keepalive_on_air", ssh.keepalive_on_air),
-            ("ssh.keepalive", ssh.keepalive),
-            "a VM on air is watched at least as closely as an idle one",
-        ),
-        (
-            ("twice obs.poll_on_air", poll_twice),
-            ("failover.silence_limit", failover.silence_limit),
-            "silence is two looks at the output that saw no rise",
-        ),
-        (
-            ("failover.fence_obs_deadline", failover.fence_obs_deadline),
-            ("failover.fence_deadline", failover.fence_deadline),
-            "it is a part of the fence",
-        ),
-        (
-            ("failover.fence_ssh_deadline", failover.fence_ssh_deadline),
-            ("failover.fence_deadline", failover.fence_deadline),
-            "it is a part of the fence",
-        ),
-        (
-            ("supervision.backoff_initial", supervision.backoff_initial),
-            ("supervision.backoff_max", supervision.backoff_max),
-            "back-off grows",
-        ),
-    ];
-    for ((small, least), (large, most), reason) in ordered {
+    ordered(
+        found,
+        &[
+            (
+                ("ledger.commit_deadline", ledger.commit_deadline),
+                ("server.request_timeout", server.request_timeout),
+                "a request waits for its commit",
+            ),
+            (
+                ("pool.warmup_time", pool.warmup_time),
+                ("pool.start_timeout", pool.start_timeout),
+                "every start would be estimated to fail",
+            ),
+            (
+                ("probe.deadline", probe.deadline),
+                ("pool.health_check_interval", pool.health_check_interval),
+                "a probe would run into the next one",
+            ),
+            (
+                ("probe.deadline_on_air", probe.deadline_on_air),
+                ("probe.interval_on_air", probe.interval_on_air),
+                "a probe would run into the next one",
+            ),
+            (
+                ("probe.interval_on_air", probe.interval_on_air),
+                ("pool.health_check_interval", pool.health_check_interval),
+                "a VM on air is watched at least as closely as an idle one",
+            ),
+            (
+                ("cloud.connect_timeout", cloud.connect_timeout),
+                ("cloud.attempt_timeout", cloud.attempt_timeout),
+                "connecting is part of an attempt",
+            ),
+            (
+                ("cloud.read_timeout", cloud.read_timeout),
+                ("cloud.attempt_timeout", cloud.attempt_timeout),
+                "reading is part of an attempt",
+            ),
+            (
+                ("cloud.attempt_timeout", cloud.attempt_timeout),
+                ("cloud.operation_timeout", cloud.operation_timeout),
+                "an attempt is part of an operation",
+            ),
+            (
+                ("cloud.backoff_initial", cloud.backoff_initial),
+                ("cloud.backoff_max", cloud.backoff_max),
+                "back-off grows",
+            ),
+            (
+                ("supervision.backoff_initial", supervision.backoff_initial),
+                ("supervision.backoff_max", supervision.backoff_max),
+                "back-off grows",
+            ),
+        ],
+    );
+}
+
+fn link_spans(config: &Config, found: &mut Vec<Conflict>) {
+    let Config {
+        obs, ssh, failover, ..
+    } = config;
+    ordered(
+        found,
+        &[
+            (
+                ("obs.poll_on_air", obs.poll_on_air),
+                ("obs.poll", obs.poll),
+                "a studio on air is watched at least as closely as an idle one",
+            ),
+            (
+                ("obs.reconnect_initial", obs.reconnect_initial),
+                ("obs.reconnect_max", obs.reconnect_max),
+                "back-off grows",
+            ),
+            (
+                ("obs.capture_debounce", obs.capture_debounce),
+                ("obs.capture_interval", obs.capture_interval),
+                "a capture would never be allowed to start",
+            ),
+            (
+                ("ssh.keepalive_on_air", ssh.keepalive_on_air),
+                ("ssh.keepalive", ssh.keepalive),
+                "a VM on air is watched at least as closely as an idle one",
+            ),
+            (
+                ("failover.fence_obs_deadline", failover.fence_obs_deadline),
+                ("failover.fence_deadline", failover.fence_deadline),
+                "it is a part of the fence",
+            ),
+            (
+                ("failover.fence_ssh_deadline", failover.fence_ssh_deadline),
+                ("failover.fence_deadline", failover.fence_deadline),
+                "it is a part of the fence",
+            ),
+        ],
+    );
+    let looks = obs.poll_on_air.saturating_mul(2);
+    if failover.silence_limit < looks {
+        found.push(Conflict {
+            keys: vec!["failover.silence_limit", "obs.poll_on_air"],
+            message: format!(
+                "failover.silence_limit = {} is shorter than twice obs.poll_on_air = {}: silence is two looks at the \
+                 output that saw no rise",
+                span::show(failover.silence_limit),
+                span::show(obs.poll_on_air)
+            ),
+        });
+    }
+}
+
+/// The shorter one, the longer one, and why it cannot be the other way round.
+fn ordered(found: &mut Vec<Conflict>, pairs: &[(Named, Named, &str)]) {
+    for ((short, least), (long, most), reason) in pairs {
         if least > most {
             found.push(Conflict {
-                keys: vec![small.trim_start_matches("twice "), large],
+                keys: vec![short, long],
                 message: format!(
-                    "{small} = {} is longer than {large} = {}: {reason}",
-                    span::show(least),
-                    span::show(most)
+                    "{short} = {} is longer than {long} = {}: {reason}",
+                    span::show(*least),
+                    span::show(*most)
                 ),
             });
         }

@@ -78,7 +78,7 @@ pub(super) struct Conflict {
 }
 
 impl Conflict {
-    pub fn located(self, settings: &[Setting]) -> Problem {
+    pub(super) fn located(self, settings: &[Setting]) -> Problem {
         let origins = self
             .keys
             .iter()

@@ -29,7 +29,7 @@ pub(super) enum Raw {
 }
 
 impl Raw {
-    pub fn show(&self) -> String {
+    pub(super) fn show(&self) -> String {
         match self {
             Self::Text(text) => format!("{:?}", without_credentials(text)),
             Self::Whole(number) => number.to_string(),
@@ -46,7 +46,7 @@ impl Raw {
 }
 
 impl Given {
-    pub fn is_from_environment(&self) -> bool {
+    pub(super) fn is_from_environment(&self) -> bool {
         match self.source {
             Source::Environment { .. } => true,
             Source::Default | Source::File { .. } => false,
@@ -54,11 +54,11 @@ impl Given {
     }
 
     /// The text without the blanks around it.
-    pub fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         self.exact_text().map(str::trim)
     }
 
-    pub fn exact_text(&self) -> Option<&str> {
+    pub(super) fn exact_text(&self) -> Option<&str> {
         match &self.raw {
             Raw::Text(text) => Some(text),
             Raw::Whole(_)
@@ -79,7 +79,7 @@ impl Given {
         }
     }
 
-    pub fn whole(&self) -> Option<i64> {
+    pub(super) fn whole(&self) -> Option<i64> {
         if let Raw::Whole(number) = self.raw {
             Some(number)
         } else {
@@ -87,7 +87,7 @@ impl Given {
         }
     }
 
-    pub fn number(&self) -> Option<f64> {
+    pub(super) fn number(&self) -> Option<f64> {
         if let Raw::Whole(number) = self.raw {
             i32::try_from(number).ok().map(f64::from)
         } else if let Raw::Number(number) = self.raw {
@@ -97,7 +97,7 @@ impl Given {
         }
     }
 
-    pub fn flag(&self) -> Option<bool> {
+    pub(super) fn flag(&self) -> Option<bool> {
         if let Raw::Flag(flag) = self.raw {
             return Some(flag);
         }
@@ -109,7 +109,7 @@ impl Given {
     }
 
     /// A list of texts; in a variable, separated by commas.
-    pub fn texts(&self) -> Option<Vec<String>> {
+    pub(super) fn texts(&self) -> Option<Vec<String>> {
         if let Raw::List(items) = &self.raw {
             let text = |item: &Raw| {
                 if let Raw::Text(text) = item {

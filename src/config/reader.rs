@@ -53,13 +53,13 @@ pub(super) struct Section<'r> {
 }
 
 impl Reader {
-    pub fn section(&mut self, name: &'static str) -> Section<'_> {
+    pub(super) fn section(&mut self, name: &'static str) -> Section<'_> {
         self.sections.push(name);
         Section { reader: self, name }
     }
 
     /// What was set, and everything wrong with it: whatever no section asked for does not exist.
-    pub fn finish(mut self) -> (Vec<Setting>, Vec<Problem>) {
+    pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Problem>) {
         for (key, given) in std::mem::take(&mut self.entries) {
             let is_section_without_keys =
                 matches!(given.raw, Raw::EmptyTable) && self.sections.contains(&key.as_str());
@@ -159,7 +159,7 @@ impl Section<'_> {
     }
 
     /// A whole number within `range`.
-    pub fn whole<T>(&mut self, name: &str, default: T, range: RangeInclusive<T>) -> T
+    pub(super) fn whole<T>(&mut self, name: &str, default: T, range: RangeInclusive<T>) -> T
     where
         T: Copy + Display + PartialOrd + TryFrom<i64>,
     {
@@ -173,7 +173,7 @@ impl Section<'_> {
     }
 
     /// A number, with or without a fraction, within `range`.
-    pub fn number(&mut self, name: &str, default: f64, range: RangeInclusive<f64>) -> f64 {
+    pub(super) fn number(&mut self, name: &str, default: f64, range: RangeInclusive<f64>) -> f64 {
         self.take(name, default, ToString::to_string, |given| {
             given
                 .number()
@@ -182,14 +182,19 @@ impl Section<'_> {
         })
     }
 
-    pub fn flag(&mut self, name: &str, default: bool) -> bool {
+    pub(super) fn flag(&mut self, name: &str, default: bool) -> bool {
         self.take(name, default, ToString::to_string, |given| {
             given.flag().ok_or_else(|| "true or false".to_owned())
         })
     }
 
     /// A duration within `range`.
-    pub fn span(&mut self, name: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
+    pub(super) fn span(
+        &mut self,
+        name: &str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
         self.take(
             name,
             default,
@@ -210,7 +215,7 @@ impl Section<'_> {
         )
     }
 
-    pub fn choice<T: Choice>(&mut self, name: &str, default: T) -> T {
+    pub(super) fn choice<T: Choice>(&mut self, name: &str, default: T) -> T {
         self.take(
             name,
             default,
@@ -230,7 +235,12 @@ impl Section<'_> {
     }
 
     /// One line of text, not empty, that `check` accepts or else says what it must be.
-    pub fn text(&mut self, name: &str, default: &str, check: fn(&str) -> Result<(), String>) -> String {
+    pub(super) fn text(
+        &mut self,
+        name: &str,
+        default: &str,
+        check: fn(&str) -> Result<(), String>,
+    ) -> String {
         self.take(
             name,
             default.to_owned(),
@@ -243,31 +253,31 @@ impl Section<'_> {
     }
 
     /// One line of text, or nothing: the empty text means not set.
-    pub fn text_opt(&mut self, name: &str) -> Option<String> {
+    pub(super) fn text_opt(&mut self, name: &str) -> Option<String> {
         self.optional(name, LINE, line)
     }
 
-    pub fn path(&mut self, name: &str, default: &str) -> PathBuf {
+    pub(super) fn path(&mut self, name: &str, default: &str) -> PathBuf {
         let show = |value: &PathBuf| format!("{:?}", value.display().to_string());
         self.take(name, PathBuf::from(default), show, |given| {
             given.text().and_then(path).ok_or_else(|| PATH.to_owned())
         })
     }
 
-    pub fn path_opt(&mut self, name: &str) -> Option<PathBuf> {
+    pub(super) fn path_opt(&mut self, name: &str) -> Option<PathBuf> {
         self.optional(name, PATH, path)
     }
 
-    pub fn ip_opt(&mut self, name: &str) -> Option<IpAddr> {
+    pub(super) fn ip_opt(&mut self, name: &str) -> Option<IpAddr> {
         self.optional(name, "an IP address", |text| text.parse().ok())
     }
 
     /// An `http` or `https` URL without user, query or fragment.
-    pub fn url_opt(&mut self, name: &str) -> Option<String> {
+    pub(super) fn url_opt(&mut self, name: &str) -> Option<String> {
         self.optional(name, "an http or https URL without user name and query", url)
     }
 
-    pub fn socket(&mut self, name: &str, default: SocketAddr) -> SocketAddr {
+    pub(super) fn socket(&mut self, name: &str, default: SocketAddr) -> SocketAddr {
         self.take(
             name,
             default,
@@ -280,7 +290,7 @@ impl Section<'_> {
     }
 
     /// A list of texts, each of which `valid` accepts.
-    pub fn texts(
+    pub(super) fn texts(
         &mut self,
         name: &str,
         default: &[&str],
@@ -300,7 +310,7 @@ impl Section<'_> {
 
     /// A secret: from the environment, else from the file that `{name}_file` names, never from the
     /// configuration file. Returns it with the path of its file.
-    pub fn secret(
+    pub(super) fn secret(
         &mut self,
         name: &str,
         variable: &'static str,

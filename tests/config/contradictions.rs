@@ -66,7 +66,10 @@ fn each_contradiction_is_refused() {
             "[ssh]\nkeepalive = \"500ms\"",
             "a VM on air is watched at least as closely",
         ),
-        ("[failover]\nsilence_limit = \"400ms\"", "two looks at the output"),
+        (
+            "[failover]\nsilence_limit = \"400ms\"",
+            "silence is two looks at the output",
+        ),
         (
             "[failover]\nfence_deadline = \"1500ms\"",
             "it is a part of the fence",

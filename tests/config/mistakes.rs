@@ -66,90 +66,93 @@ fn other_variables_with_a_similar_name_are_none_of_our_business() {
     );
 }
 
+/// What is written, and how the answer goes on after the place.
+const WRONG_VALUES: &[(&str, &str)] = &[
+    (
+        "[pool]\nwarm_count = \"two\"",
+        "pool.warm_count = \"two\" is not allowed: it must be a whole number from 0 to 10000",
+    ),
+    (
+        "[pool]\nwarm_count = -1",
+        "pool.warm_count = -1 is not allowed: it must be a whole number from 0 to 10000",
+    ),
+    (
+        "[pool]\nwarm_count = 2.5",
+        "pool.warm_count = 2.5 is not allowed: it must be a whole number from 0 to 10000",
+    ),
+    (
+        "[pool]\nwarm_count = 99999999999999999999",
+        "pool.warm_count = 99999999999999999999 is not allowed",
+    ),
+    (
+        "[vm]\nssh_port = 65536",
+        "vm.ssh_port = 65536 is not allowed: it must be a whole number from 1 to 65535",
+    ),
+    (
+        "[pool]\nidle_timeout_minutes = nan",
+        "pool.idle_timeout_minutes = NaN is not allowed: it must be a number from 0 to 525600",
+    ),
+    (
+        "[failover]\nsilence_limit = 3",
+        "failover.silence_limit = 3 is not allowed: it must be a duration from 100ms to 5m, such as \"3s\"",
+    ),
+    (
+        "[failover]\nsilence_limit = \"3\"",
+        "failover.silence_limit = \"3\" is not allowed: it must be a duration from",
+    ),
+    (
+        "[failover]\nsilence_limit = \"1ms\"",
+        "failover.silence_limit = \"1ms\" is not allowed: it must be a duration from",
+    ),
+    (
+        "[failover]\nenabled = \"yes\"",
+        "failover.enabled = \"yes\" is not allowed: it must be true or false",
+    ),
+    (
+        "[failover]\nenabled = 1979-05-27",
+        "failover.enabled = 1979-05-27 is not allowed",
+    ),
+    (
+        "[log]\nformat = \"xml\"",
+        "log.format = \"xml\" is not allowed: it must be \"human\" or \"json\"",
+    ),
+    (
+        "[log]\nfilter = \"understudy=loud\"",
+        "log.filter = \"understudy=loud\" is not allowed: it must be a log filter",
+    ),
+    (
+        "[server]\nlisten = \"localhost\"",
+        "server.listen = \"localhost\" is not allowed: it must be an IP address and a port",
+    ),
+    (
+        "[server]\ncors_origins = [1]",
+        "server.cors_origins = [1] is not allowed: it must be a list",
+    ),
+    (
+        "[server]\ncors_origins = [\"https://a.example/x\"]",
+        "server.cors_origins = [\"https://a.example/x\"] is not allowed",
+    ),
+    (
+        "[cloud]\nendpoint_url = \"ftp://x\"",
+        "cloud.endpoint_url = \"ftp://x\" is not allowed: it must be an http or https URL",
+    ),
+    (
+        "[cloud]\nregion = \"\"",
+        "cloud.region = \"\" is not allowed: it must be one line of text",
+    ),
+    (
+        "[ledger]\npath = \"\"",
+        "ledger.path = \"\" is not allowed: it must be a path",
+    ),
+    (
+        "[pool]\nwarm_count = {}",
+        "pool.warm_count = a table is not allowed: it must be a whole number",
+    ),
+];
+
 #[test]
 fn a_wrong_value_is_named_with_its_place_and_what_is_allowed() {
-    for (file, expected) in [
-        (
-            "[pool]\nwarm_count = \"two\"",
-            "pool.warm_count = \"two\" is not allowed: it must be a whole number from 0 to 10000",
-        ),
-        (
-            "[pool]\nwarm_count = -1",
-            "pool.warm_count = -1 is not allowed: it must be a whole number from 0 to 10000",
-        ),
-        (
-            "[pool]\nwarm_count = 2.5",
-            "pool.warm_count = 2.5 is not allowed: it must be a whole number from 0 to 10000",
-        ),
-        (
-            "[pool]\nwarm_count = 99999999999999999999",
-            "pool.warm_count = 99999999999999999999 is not allowed",
-        ),
-        (
-            "[vm]\nssh_port = 65536",
-            "vm.ssh_port = 65536 is not allowed: it must be a whole number from 1 to 65535",
-        ),
-        (
-            "[pool]\nidle_timeout_minutes = nan",
-            "pool.idle_timeout_minutes = NaN is not allowed: it must be a number from 0 to 525600",
-        ),
-        (
-            "[failover]\nsilence_limit = 3",
-            "failover.silence_limit = 3 is not allowed: it must be a duration from 100ms to 5m, such as \"3s\"",
-        ),
-        (
-            "[failover]\nsilence_limit = \"3\"",
-            "failover.silence_limit = \"3\" is not allowed: it must be a duration from",
-        ),
-        (
-            "[failover]\nsilence_limit = \"1ms\"",
-            "failover.silence_limit = \"1ms\" is not allowed: it must be a duration from",
-        ),
-        (
-            "[failover]\nenabled = \"yes\"",
-            "failover.enabled = \"yes\" is not allowed: it must be true or false",
-        ),
-        (
-            "[failover]\nenabled = 1979-05-27",
-            "failover.enabled = 1979-05-27 is not allowed",
-        ),
-        (
-            "[log]\nformat = \"xml\"",
-            "log.format = \"xml\" is not allowed: it must be \"human\" or \"json\"",
-        ),
-        (
-            "[log]\nfilter = \"understudy=loud\"",
-            "log.filter = \"understudy=loud\" is not allowed: it must be a log filter",
-        ),
-        (
-            "[server]\nlisten = \"localhost\"",
-            "server.listen = \"localhost\" is not allowed: it must be an IP address and a port",
-        ),
-        (
-            "[server]\ncors_origins = [1]",
-            "server.cors_origins = [1] is not allowed: it must be a list",
-        ),
-        (
-            "[server]\ncors_origins = [\"https://a.example/x\"]",
-            "server.cors_origins = [\"https://a.example/x\"] is not allowed",
-        ),
-        (
-            "[cloud]\nendpoint_url = \"ftp://x\"",
-            "cloud.endpoint_url = \"ftp://x\" is not allowed: it must be an http or https URL",
-        ),
-        (
-            "[cloud]\nregion = \"\"",
-            "cloud.region = \"\" is not allowed: it must be one line of text",
-        ),
-        (
-            "[ledger]\npath = \"\"",
-            "ledger.path = \"\" is not allowed: it must be a path",
-        ),
-        (
-            "[pool]\nwarm_count = {}",
-            "pool.warm_count = a table is not allowed: it must be a whole number",
-        ),
-    ] {
+    for (file, expected) in WRONG_VALUES {
         let complaint = complaint(file, &[]);
         assert!(
             complaint.starts_with(&format!("test.toml:2: {expected}")),

@@ -109,90 +109,93 @@ fn domain_may_use_data() {
     );
 }
 
+/// File, what stands in it, and what is said of it.
+const AGAINST_THE_FLOW: &[(&str, &str, &str)] = &[
+    (
+        "src/domain/vm.rs",
+        "use crate::infra::ssh;",
+        "domain must not name crate::infra::ssh:",
+    ),
+    (
+        "src/domain/vm.rs",
+        "use super::super::actors::Handle;",
+        "domain must not name crate::actors::Handle:",
+    ),
+    (
+        "src/domain/vm/mod.rs",
+        "use super::{super::api, ids};",
+        "domain must not name crate::api:",
+    ),
+    (
+        "src/domain/vm.rs",
+        "mod inner { use super::super::super::sim::World; }",
+        "domain must not name crate::sim",
+    ),
+    (
+        "src/domain/vm.rs",
+        "#[cfg(test)] mod tests { use crate::sim::World; }",
+        "domain must not name crate::sim",
+    ),
+    (
+        "src/actors/show.rs",
+        "use crate::{api::error, domain::ids};",
+        "actors must not name crate::api::error:",
+    ),
+    (
+        "src/actors/show.rs",
+        "fn f() { crate::sim::world(); }",
+        "actors must not name crate::sim::world:",
+    ),
+    (
+        "src/actors/vm/probe.rs",
+        "use crate::cli::demo;",
+        "actors must not name crate::cli::demo:",
+    ),
+    (
+        "src/infra/ssh.rs",
+        "use crate::config::Ssh;",
+        "infra must not name crate::config::Ssh:",
+    ),
+    (
+        "src/infra/ssh.rs",
+        "use crate::actors::board::Board;",
+        "infra must not name crate::actors",
+    ),
+    (
+        "src/api/http.rs",
+        "use crate::infra::cloud::Error;",
+        "api must not name crate::infra",
+    ),
+    (
+        "src/api/http.rs",
+        "use crate::sim;",
+        "api must not name crate::sim:",
+    ),
+    (
+        "src/sim/wire/obs.rs",
+        "use crate::actors;",
+        "sim must not name crate::actors:",
+    ),
+    (
+        "src/sim/wire/obs.rs",
+        "use crate::api;",
+        "sim must not name crate::api:",
+    ),
+    (
+        "src/config/mod.rs",
+        "use crate::infra::ssh;",
+        "config must not name crate::infra",
+    ),
+    (
+        "src/config/mod.rs",
+        "use understudy::infra::ssh;",
+        "config must not name crate::infra",
+    ),
+];
+
 #[test]
 fn data_flows_one_way() {
-    for (file, text, sentence) in [
-        (
-            "src/domain/vm.rs",
-            "use crate::infra::ssh;",
-            "domain must not name crate::infra::ssh:",
-        ),
-        (
-            "src/domain/vm.rs",
-            "use super::super::actors::Handle;",
-            "domain must not name crate::actors::Handle:",
-        ),
-        (
-            "src/domain/vm/mod.rs",
-            "use super::{super::api, ids};",
-            "domain must not name crate::api:",
-        ),
-        (
-            "src/domain/vm.rs",
-            "mod inner { use super::super::super::sim::World; }",
-            "domain must not name crate::sim",
-        ),
-        (
-            "src/domain/vm.rs",
-            "#[cfg(test)] mod tests { use crate::sim::World; }",
-            "domain must not name crate::sim",
-        ),
-        (
-            "src/actors/show.rs",
-            "use crate::{api::error, domain::ids};",
-            "actors must not name crate::api::error:",
-        ),
-        (
-            "src/actors/show.rs",
-            "fn f() { crate::sim::world(); }",
-            "actors must not name crate::sim::world:",
-        ),
-        (
-            "src/actors/vm/probe.rs",
-            "use crate::cli::demo;",
-            "actors must not name crate::cli::demo:",
-        ),
-        (
-            "src/infra/ssh.rs",
-            "use crate::config::Ssh;",
-            "infra must not name crate::config::Ssh:",
-        ),
-        (
-            "src/infra/ssh.rs",
-            "use crate::actors::board::Board;",
-            "infra must not name crate::actors",
-        ),
-        (
-            "src/api/http.rs",
-            "use crate::infra::cloud::Error;",
-            "api must not name crate::infra",
-        ),
-        (
-            "src/api/http.rs",
-            "use crate::sim;",
-            "api must not name crate::sim:",
-        ),
-        (
-            "src/sim/wire/obs.rs",
-            "use crate::actors;",
-            "sim must not name crate::actors:",
-        ),
-        (
-            "src/sim/wire/obs.rs",
-            "use crate::api;",
-            "sim must not name crate::api:",
-        ),
-        (
-            "src/config/mod.rs",
-            "use crate::infra::ssh;",
-            "config must not name crate::infra",
-        ),
-        (
-            "src/config/mod.rs",
-            "use understudy::infra::ssh;",
-            "config must not name crate::infra",
-        ),
-    ] {
+    for (file, text, sentence) in AGAINST_THE_FLOW {
         refused(file, text, 1, sentence);
     }
 }
