@@ -18,7 +18,6 @@
 //! `config/understudy.toml` documents every key with its default, unit and reason.
 
 mod checks;
-mod environment;
 mod error;
 mod file;
 mod given;
@@ -27,14 +26,15 @@ mod reader;
 mod server;
 mod source;
 mod span;
+mod variables;
 
 use std::path::Path;
 
-pub use environment::{aliases, process as environment};
 pub use error::{Error, Problem};
 pub use machines::{Address, Cloud, Failover, HostKeys, Obs, Probe, Provider, Ssh, Vm};
 pub use server::{Auth, Ledger, Log, LogFormat, Pool, Server, Supervision};
 pub use source::{Setting, Source, Warning};
+pub use variables::{aliases, environment};
 
 use reader::Reader;
 
@@ -107,7 +107,7 @@ impl Config {
     ) -> Result<Loaded, Error> {
         let mut reader = Reader::default();
         let mut entries = file::parse(path, text)?;
-        let unused = environment::overlay(&mut entries, environment);
+        let unused = variables::overlay(&mut entries, environment);
         reader.entries = entries;
 
         let config = Self::read(&mut reader);

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use crate::domain::studio::Secret;
 
-use super::environment;
 use super::error::{Problem, nearest};
 use super::given::{Entries, Given, Raw};
 use super::source::{Setting, Source};
 use super::span;
+use super::variables;
 
 /// Longest text value, in characters: EC2 allows a tag value that many, and nothing here needs more.
 const TEXT_CHARS_MAX: usize = 256;
@@ -73,7 +73,7 @@ impl Reader {
 
     fn unknown(&self, key: String, given: Given) -> Problem {
         let spelling = |key: &str| match given.source {
-            Source::Environment { .. } => environment::variable(key),
+            Source::Environment { .. } => variables::variable(key),
             Source::Default | Source::File { .. } => key.to_owned(),
         };
         let keys = || self.settings.iter().map(|setting| setting.key.as_str());

@@ -84,7 +84,7 @@ const UNUSED: &[&str] = &[
 
 /// The process's environment, for [`super::Config::load`]. What is not Unicode is kept with replacement
 /// characters, so that it is reported as a wrong value instead of being overlooked.
-pub fn process() -> impl Iterator<Item = (String, String)> {
+pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| {
         (
             name.to_string_lossy().into_owned(),
