@@ -50,7 +50,7 @@ where
                 code: code.map(str::to_owned),
                 detail: Some(match answer.err().message() {
                     Some(message) => concise(message),
-                    None => format!("HTTP status {status}"),
+                    None => format!("HTTP status {status}, {}", chain(answer.err())),
                 }),
             }
         }
@@ -167,6 +167,8 @@ pub(super) fn is_capacity(code: &str) -> bool {
 
 fn kind_of_status(status: u16, otherwise: ErrorKind) -> ErrorKind {
     match status {
+        // A success or a redirection whose body is not EC2's: somebody else answered.
+        ..=399 => ErrorKind::Internal,
         401 | 407 => ErrorKind::NoCredentials,
         403 => ErrorKind::Denied,
         408 | 504 => ErrorKind::TimedOut,
@@ -243,6 +245,8 @@ mod tests {
     #[test]
     fn an_answer_without_a_code_is_sorted_by_its_status() {
         for (status, kind) in [
+            (200, ErrorKind::Internal),
+            (302, ErrorKind::Internal),
             (400, ErrorKind::Invalid),
             (403, ErrorKind::Denied),
             (407, ErrorKind::NoCredentials),
