@@ -48,7 +48,11 @@ impl Spread {
     }
 
     fn at(&self, share: f64) -> Duration {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss
+        )]
         let index = (self.0.len() as f64 * share) as usize;
         self.0[index.min(self.0.len() - 1)]
     }
@@ -149,7 +153,11 @@ async fn start(path: &Path) -> Result<()> {
     let began = Instant::now();
     let mut sample = Vec::new();
     for round in 0..(EVENTS - VMS) / 100 {
-        let health = if round / 100 % 2 == 0 { Health::Degraded } else { Health::Healthy };
+        let health = if round / 100 % 2 == 0 {
+            Health::Degraded
+        } else {
+            Health::Healthy
+        };
         let events = (0..100).map(|n| {
             let vm = &vms[(round * 100 + n) % VMS];
             Event::vm(vm, vm::Event::HealthTurned { health })
@@ -168,7 +176,10 @@ async fn start(path: &Path) -> Result<()> {
     // Without a close, as after a kill: the log is replayed by SQLite too.
     let state = ledger.state();
     ledger.close().await?;
-    println!("file                             {} MiB", path.metadata()?.len() >> 20);
+    println!(
+        "file                             {} MiB",
+        path.metadata()?.len() >> 20
+    );
     let began = Instant::now();
     let ledger = Ledger::open(Options::new(path))?;
     println!("open, {EVENTS} events, snapshot  {:.0?}", began.elapsed());
@@ -212,9 +223,13 @@ async fn adopt(ledger: &Ledger, count: usize) -> Result<Vec<VmId>> {
             availability_zone: Some("eu-central-1a".to_owned()),
             subnet_id: Some("subnet-0".to_owned()),
             vpc_id: Some("vpc-0".to_owned()),
-            tags: [("Project", "show"), ("ManagedBy", "vm-pool-manager"), ("Name", "pool")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
+            tags: [
+                ("Project", "show"),
+                ("ManagedBy", "vm-pool-manager"),
+                ("Name", "pool"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         };
         vms.push((vm.clone(), Event::vm(&vm, vm::Event::Adopted { instance })));
     }
