@@ -253,13 +253,24 @@ impl State {
     pub(super) fn put_vm(&mut self, vm: Vm) {
         let status = vm.status();
         let id = vm.id.clone();
-        if let Some(before) = self.vms.get(&id).map(|old| old.status())
-            && before != status
-        {
-            self.unindex_status(before, &id);
+        let old = self
+            .vms
+            .get(&id)
+            .map(|old| (old.status(), old.instance_id().clone()));
+        // Most events change neither; an index that is right already is left shared with the state before.
+        let (before, instance) = old.unzip();
+        if before != Some(status) {
+            if let Some(before) = before {
+                self.unindex_status(before, &id);
+            }
+            self.by_status.entry(status).or_default().insert(id.clone());
         }
-        self.by_status.entry(status).or_default().insert(id.clone());
-        self.by_instance.insert(vm.instance_id().clone(), id.clone());
+        if instance.as_ref() != Some(vm.instance_id()) {
+            if let Some(instance) = instance {
+                self.by_instance.remove(&instance);
+            }
+            self.by_instance.insert(vm.instance_id().clone(), id.clone());
+        }
         self.vms.insert(id, Arc::new(vm));
     }
 
