@@ -133,7 +133,7 @@ impl State {
         self.by_instance.get(instance).and_then(|id| self.vms.get(id))
     }
 
-    /// The VM that serves the show now. While failing over: the target once it publishes, else the old one.
+    /// The VM that serves the show now. While failing over: the old one, until the failover has ended.
     #[must_use]
     pub fn vm_of_show(&self, show: &ShowId) -> Option<&Arc<Vm>> {
         self.vms.get(self.shows.get(show)?.vm.as_ref()?)
@@ -154,8 +154,8 @@ impl State {
     /// Folds one event.
     ///
     /// # Errors
-    /// [`Rejected`] if it cannot happen now; the state must then be thrown away if the event was part of a
-    /// group, since earlier events of the group are in it. [`State::with`] does that.
+    /// [`Rejected`] if it cannot happen now; this state is unchanged then. If the event was part of a group,
+    /// the state must be thrown away, since earlier events of the group are in it: [`State::with`] does that.
     pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Rejected> {
         match event {
             Event::Vm { vm, event } => self.apply_vm(vm, event, at)?,
@@ -311,10 +311,14 @@ impl State {
         }
     }
 
-    pub(super) fn remember(&mut self, key: &RequestKey, done: Done) -> Result<(), Rejected> {
-        if self.keys.contains_key(key) {
-            return Err(Rejected::KeyUsed);
+    pub(super) fn require_unused(&self, key: Option<&RequestKey>) -> Result<(), Rejected> {
+        match key {
+            Some(key) if self.keys.contains_key(key) => Err(Rejected::KeyUsed),
+            Some(_) | None => Ok(()),
         }
+    }
+
+    pub(super) fn remember(&mut self, key: &RequestKey, done: Done) {
         self.keys_by_age.insert((done.at, key.clone()));
         self.keys.insert(key.clone(), done);
         while self.keys.len() > KEYS_MAX {
@@ -323,7 +327,6 @@ impl State {
                 None => break,
             };
         }
-        Ok(())
     }
 }
 
