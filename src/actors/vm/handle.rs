@@ -108,9 +108,10 @@ fn rejected_error(rejected: Rejected) -> CommandError {
                 advice: ADVICE,
             },
             vm::Rejected::Occupied { vm, show, .. } => CommandError::Occupied { vm, show },
-            vm::Rejected::NotOccupied { .. } | vm::Rejected::StaleEpoch { .. } => {
-                CommandError::Refused(rejected.to_string())
-            }
+            vm::Rejected::NotOccupied { .. }
+            | vm::Rejected::StaleEpoch { .. }
+            | vm::Rejected::StaleAttempt { .. }
+            | vm::Rejected::OtherInstance { .. } => CommandError::Refused(rejected.to_string()),
         },
         state::Rejected::Show(show::Rejected::AlreadyAssigned { show, vm }) => {
             CommandError::AlreadyAssigned { show, vm }
