@@ -25,6 +25,7 @@ pub struct Observation {
     pub uptime_s: Option<f64>,
     pub version: Option<String>,
     /// The show server's own word about OBS.
+    pub server_obs_connected: Option<bool>,
     pub server_obs_streaming: Option<bool>,
     pub server_obs_recording: Option<bool>,
     pub server_obs_scene: Option<String>,
@@ -46,7 +47,11 @@ impl Board {
     /// The latest observation; an empty one for a VM never observed.
     #[must_use]
     pub fn latest(&self, vm: &VmId) -> Arc<Observation> {
-        self.slots.load().get(vm).map(|slot| slot.load_full()).unwrap_or_default()
+        self.slots
+            .load()
+            .get(vm)
+            .map(|slot| slot.load_full())
+            .unwrap_or_default()
     }
 
     #[must_use]
@@ -61,7 +66,8 @@ impl Board {
             return;
         }
         let slot = Arc::new(ArcSwap::from_pointee(observation));
-        self.slots.rcu(|slots| slots.update(vm.clone(), Arc::clone(&slot)));
+        self.slots
+            .rcu(|slots| slots.update(vm.clone(), Arc::clone(&slot)));
     }
 
     /// Forgets a VM that left the pool.

@@ -16,14 +16,19 @@ impl Clock {
     /// Starts at the system's wall time, or at the epoch should the system's time lie before it.
     #[must_use]
     pub fn system() -> Self {
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let wall = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Self::starting_at(Timestamp(millis(wall)))
     }
 
     /// Starts at a given wall time.
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
-        Self { wall_at_start: wall, started: Instant::now() }
+        Self {
+            wall_at_start: wall,
+            started: Instant::now(),
+        }
     }
 
     #[must_use]

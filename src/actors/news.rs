@@ -26,7 +26,11 @@ pub enum Item {
         at: Timestamp,
     },
     /// The pool started VMs to reach its warm target.
-    Replenished { warm_before: usize, warm_target: u32, results: Vec<(VmId, Result<(), String>)> },
+    Replenished {
+        warm_before: usize,
+        warm_target: u32,
+        results: Vec<(VmId, Result<(), String>)>,
+    },
     /// Something people should know now.
     Alert(Alert),
     /// The coordinator is going down.

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::failover::{Ending, Failover, Record};
-use super::ids::{Epoch, ShowId, VmId};
+use super::ids::{Epoch, RequestKey, ShowId, VmId};
+use super::pool;
 use super::show::{Event, Phase, Rejected as ShowRejected, Show};
 use super::state::{Done, Rejected, Request, State};
 use super::time::Timestamp;
-use super::vm::{Fault, Health, Occupancy, Power, Rejected as VmRejected, Vm};
+use super::vm::{Occupancy, Power, Rejected as VmRejected, Status, Vm};
 
 impl State {
     pub(super) fn apply_show(&mut self, id: &ShowId, event: &Event, at: Timestamp) -> Result<(), Rejected> {
@@ -20,22 +21,12 @@ impl State {
         };
         match event {
             Event::Assigned { vm, epoch, by, key } => {
-                if let Some(key) = key {
-                    let done = Done {
-                        request: Request::Assign,
-                        show: id.clone(),
-                        vm: vm.clone(),
-                        at,
-                    };
-                    self.remember(key, done)?;
-                }
+                self.require_unused(key.as_ref())?;
                 self.assigned(&mut show, vm, *epoch, by.as_ref(), at)?;
+                self.remember_done(key.as_ref(), Request::Assign, id, vm, at);
             }
             Event::Reassigned { from, vm, epoch } => self.reassigned(&mut show, from, vm, *epoch, at)?,
-            Event::StreamWanted { wanted } => {
-                show.require_vm()?;
-                show.stream_wanted = *wanted;
-            }
+            Event::StreamWanted { wanted } => show.want_stream(*wanted)?,
             Event::WentOnAir { epoch } => self.stream_turned(&mut show, *epoch, true, at)?,
             Event::WentOffAir { epoch } => self.stream_turned(&mut show, *epoch, false, at)?,
             Event::Captured { studio } => {
@@ -55,20 +46,33 @@ impl State {
             | Event::FailoverEnded { .. } => self.apply_move(&mut show, event, at)?,
             Event::ReleaseBegan { stop_vm } => self.release_began(&mut show, *stop_vm, at)?,
             Event::Released { vm, key } => {
-                if let Some(key) = key {
-                    let done = Done {
-                        request: Request::Release,
-                        show: id.clone(),
-                        vm: vm.clone(),
-                        at,
-                    };
-                    self.remember(key, done)?;
-                }
+                self.require_unused(key.as_ref())?;
                 self.released(&mut show, vm, at)?;
+                self.remember_done(key.as_ref(), Request::Release, id, vm, at);
             }
         }
         self.put_show(show);
         Ok(())
+    }
+
+    fn remember_done(
+        &mut self,
+        key: Option<&RequestKey>,
+        request: Request,
+        show: &ShowId,
+        vm: &VmId,
+        at: Timestamp,
+    ) {
+        if let Some(key) = key {
+            let (show, vm) = (show.clone(), vm.clone());
+            let done = Done {
+                request,
+                show,
+                vm,
+                at,
+            };
+            self.remember(key, done);
+        }
     }
 
     fn apply_move(&mut self, show: &mut Show, event: &Event, at: Timestamp) -> Result<(), Rejected> {
@@ -107,7 +111,7 @@ impl State {
                 }
                 failover.to = Some(vm.clone());
                 failover.chosen_at = Some(at);
-                self.take(vm, &show.id, *epoch, at, |_| ())?;
+                self.take(vm, show, *epoch, at)?;
             }
             Event::SpareLost { epoch, vm, reason } => self.spare_lost(show, *epoch, vm, reason, at)?,
             Event::Fenced { epoch, how } => {
@@ -115,16 +119,19 @@ impl State {
                 failover.fenced = failover.fenced.or(Some((*how, at)));
             }
             Event::Restored { epoch, differences } => {
+                let refused = show.wrong_phase();
                 let failover = show.failover_mut(*epoch)?;
+                if failover.to.is_none() {
+                    return Err(refused.into());
+                }
                 failover.restored_at = failover.restored_at.or(Some(at));
                 failover.differences.clone_from(differences);
             }
             Event::Publishing { epoch } => {
-                let phase = show.phase.as_str();
-                let id = show.id.clone();
+                let refused = show.wrong_phase();
                 let failover = show.failover_mut(*epoch)?;
-                if failover.fenced.is_none() || failover.to.is_none() {
-                    return Err(ShowRejected::WrongPhase { show: id, phase }.into());
+                if !failover.may_publish() {
+                    return Err(refused.into());
                 }
                 failover.publishing_at = failover.publishing_at.or(Some(at));
             }
@@ -159,12 +166,12 @@ impl State {
         }
         show.require_phase(show.phase == Phase::Idle)?;
         show.require_next_epoch(epoch)?;
-        self.take(vm, &show.id, epoch, at, |vm| vm.assigned_by = by.cloned())?;
+        show.assigned_by = by.cloned();
+        self.take(vm, show, epoch, at)?;
         show.epoch = epoch;
         show.vm = Some(vm.clone());
         show.phase = Phase::OffAir;
         show.assigned_at = Some(at);
-        show.assigned_by = by.cloned();
         show.idle_since = None;
         Ok(())
     }
@@ -185,8 +192,14 @@ impl State {
             }
             .into());
         }
+        // What has come up may have been told to stream, and is left only by a failover, which fences it.
+        let old = self.vm_clone(from)?;
+        if old.power == Power::Ready || show.came_unfenced() {
+            return Err(old.wrong_status().into());
+        }
+        self.require_usable(vm, at)?;
         self.free(from, &show.id, at)?;
-        self.take(vm, &show.id, epoch, at, |_| ())?;
+        self.take(vm, show, epoch, at)?;
         show.epoch = epoch;
         show.vm = Some(vm.clone());
         Ok(())
@@ -202,6 +215,9 @@ impl State {
         show.require_epoch(epoch)?;
         show.require_phase(show.phase == if on { Phase::OffAir } else { Phase::OnAir })?;
         let vm = show.require_vm()?;
+        if on {
+            self.require_running(&vm)?;
+        }
         let id = show.id.clone();
         self.edit(&vm, at, |vm| {
             vm.occupancy = if on {
@@ -218,7 +234,7 @@ impl State {
         show.require_phase(matches!(show.phase, Phase::OnAir | Phase::OffAir))?;
         show.require_next_epoch(failover.epoch)?;
         if let Some(to) = &failover.to {
-            self.take(to, &show.id, failover.epoch, at, |_| ())?;
+            self.take(to, show, failover.epoch, at)?;
         }
         let reason = format!(
             "show {} is being moved away: {}",
@@ -271,18 +287,17 @@ impl State {
         ending: Ending,
         at: Timestamp,
     ) -> Result<(), Rejected> {
-        let phase = show.phase.as_str();
         let failover = show.failover_mut(epoch)?.clone();
         let fenced = failover.fenced.is_some();
-        let target = failover.to.clone();
-        let refused = ShowRejected::WrongPhase {
-            show: show.id.clone(),
-            phase,
-        };
-        match (ending, target) {
-            (Ending::OnAir | Ending::Moved, Some(to)) if fenced => {
+        let published = failover.publishing_at.is_some();
+        match (ending, failover.to.clone()) {
+            (Ending::OnAir, Some(to)) if published => {
                 self.free(&failover.from, &show.id, at)?;
-                self.settle(show, to, epoch, ending == Ending::OnAir, at)?;
+                self.settle(show, to, epoch, true, at)?;
+            }
+            (Ending::Moved, Some(to)) if fenced && !published => {
+                self.free(&failover.from, &show.id, at)?;
+                self.settle(show, to, epoch, false, at)?;
             }
             (Ending::Abandoned, Some(to)) if fenced => {
                 self.free(&failover.from, &show.id, at)?;
@@ -292,24 +307,17 @@ impl State {
                 self.free(&failover.from, &show.id, at)?;
                 become_idle(show, at);
             }
-            (Ending::Recovered | Ending::Abandoned, target) if !fenced => {
-                if let Some(to) = target {
-                    self.free(&to, &show.id, at)?;
-                }
-                let from = failover.from.clone();
-                self.settle(
-                    show,
-                    from.clone(),
-                    epoch,
-                    ending == Ending::Recovered && failover.publish,
-                    at,
-                )?;
-                if ending == Ending::Recovered {
-                    self.edit(&from, at, |vm| vm.fault = None)?;
-                }
+            (Ending::Recovered, target) if !fenced => {
+                self.require_running(&failover.from)?;
+                self.free_target(target.as_ref(), &show.id, at)?;
+                self.recover(show, &failover, epoch, at)?;
+            }
+            (Ending::Abandoned, target) if !fenced => {
+                self.free_target(target.as_ref(), &show.id, at)?;
+                self.settle(show, failover.from.clone(), epoch, false, at)?;
             }
             (Ending::OnAir | Ending::Moved | Ending::Recovered | Ending::Abandoned, _) => {
-                return Err(refused.into());
+                return Err(show.wrong_phase().into());
             }
         }
         show.file(Record {
@@ -318,6 +326,24 @@ impl State {
             ended_at: at,
         });
         Ok(())
+    }
+
+    fn free_target(&mut self, to: Option<&VmId>, show: &ShowId, at: Timestamp) -> Result<(), Rejected> {
+        to.map_or(Ok(()), |to| self.free(to, show, at))
+    }
+
+    /// The show stays where it was, and on air if it was: its stream was never stopped.
+    fn recover(
+        &mut self,
+        show: &mut Show,
+        failover: &Failover,
+        epoch: Epoch,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        let old = self.vm_clone(&failover.from)?;
+        let on_air = matches!(old.occupancy, Occupancy::OnAir { .. });
+        self.settle(show, failover.from.clone(), epoch, on_air, at)?;
+        self.edit(&failover.from, at, |vm| vm.fault = None)
     }
 
     /// The show has this VM from here on, in its present epoch.
@@ -368,31 +394,43 @@ impl State {
     }
 
     /// Gives a free, usable VM to a show.
-    fn take(
-        &mut self,
-        vm: &VmId,
-        show: &ShowId,
-        epoch: Epoch,
-        at: Timestamp,
-        edit: impl FnOnce(&mut Vm),
-    ) -> Result<(), Rejected> {
-        let current = self.vm_clone(vm)?;
-        current.require_free()?;
-        let unusable = current.fault.is_some()
-            || current.health == Health::Unhealthy
-            || matches!(current.power, Power::Stopping { .. });
-        if unusable {
-            return Err(current.wrong_status().into());
-        }
+    fn take(&mut self, vm: &VmId, show: &Show, epoch: Epoch, at: Timestamp) -> Result<(), Rejected> {
+        self.require_usable(vm, at)?;
         self.edit(vm, at, |vm| {
             vm.occupancy = Occupancy::Assigned {
-                show: show.clone(),
+                show: show.id.clone(),
                 epoch,
             };
             vm.assigned_at = Some(at);
+            vm.assigned_by.clone_from(&show.assigned_by);
             vm.total_assignments += 1;
-            edit(vm);
         })
+    }
+
+    /// What the pool may allocate may be taken, and nothing else: a VM on its way up may still look unhealthy,
+    /// and one that is off may have a fault that has cooled off.
+    fn require_usable(&self, vm: &VmId, at: Timestamp) -> Result<(), Rejected> {
+        let vm = self.vm_clone(vm)?;
+        vm.require_free()?;
+        let usable = match vm.power {
+            Power::Stopped => pool::is_startable(&vm, at),
+            Power::Starting { .. } | Power::Booting | Power::Ready => vm.status() != Status::Error,
+            Power::Stopping { .. } => false,
+        };
+        if usable {
+            Ok(())
+        } else {
+            Err(vm.wrong_status().into())
+        }
+    }
+
+    /// Nothing leaves a machine that is off or on its way there.
+    fn require_running(&self, vm: &VmId) -> Result<(), Rejected> {
+        let vm = self.vm_clone(vm)?;
+        match vm.power {
+            Power::Stopped | Power::Stopping { .. } => Err(vm.wrong_status().into()),
+            Power::Starting { .. } | Power::Booting | Power::Ready => Ok(()),
+        }
     }
 
     /// Takes a VM from the show that holds it.
@@ -415,12 +453,8 @@ impl State {
 
     fn fault(&mut self, vm: &VmId, reason: &str, at: Timestamp) -> Result<(), Rejected> {
         self.edit(vm, at, |vm| {
-            let previous = vm.status();
-            vm.fault = Some(Fault {
-                reason: reason.to_owned(),
-                since: at,
-                previous,
-            });
+            let before = vm.status();
+            vm.set_fault(reason, before, at);
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A check gives a [`Reading`] per service; a reading has a level; the level must repeat before it counts:
 //! `fail_threshold` times for a worse one, `recover_threshold` times for a better one. What is not known is
-//! never counted as good or bad.
+//! never counted as good or bad: it leaves the count as it is.
 
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,10 @@ impl Hysteresis {
 
     /// Takes one check's level and returns the new belief if it changed with it.
     pub fn observe(&mut self, level: Health, thresholds: Thresholds) -> Option<Health> {
-        if level == Health::Unknown || level == self.believed {
+        if level == Health::Unknown {
+            return None;
+        }
+        if level == self.believed {
             self.candidate = self.believed;
             self.in_a_row = 0;
             return None;
@@ -129,6 +132,20 @@ mod tests {
         let mut h = Hysteresis::new(Health::Unknown);
         assert_eq!(h.observe(Health::Unknown, T), None);
         assert_eq!(h.observe(Health::Degraded, T), Some(Health::Degraded));
+    }
+
+    #[test]
+    fn a_check_that_found_nothing_out_neither_counts_nor_starts_the_count_again() {
+        let mut h = Hysteresis::new(Health::Healthy);
+        for level in [
+            Health::Unhealthy,
+            Health::Unknown,
+            Health::Unhealthy,
+            Health::Unknown,
+        ] {
+            assert_eq!(h.observe(level, T), None);
+        }
+        assert_eq!(h.observe(Health::Unhealthy, T), Some(Health::Unhealthy));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::failover::Failover;
 use super::ids::{ShowId, VmId};
 use super::show::{Phase, Show};
 use super::state::State;
@@ -55,18 +56,63 @@ fn check_show(state: &State, show: &Show, held: &[&VmId], found: &mut Vec<Violat
         ));
     }
     for vm in &expected {
-        match state.vm(vm).map(|vm| vm.occupancy.tenant()) {
-            Some(Some((tenant, epoch))) if *tenant == show.id && epoch <= show.epoch => {}
-            other => found.push(format!(
-                "show {} counts on {vm}, which is held by {other:?}",
-                show.id
-            )),
+        let occupancy = state.vm(vm).map(|vm| &vm.occupancy);
+        if !occupancy.is_some_and(|occupancy| suits(show, vm, occupancy)) {
+            found.push(format!(
+                "show {}, {} in epoch {}, counts on {vm}, which is {occupancy:?}",
+                show.id,
+                show.phase.as_str(),
+                show.epoch
+            ));
         }
+    }
+    if let Phase::FailingOver(failover) = &show.phase {
+        check_failover(show, failover, found);
+    }
+    if show.idle_since.is_some() != show.vm.is_none() {
+        found.push(format!(
+            "show {} has been idle since {:?} with VM {:?}",
+            show.id, show.idle_since, show.vm
+        ));
     }
     for vm in held.iter().filter(|vm| !expected.contains(vm)) {
         found.push(format!(
             "{vm} is held for show {}, which does not know it",
             show.id
+        ));
+    }
+}
+
+/// Whether this is what one of the show's VMs is for: in the show's phase, and in its epoch. The VM that is
+/// being left was got in an earlier one.
+fn suits(show: &Show, vm: &VmId, occupancy: &Occupancy) -> bool {
+    let Some((tenant, epoch)) = occupancy.tenant() else {
+        return false;
+    };
+    let assigned = matches!(occupancy, Occupancy::Assigned { .. });
+    let on_air = matches!(occupancy, Occupancy::OnAir { .. });
+    let suits = match &show.phase {
+        Phase::Idle => false,
+        Phase::OffAir => assigned && epoch == show.epoch,
+        Phase::OnAir => on_air && epoch == show.epoch,
+        Phase::FailingOver(failover) if failover.from == *vm => (assigned || on_air) && epoch < show.epoch,
+        Phase::FailingOver(_) => assigned && epoch == show.epoch,
+        Phase::Releasing { .. } => matches!(occupancy, Occupancy::Releasing { .. }) && epoch == show.epoch,
+    };
+    *tenant == show.id && suits
+}
+
+fn check_failover(show: &Show, failover: &Failover, found: &mut Vec<Violation>) {
+    if failover.epoch != show.epoch || show.vm.as_ref() != Some(&failover.from) {
+        found.push(format!(
+            "show {} has {:?} in epoch {}, and is moved from {} in epoch {}",
+            show.id, show.vm, show.epoch, failover.from, failover.epoch
+        ));
+    }
+    if failover.publishing_at.is_some() && !failover.may_publish() {
+        found.push(format!(
+            "show {} publishes on {:?} before {} is fenced and the studio restored",
+            show.id, failover.to, failover.from
         ));
     }
 }

@@ -20,6 +20,7 @@ pub const TAG_CAPABILITY: &str = "capability";
 /// What a show asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
+    /// Named by somebody who knows: region, capabilities and exclusions are not asked of it.
     pub preferred: Option<VmId>,
     /// Take another if the preferred one is busy.
     pub allow_fallback: bool,
@@ -101,11 +102,13 @@ pub fn best_cold<'a>(state: &State, candidates: impl Iterator<Item = &'a Vm>, wi
     })
 }
 
-/// VMs that hold a show, per availability zone.
+/// VMs that hold a show, per availability zone. A show that is being moved counts where it is going: when a
+/// whole zone fails, its shows must not all land in one other.
 fn zone_load(state: &State) -> BTreeMap<&str, usize> {
     let mut load = BTreeMap::new();
     for show in state.placed_shows() {
-        let vm = show.vm.as_ref().and_then(|vm| state.vm(vm));
+        let target = show.failover().and_then(|failover| failover.to.as_ref());
+        let vm = target.or(show.vm.as_ref()).and_then(|vm| state.vm(vm));
         if let Some(zone) = vm.and_then(|vm| vm.instance.availability_zone.as_deref()) {
             *load.entry(zone).or_default() += 1;
         }

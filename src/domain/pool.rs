@@ -3,7 +3,7 @@
 //! All of it is decided from the [`State`] and the reservations the pool has handed out but not yet seen in
 //! it. Nothing here starts or stops anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -69,10 +69,11 @@ impl Reservations {
         self.by_vm.contains_key(vm)
     }
 
-    /// Shows that have a reservation and no VM yet.
+    /// Shows that have a reservation and no VM yet. A show with two reservations is one show.
     pub fn pending(&self, state: &State) -> usize {
         let unplaced = |show: &ShowId| state.show(show).is_none_or(|show| show.vm.is_none());
-        self.by_vm.values().filter(|(show, _)| unplaced(show)).count()
+        let shows: BTreeSet<&ShowId> = self.by_vm.values().map(|(show, _)| show).collect();
+        shows.into_iter().filter(|show| unplaced(show)).count()
     }
 }
 
@@ -161,20 +162,21 @@ pub fn allocate(
         .ok_or(Denied::Exhausted)
 }
 
-/// Stopped VMs that may be started: without a fault, or with one that has cooled off.
+/// It is off, and has no fault, or one that has cooled off.
+pub(super) fn is_startable(vm: &Vm, now: Timestamp) -> bool {
+    vm.power == Power::Stopped
+        && vm
+            .fault
+            .as_ref()
+            .is_none_or(|fault| now.since(fault.since) >= FAULT_COOLOFF)
+}
+
 fn startable(state: &State, now: Timestamp) -> impl Iterator<Item = &Vm> {
-    let cooled = move |vm: &&Vm| {
-        vm.power == Power::Stopped
-            && vm
-                .fault
-                .as_ref()
-                .is_none_or(|fault| now.since(fault.since) >= FAULT_COOLOFF)
-    };
     state
         .with_status(Status::Stopped)
         .chain(state.with_status(Status::Error))
         .map(AsRef::as_ref)
-        .filter(cooled)
+        .filter(move |vm| is_startable(vm, now))
 }
 
 /// The stopped VMs to start so that `available + unreserved starting` reaches the warm target. Never more than

@@ -85,13 +85,15 @@ pub enum Event {
         by: Option<String>,
         key: Option<RequestKey>,
     },
-    /// Its VM, not yet on air, failed; this one takes its place in a new epoch.
+    /// Its VM failed to come up; this one takes its place in a new epoch. A VM that did come up is left by a
+    /// failover only, since it may have been told to stream.
     Reassigned {
         from: VmId,
         vm: VmId,
         epoch: Epoch,
     },
-    /// A producer wants the stream to run, or to stop.
+    /// A producer wants the stream to run, or to stop. While failing over this decides whether the target
+    /// is to publish, unless its stream is about to start already.
     StreamWanted {
         wanted: bool,
     },
@@ -135,7 +137,7 @@ pub enum Event {
         epoch: Epoch,
         differences: Vec<String>,
     },
-    /// The stream is about to be started on the target.
+    /// The stream is about to be started on the target, which is restored, and the old VM is fenced.
     Publishing {
         epoch: Epoch,
     },
@@ -211,15 +213,38 @@ impl Show {
             .map(|failover| failover.began_at)
     }
 
-    pub(super) fn require_phase(&self, allowed: bool) -> Result<(), Rejected> {
-        if allowed {
-            Ok(())
-        } else {
-            Err(Rejected::WrongPhase {
-                show: self.id.clone(),
-                phase: self.phase.as_str(),
-            })
+    /// Whether its VM came to it in this epoch by a move that was given up: that VM was not fenced, or its
+    /// stream was about to start.
+    pub(super) fn came_unfenced(&self) -> bool {
+        self.records.last().is_some_and(|record| {
+            let failover = &record.failover;
+            let unfenced = failover.fenced.is_none() || failover.publishing_at.is_some();
+            failover.epoch == self.epoch && unfenced
+        })
+    }
+
+    /// A producer's wish. It reaches into a failover until the stream is about to start on its target; after
+    /// that it is acted on once the failover has ended.
+    pub(super) fn want_stream(&mut self, wanted: bool) -> Result<(), Rejected> {
+        self.require_vm()?;
+        match &mut self.phase {
+            Phase::Releasing { .. } if wanted => return Err(self.wrong_phase()),
+            Phase::FailingOver(failover) if failover.publishing_at.is_none() => failover.publish = wanted,
+            Phase::Idle | Phase::OffAir | Phase::OnAir | Phase::FailingOver(_) | Phase::Releasing { .. } => {}
         }
+        self.stream_wanted = wanted;
+        Ok(())
+    }
+
+    pub(super) fn wrong_phase(&self) -> Rejected {
+        Rejected::WrongPhase {
+            show: self.id.clone(),
+            phase: self.phase.as_str(),
+        }
+    }
+
+    pub(super) fn require_phase(&self, allowed: bool) -> Result<(), Rejected> {
+        if allowed { Ok(()) } else { Err(self.wrong_phase()) }
     }
 
     pub(super) fn require_epoch(&self, asked: Epoch) -> Result<(), Rejected> {
@@ -254,13 +279,10 @@ impl Show {
 
     pub(super) fn failover_mut(&mut self, epoch: Epoch) -> Result<&mut Failover, Rejected> {
         self.require_epoch(epoch)?;
-        let show = self.id.clone();
-        let phase = self.phase.as_str();
+        let refused = self.wrong_phase();
         match &mut self.phase {
             Phase::FailingOver(failover) => Ok(failover),
-            Phase::Idle | Phase::OffAir | Phase::OnAir | Phase::Releasing { .. } => {
-                Err(Rejected::WrongPhase { show, phase })
-            }
+            Phase::Idle | Phase::OffAir | Phase::OnAir | Phase::Releasing { .. } => Err(refused),
         }
     }
 

@@ -6,8 +6,9 @@
 //! stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
@@ -21,6 +22,9 @@ use super::vm::{self, Status, Vm};
 pub const IDLE_SHOWS_MAX: usize = 10_000;
 /// Idempotency keys that are remembered.
 pub const KEYS_MAX: usize = 10_000;
+
+/// Measured starts that the estimate rests on.
+pub const STARTS_MAX: usize = 31;
 
 /// What a keyed request did, so that its repetition gets the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +76,8 @@ pub struct State {
     by_status: OrdMap<Status, OrdSet<VmId>>,
     /// Shows that have a VM.
     placed: OrdSet<ShowId>,
+    /// How long the latest starts took, from asking to ready.
+    starts: Vector<Duration>,
 }
 
 impl State {
@@ -127,7 +133,7 @@ impl State {
         self.by_instance.get(instance).and_then(|id| self.vms.get(id))
     }
 
-    /// The VM that serves the show now. While failing over: the target once it publishes, else the old one.
+    /// The VM that serves the show now. While failing over: the old one, until the failover has ended.
     #[must_use]
     pub fn vm_of_show(&self, show: &ShowId) -> Option<&Arc<Vm>> {
         self.vms.get(self.shows.get(show)?.vm.as_ref()?)
@@ -148,8 +154,8 @@ impl State {
     /// Folds one event.
     ///
     /// # Errors
-    /// [`Rejected`] if it cannot happen now; the state must then be thrown away if the event was part of a
-    /// group, since earlier events of the group are in it. [`State::with`] does that.
+    /// [`Rejected`] if it cannot happen now; this state is unchanged then. If the event was part of a group,
+    /// the state must be thrown away, since earlier events of the group are in it: [`State::with`] does that.
     pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Rejected> {
         match event {
             Event::Vm { vm, event } => self.apply_vm(vm, event, at)?,
@@ -176,10 +182,14 @@ impl State {
             return self.adopt(Vm::adopted(id.clone(), instance.clone(), at));
         }
         let mut vm = self.vm_clone(id)?;
+        let started = vm.last_started_at.filter(|at| *at == vm.last_state_change);
         if matches!(event, vm::Event::Stopping { .. }) {
             self.require_stoppable(&vm)?;
         }
         vm.apply(event, at)?;
+        if let (vm::Event::Ready, Some(started)) = (event, started) {
+            self.measure_start(at.since(started));
+        }
         if *event == vm::Event::Gone {
             vm.require_untenanted()?;
             self.remove_vm(id);
@@ -187,6 +197,21 @@ impl State {
             self.put_vm(vm);
         }
         Ok(())
+    }
+
+    fn measure_start(&mut self, took: Duration) {
+        self.starts.push_back(took);
+        if self.starts.len() > STARTS_MAX {
+            self.starts.pop_front();
+        }
+    }
+
+    /// The median of the latest starts, from asking to ready; `None` until there are any.
+    #[must_use]
+    pub fn median_start(&self) -> Option<Duration> {
+        let mut starts: Vec<Duration> = self.starts.iter().copied().collect();
+        starts.sort_unstable();
+        starts.get(starts.len() / 2).copied()
     }
 
     /// A VM that serves a show is stopped only as part of that show's own procedure: to fence it off, or
@@ -228,13 +253,24 @@ impl State {
     pub(super) fn put_vm(&mut self, vm: Vm) {
         let status = vm.status();
         let id = vm.id.clone();
-        if let Some(before) = self.vms.get(&id).map(|old| old.status())
-            && before != status
-        {
-            self.unindex_status(before, &id);
+        let old = self
+            .vms
+            .get(&id)
+            .map(|old| (old.status(), old.instance_id().clone()));
+        // Most events change neither; an index that is right already is left shared with the state before.
+        let (before, instance) = old.unzip();
+        if before != Some(status) {
+            if let Some(before) = before {
+                self.unindex_status(before, &id);
+            }
+            self.by_status.entry(status).or_default().insert(id.clone());
         }
-        self.by_status.entry(status).or_default().insert(id.clone());
-        self.by_instance.insert(vm.instance_id().clone(), id.clone());
+        if instance.as_ref() != Some(vm.instance_id()) {
+            if let Some(instance) = instance {
+                self.by_instance.remove(&instance);
+            }
+            self.by_instance.insert(vm.instance_id().clone(), id.clone());
+        }
         self.vms.insert(id, Arc::new(vm));
     }
 
@@ -248,6 +284,10 @@ impl State {
     fn unindex_status(&mut self, status: Status, id: &VmId) {
         if let Some(set) = self.by_status.get_mut(&status) {
             set.remove(id);
+            // An empty set would make this state differ from the same facts read from a snapshot.
+            if set.is_empty() {
+                self.by_status.remove(&status);
+            }
         }
     }
 
@@ -271,10 +311,14 @@ impl State {
         }
     }
 
-    pub(super) fn remember(&mut self, key: &RequestKey, done: Done) -> Result<(), Rejected> {
-        if self.keys.contains_key(key) {
-            return Err(Rejected::KeyUsed);
+    pub(super) fn require_unused(&self, key: Option<&RequestKey>) -> Result<(), Rejected> {
+        match key {
+            Some(key) if self.keys.contains_key(key) => Err(Rejected::KeyUsed),
+            Some(_) | None => Ok(()),
         }
+    }
+
+    pub(super) fn remember(&mut self, key: &RequestKey, done: Done) {
         self.keys_by_age.insert((done.at, key.clone()));
         self.keys.insert(key.clone(), done);
         while self.keys.len() > KEYS_MAX {
@@ -283,7 +327,6 @@ impl State {
                 None => break,
             };
         }
-        Ok(())
     }
 }
 
@@ -296,6 +339,8 @@ pub struct Snapshot {
     pub vms: Vec<Arc<Vm>>,
     pub shows: Vec<Arc<Show>>,
     pub keys: Vec<(RequestKey, Done)>,
+    #[serde(default)]
+    pub starts: Vec<Duration>,
 }
 
 impl From<&State> for Snapshot {
@@ -311,6 +356,7 @@ impl From<&State> for Snapshot {
                 .iter()
                 .map(|(key, done)| (key.clone(), done.clone()))
                 .collect(),
+            starts: state.starts.iter().copied().collect(),
         }
     }
 }
@@ -331,6 +377,7 @@ impl From<Snapshot> for State {
         state.seq = snapshot.seq;
         state.at = snapshot.at;
         state.settings = snapshot.settings;
+        state.starts = snapshot.starts.into_iter().collect();
         state
     }
 }

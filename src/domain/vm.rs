@@ -213,6 +213,14 @@ pub enum Rejected {
     Occupied { vm: VmId, show: ShowId, status: Status },
     #[error("{vm} has no show")]
     NotOccupied { vm: VmId },
+    #[error("attempt {asked} of {vm} is not after attempt {used}")]
+    StaleAttempt { vm: VmId, used: Attempt, asked: Attempt },
+    #[error("{vm} is instance {known}, not {described}")]
+    OtherInstance {
+        vm: VmId,
+        known: InstanceId,
+        described: InstanceId,
+    },
     #[error("{vm} is held by show {show} in epoch {held}, not {asked}")]
     StaleEpoch {
         vm: VmId,
@@ -310,17 +318,26 @@ impl Vm {
         let allowed = match event {
             // A VM is adopted once, by `Vm::adopted`.
             Event::Adopted { .. } => false,
+            Event::Described { instance } => {
+                self.require_same_instance(instance)?;
+                true
+            }
             Event::StopFailed { .. } => matches!(self.power, Power::Stopping { .. }),
-            Event::Starting { .. } => self.power == Power::Stopped,
+            Event::Starting { attempt } => {
+                self.require_next_attempt(*attempt)?;
+                self.power == Power::Stopped
+            }
             Event::Ready => self.power == Power::Booting,
-            Event::Stopping { .. } => self.power != Power::Stopped,
+            Event::Stopping { attempt } => {
+                self.require_next_attempt(*attempt)?;
+                self.power != Power::Stopped
+            }
             Event::MaintenanceBegan { .. } => {
                 self.require_free()?;
                 true
             }
             Event::MaintenanceEnded => matches!(self.occupancy, Occupancy::Maintenance { .. }),
-            Event::Described { .. }
-            | Event::Booting
+            Event::Booting
             | Event::Stopped
             | Event::Gone
             | Event::HealthTurned { .. }
@@ -341,6 +358,11 @@ impl Vm {
                 self.last_started_at = Some(at);
             }
             Event::Booting => {
+                // Started by somebody else: without this the next measured start time would begin at the
+                // start before.
+                if self.power == Power::Stopped {
+                    self.last_started_at = Some(at);
+                }
                 self.power = Power::Booting;
                 self.health = Health::Unknown;
             }
@@ -355,11 +377,7 @@ impl Vm {
             }
             Event::StopFailed { reason } => {
                 self.power = Power::Booting;
-                self.fault = Some(Fault {
-                    reason: reason.clone(),
-                    since: at,
-                    previous: before,
-                });
+                self.set_fault(reason, before, at);
             }
             Event::Stopped => {
                 self.power = Power::Stopped;
@@ -368,13 +386,7 @@ impl Vm {
             }
             Event::Gone => {}
             Event::HealthTurned { health } => self.health = *health,
-            Event::Faulted { reason } => {
-                self.fault = Some(Fault {
-                    reason: reason.clone(),
-                    since: at,
-                    previous: before,
-                });
-            }
+            Event::Faulted { reason } => self.set_fault(reason, before, at),
             Event::FaultCleared => self.fault = None,
             Event::MaintenanceBegan { reason } => {
                 self.occupancy = Occupancy::Maintenance {
@@ -383,6 +395,40 @@ impl Vm {
             }
             Event::MaintenanceEnded => self.occupancy = Occupancy::Free,
         }
+    }
+
+    /// A further fault is news, and cools off from now, but the status before the first one is the one that
+    /// people want to know.
+    pub(super) fn set_fault(&mut self, reason: &str, before: Status, at: Timestamp) {
+        let previous = self.fault.as_ref().map_or(before, |fault| fault.previous);
+        self.fault = Some(Fault {
+            reason: reason.to_owned(),
+            since: at,
+            previous,
+        });
+    }
+
+    fn require_same_instance(&self, described: &Instance) -> Result<(), Rejected> {
+        if described.instance_id == self.instance.instance_id {
+            return Ok(());
+        }
+        Err(Rejected::OtherInstance {
+            vm: self.id.clone(),
+            known: self.instance.instance_id.clone(),
+            described: described.instance_id.clone(),
+        })
+    }
+
+    /// A number used twice would let the completion of an abandoned try pass for that of the present one.
+    fn require_next_attempt(&self, asked: Attempt) -> Result<(), Rejected> {
+        if asked > self.attempts {
+            return Ok(());
+        }
+        Err(Rejected::StaleAttempt {
+            vm: self.id.clone(),
+            used: self.attempts,
+            asked,
+        })
     }
 
     pub(super) fn require_free(&self) -> Result<(), Rejected> {

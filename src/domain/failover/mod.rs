@@ -110,6 +110,12 @@ pub enum Action {
 }
 
 impl Failover {
+    /// The old VM is fenced and the target's studio restored: the stream may be started there.
+    #[must_use]
+    pub fn may_publish(&self) -> bool {
+        self.to.is_some() && self.fenced.is_some() && self.restored_at.is_some()
+    }
+
     /// The work that the facts ask for, given whether the target's studio can be talked to.
     #[must_use]
     pub fn next(&self, target_ready: bool) -> Vec<Action> {

@@ -226,7 +226,8 @@ pub fn judge(
             };
             after(since, policy.silence_limit, now, cause)
         }
-        Sign::Unknown | Sign::Good { .. } if output_wanted => judge_output(signals, ingest, policy, now),
+        Sign::Good { .. } if output_wanted => judge_output(signals, ingest, policy, now),
+        // Without an answer from the studio, what was last seen of its output proves nothing.
         Sign::Unknown | Sign::Good { .. } => Verdict::Fine,
     }
 }
