@@ -6,3 +6,4 @@ pub mod actors;
 pub mod config;
 pub mod domain;
 pub mod infra;
+pub mod sim;
