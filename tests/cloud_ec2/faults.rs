@@ -99,7 +99,7 @@ fn launch() -> Launch {
 }
 
 async fn failure_of_a_listing(config: Config) -> (Error, Duration) {
-    let cloud = Ec2Cloud::new(config).await;
+    let cloud = Ec2Cloud::new(config).await.unwrap();
     let began = Instant::now();
     let failure = cloud.list().await.unwrap_err();
     (failure, began.elapsed())
@@ -184,7 +184,7 @@ async fn the_limit_of_a_listing_ends_it_between_pages_that_are_in_time_each() {
 #[tokio::test]
 async fn a_throttled_call_is_repeated_after_a_pause_and_succeeds() {
     let script = Script::start(vec![throttled(), throttled(), page("")]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await.unwrap();
     assert_eq!(cloud.list().await.unwrap().len(), 1);
     assert_eq!(script.requests().len(), 3);
     assert!(
@@ -211,7 +211,8 @@ async fn the_pauses_before_repetitions_have_the_configured_length() {
                 backoff,
                 ..impatient(&script.endpoint())
             })
-            .await;
+            .await
+            .unwrap();
             assert_eq!(cloud.list().await.unwrap().len(), 1);
             script.pauses()
         });
@@ -241,7 +242,7 @@ async fn want_of_capacity_is_reported_at_once_instead_of_asking_again() {
         "We currently do not have sufficient capacity.",
     );
     let script = Script::start(vec![full]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await.unwrap();
     let failure = cloud.launch(&launch()).await.unwrap_err();
     assert_eq!(failure.kind, ErrorKind::NoCapacity);
     assert!(failure.kind.is_retryable());
@@ -313,7 +314,7 @@ async fn an_endpoint_that_ignores_the_filters_does_not_bring_strangers_into_the_
         instance_xml("")
     ));
     let script = Script::start(vec![stranger]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await.unwrap();
     assert_eq!(cloud.list().await, Ok(Vec::new()));
     let body = &script.requests()[0].body;
     for part in [
@@ -338,7 +339,8 @@ async fn a_launch_is_repeated_with_the_same_token() {
         key_pair_name: Some("key-1".to_owned()),
         ..impatient(&script.endpoint())
     })
-    .await;
+    .await
+    .unwrap();
     assert_eq!(
         cloud.launch(&launch()).await.unwrap().instance_id,
         instance_id(INSTANCE)
@@ -371,7 +373,8 @@ async fn a_launch_without_a_configured_image_names_the_missing_key_and_sends_not
         ami_id: None,
         ..impatient(&script.endpoint())
     })
-    .await;
+    .await
+    .unwrap();
     let refused = cloud.launch(&launch()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Invalid);
     assert!(refused.to_string().contains("ami_id"), "{refused}");
@@ -381,7 +384,7 @@ async fn a_launch_without_a_configured_image_names_the_missing_key_and_sends_not
 #[tokio::test]
 async fn a_forced_stop_of_a_listed_instance_is_one_request_that_waits_for_no_shutdown() {
     let script = Script::start(vec![page(""), stopping()]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await.unwrap();
     cloud.list().await.unwrap();
     assert_eq!(
         cloud.change(&instance_id(INSTANCE), PowerChange::ForceStop).await,
@@ -400,7 +403,7 @@ async fn a_forced_stop_of_a_listed_instance_is_one_request_that_waits_for_no_shu
 #[tokio::test]
 async fn an_instance_whose_tags_cannot_be_looked_up_is_not_touched() {
     let script = Script::start(vec![refusal(403, "UnauthorizedOperation", "No."), stopping()]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await.unwrap();
     let refused = cloud
         .change(&instance_id(INSTANCE), PowerChange::Stop)
         .await
@@ -430,7 +433,7 @@ async fn a_launch_that_ec2_cannot_describe_yet_can_be_terminated() {
          </TerminateInstancesResponse>"
     ));
     let script = Script::start(vec![launched, unknown, terminating]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await.unwrap();
     let instance = cloud.launch(&launch()).await.unwrap().instance_id;
     let change = cloud.change(&instance, PowerChange::Terminate).await.unwrap();
     assert_eq!(change.current, InstanceState::ShuttingDown);
