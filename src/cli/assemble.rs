@@ -188,3 +188,42 @@ fn settings(config: &Config) -> Settings {
         default_instance_type: pool.default_instance_type.clone(),
     }
 }
+
+fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>> {
+    if !config.enabled {
+        return Ok(None);
+    }
+    let key = config.key_path.clone().context("ssh.enabled = true needs ssh.key_path: the private key's file")?;
+    let host_keys = match config.host_keys {
+        config::HostKeys::Pin => ssh::HostKeyPolicy::PinOnFirstUse { store: config.pins_path.clone() },
+        config::HostKeys::KnownHosts => {
+            let path = config.known_hosts_path.clone();
+            let path = path.context("ssh.host_keys = \"known_hosts\" needs ssh.known_hosts_path")?;
+            ssh::HostKeyPolicy::KnownHosts { path }
+        }
+    };
+    let connector = ssh::RusshConnector::new(ssh::Config {
+        user: config.user.clone(),
+        key,
+        host_keys,
+        keep_alive_interval: config.keepalive,
+        keep_alive_max: KEEP_ALIVE_MAX,
+    });
+    Ok(Some(Arc::new(connector)))
+}
+
+/// Unanswered keep-alives after which a connection is given up; OpenSSH's own `ServerAliveCountMax`.
+const KEEP_ALIVE_MAX: usize = 3;
+
+fn rest_config(config: &Config, url: String) -> rest::Config {
+    let cloud = &config.cloud;
+    rest::Config {
+        connect_timeout: cloud.connect_timeout,
+        read_timeout: cloud.read_timeout,
+        attempt_timeout: cloud.attempt_timeout,
+        attempts: cloud.attempts,
+        backoff_initial: cloud.backoff_initial,
+        backoff_max: cloud.backoff_max,
+        ..rest::Config::new(url, config.pool.project.clone())
+    }
+}
