@@ -3,6 +3,7 @@
 //! The demonstration, the rehearsals and the tests all stand on it. What the coordinator runs with is an
 //! ordinary configuration; nothing in it says that the machines are simulated.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,6 +68,40 @@ impl Stage {
         gateway: impl FnOnce(Coordinator) -> Option<Spec>,
     ) -> anyhow::Result<Node> {
         assemble::node(&self.config, gateway).await
+    }
+
+    /// The environment in which `understudy serve` coordinates this stage from a process of its own.
+    #[must_use]
+    pub fn environment(&self, listen: SocketAddr) -> Vec<(String, String)> {
+        let config = &self.config;
+        let path = |path: &Path| path.display().to_string();
+        let seconds = |span: Duration| format!("{}ms", span.as_millis());
+        let mut variables = vec![
+            ("SERVER__LISTEN", listen.to_string()),
+            ("LEDGER__PATH", path(&config.ledger.path)),
+            ("POOL__PROJECT", config.pool.project.clone()),
+            ("POOL__WARM_COUNT", config.pool.warm_count.to_string()),
+            ("POOL__MAX_INSTANCES", config.pool.max_instances.to_string()),
+            ("POOL__MAX_CONCURRENT", config.pool.max_concurrent.to_string()),
+            ("POOL__HEALTH_CHECK_INTERVAL", seconds(config.pool.health_check_interval)),
+            ("POOL__WARMUP_TIME", seconds(config.pool.warmup_time)),
+            ("CLOUD__PROVIDER", "rest".to_owned()),
+            ("CLOUD__ENDPOINT_URL", self.world.cloud_url()),
+            ("CLOUD__ADDRESS", "private".to_owned()),
+            ("CLOUD__SWEEP_INTERVAL", seconds(config.cloud.sweep_interval)),
+            ("VM__SERVICE_PORT", config.vm.service_port.to_string()),
+            ("VM__OBS_PORT", config.vm.obs_port.to_string()),
+            ("VM__SSH_PORT", config.vm.ssh_port.to_string()),
+            ("SSH__USER", config.ssh.user.clone()),
+            ("SSH__PINS_PATH", path(&config.ssh.pins_path)),
+        ];
+        if let Some(key) = &config.ssh.key_path {
+            variables.push(("SSH__KEY_PATH", path(key)));
+        }
+        if let Some(password) = &config.obs.password {
+            variables.push(("OBS__PASSWORD", password.expose().to_owned()));
+        }
+        variables.into_iter().map(|(name, value)| (format!("UNDERSTUDY__{name}"), value)).collect()
     }
 
     /// The machine behind an instance.

@@ -146,7 +146,7 @@ impl Drill {
                 let (up, down) = (Duration::from_millis(700), Duration::from_millis(1_500));
                 world.fault(&instance, Fault::StatusFlap { up, down })?;
             }
-            Scenario::IngestDown => world.ingest().down().await,
+            Scenario::IngestDown => world.ingest().take_down().await,
             Scenario::KillVmActor => {
                 self.kill_vm_actor(&vm).await?;
                 world.fault(&instance, Fault::StudioCrash)?;
@@ -183,7 +183,7 @@ impl Drill {
 
     async fn mend(&self, scenario: Scenario) -> anyhow::Result<()> {
         if scenario == Scenario::IngestDown {
-            self.stage.world.ingest().up().await?;
+            self.stage.world.ingest().bring_back().await?;
         }
         let keys: Vec<String> = self.shows.iter().map(stream_key).collect();
         let all_publish = |ingest: &Ingest| keys.iter().all(|key| ingest.publishers(key).len() == 1);

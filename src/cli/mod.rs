@@ -1,0 +1,3 @@
+pub mod assemble;
+pub mod rehearse;
+pub mod stage;

@@ -1,0 +1,4 @@
+pub mod drill;
+pub mod report;
+pub mod scenario;
+mod watch;
