@@ -49,7 +49,7 @@ async fn open_ledger(config: &config::Ledger) -> anyhow::Result<Ledger> {
 /// The adapters that the configuration asks for.
 async fn world(config: &Config) -> anyhow::Result<World> {
     let obs: Option<Arc<dyn obs::Connector>> =
-        config.obs.enabled.then(|| Arc::new(obs::ObwsConnector::new()) as Arc<dyn obs::Connector>);
+        config.obs.enabled.then(|| Arc::new(obs::ObwsConnector) as Arc<dyn obs::Connector>);
     Ok(World {
         cloud: cloud(config).await?,
         probe: Arc::new(probe::HttpProbe::new()?),
@@ -220,10 +220,9 @@ fn rest_config(config: &Config, url: String) -> rest::Config {
     rest::Config {
         connect_timeout: cloud.connect_timeout,
         read_timeout: cloud.read_timeout,
-        attempt_timeout: cloud.attempt_timeout,
-        attempts: cloud.attempts,
-        backoff_initial: cloud.backoff_initial,
-        backoff_max: cloud.backoff_max,
+        request_timeout: cloud.attempt_timeout,
+        retries: cloud.attempts.saturating_sub(1) as usize,
+        retry_delay: cloud.backoff_initial,
         ..rest::Config::new(url, config.pool.project.clone())
     }
 }

@@ -334,7 +334,7 @@ fn probe_trouble(error: &ProbeError) -> Trouble {
     }
 }
 
-/// `None`: the connection ended, and the next one will tell why.
+/// `None`: it says nothing about the machine; if the connection ended, the next one will tell why.
 fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
     match error {
         ssh::Error::TimedOut(_) | ssh::Error::Unreachable(_) => Some(Trouble::Silent),
@@ -344,6 +344,7 @@ fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
         | ssh::Error::HostKeyUnknown { .. }
         | ssh::Error::BadKey(_)
         | ssh::Error::Protocol(_) => Some(Trouble::Refused),
-        ssh::Error::Closed => None,
+        // Nothing that the machine did.
+        ssh::Error::Closed | ssh::Error::HostKeyStore(_) | ssh::Error::BadCommand(_) => None,
     }
 }

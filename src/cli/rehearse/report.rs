@@ -87,7 +87,6 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> Table {
         let mut table = Table::new();
-        table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
         table.set_header([
             "scenario",
             "verdict",
