@@ -127,6 +127,17 @@ fn end(child: &ActorRef<Die>, way: Way) {
     }
 }
 
+async fn until_running(child: &ActorRef<Die>) {
+    let running = async {
+        while child.get_status() != ractor::ActorStatus::Running {
+            tokio::task::yield_now().await;
+        }
+        // Running is set before the first message is waited for.
+        tokio::task::yield_now().await;
+    };
+    tokio::time::timeout(Duration::from_secs(10), running).await.expect("the child does not run");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_kind_of_child_and_its_way_to_die_decide_whether_it_comes_back() {
     use Restart::{Permanent, Temporary, Transient};
@@ -148,6 +159,8 @@ async fn the_kind_of_child_and_its_way_to_die_decide_whether_it_comes_back() {
     for (restart, way, comes_back) in matrix {
         let mut family = Family::of(&[("child", restart)]).await;
         let (_, child) = family.born().await;
+        // A kill looks different from outside when it hits an actor that waits and one that starts.
+        until_running(&child).await;
         end(&child, way);
         if comes_back {
             let (_, again) = family.born().await;
