@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, Params, params};
 
 use crate::domain::ids::Seq;
@@ -125,8 +126,8 @@ impl Journal {
         self.transaction(|journal| {
             let mut insert = journal.statement("INSERT INTO journal (seq, at, event) VALUES (?1, ?2, ?3)")?;
             for row in rows {
-                let event =
-                    str::from_utf8(row.event).map_err(|error| rusqlite::Error::Utf8Error(0, error))?;
+                // JSON is UTF-8, so it is handed over as text unchecked.
+                let event = ToSqlOutput::Borrowed(ValueRef::Text(row.event));
                 insert.execute(params![row.seq.0.cast_signed(), row.at.0.cast_signed(), event])?;
             }
             if let Some(part) = part {
