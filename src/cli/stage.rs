@@ -29,8 +29,8 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub struct Setting {
     pub world: WorldConfig,
-    /// Idle VMs the pool keeps warm.
-    pub warm_target: u32,
+    /// What the coordinator runs with, apart from where the world is and where its files go.
+    pub base: Config,
 }
 
 /// A simulated world with a directory for whatever its coordinator writes.
@@ -49,7 +49,7 @@ impl Stage {
         let dir = tempfile::Builder::new().prefix("understudy-").tempdir().context("making a directory")?;
         let world_config = WorldConfig { ssh_key_dir: Some(dir.path().to_owned()), ..setting.world };
         let world = World::start(world_config).await?;
-        let config = coordinator_config(&world, dir.path(), setting.warm_target);
+        let config = coordinator_config(setting.base, &world, dir.path());
         Ok(Self { world, config, dir })
     }
 
@@ -113,20 +113,14 @@ impl Stage {
     }
 }
 
-fn coordinator_config(world: &World, dir: &Path, warm_target: u32) -> Config {
+fn coordinator_config(base: Config, world: &World, dir: &Path) -> Config {
     let sim = world.config();
-    let mut config = Config::default();
+    let mut config = base;
     config.ledger.path = dir.join("ledger.db");
     config.pool.project.clone_from(&sim.project);
-    config.pool.warm_count = warm_target;
-    config.pool.max_instances = 1_000;
-    config.pool.max_concurrent = 1_000;
-    config.pool.health_check_interval = Duration::from_secs(5);
-    config.pool.warmup_time = Duration::from_secs(30);
     config.cloud.provider = config::Provider::Rest;
     config.cloud.endpoint_url = Some(world.cloud_url());
     config.cloud.address = config::Address::Private;
-    config.cloud.sweep_interval = Duration::from_secs(1);
     config.vm.service_port = sim.ports.status;
     config.vm.obs_port = sim.ports.obs;
     config.vm.ssh_port = sim.ports.ssh;

@@ -11,6 +11,7 @@ use super::scenario::{Expected, Scenario};
 use super::watch::Watch;
 use crate::actors::coordinator::Coordinator;
 use crate::cli::stage::{Producer, Setting, Stage, stream_key};
+use crate::config::Config;
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::show::{Phase, Show};
 use crate::sim::model::fault::Fault;
@@ -31,13 +32,21 @@ pub struct Cast {
     pub seed: u64,
 }
 
-/// How the stage is set for a scenario: enough spares for every show, or none that runs.
+/// How the stage is set for a scenario: enough spares for every show, or none that runs. What decides how fast
+/// a failure is noticed and mended stays at its default.
 #[must_use]
 pub fn setting(scenario: Scenario, cast: Cast) -> Setting {
     let shows = u32::try_from(cast.shows).unwrap_or(u32::MAX);
     let (warm, cold, warm_target) =
         if scenario.has_warm_spares() { (shows * 2, 1, 1) } else { (shows, shows, 0) };
-    Setting { world: WorldConfig { seed: cast.seed, ..WorldConfig::for_test(warm, cold) }, warm_target }
+    let mut base = Config::default();
+    base.pool.warm_count = warm_target;
+    base.pool.max_instances = warm + cold;
+    base.pool.max_concurrent = shows;
+    base.pool.health_check_interval = Duration::from_secs(5);
+    base.pool.warmup_time = Duration::from_secs(30);
+    base.cloud.sweep_interval = Duration::from_secs(1);
+    Setting { world: WorldConfig { seed: cast.seed, ..WorldConfig::for_test(warm, cold) }, base }
 }
 
 /// The shows of a rehearsal.
