@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use understudy::sim::model::fault::{Fault, FaultKind};
+use understudy::sim::model::studio::Studio;
 use understudy::sim::model::studio::stream::Phase;
 use understudy::sim::wire::MachineHandle;
 use understudy::sim::world::World;
@@ -11,7 +12,7 @@ use super::support::{DEADLINE, obws, one_machine, warm, world};
 
 async fn go_live(world: &World, machine: &MachineHandle, key: &str) {
     machine.load_example_studio(key).unwrap();
-    machine.operate(|studio, now| studio.start_stream(now)).unwrap();
+    machine.operate(Studio::start_stream).unwrap();
     let address = machine.address();
     assert!(
         world
@@ -32,7 +33,7 @@ async fn the_ingest_witnesses_a_stream_from_its_first_byte_to_its_last() {
             .until(DEADLINE, |ingest| ingest.bytes("k") > bytes)
             .await
     );
-    machine.operate(|studio, now| studio.stop_stream(now)).unwrap();
+    machine.operate(Studio::stop_stream).unwrap();
     assert!(
         world
             .ingest()
@@ -87,7 +88,7 @@ async fn a_dropped_publisher_reconnects_by_itself() {
     machine.until(DEADLINE, lost).await.expect("reconnecting");
     let status = obws(&machine).await.streaming().status().await.unwrap();
     assert!(status.active && status.reconnecting);
-    world.ingest().bring_back().await.unwrap();
+    world.ingest().bring_back().unwrap();
     assert!(
         world
             .ingest()

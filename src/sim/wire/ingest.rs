@@ -151,11 +151,11 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Listens at `address`; port 0 picks a free one.
+    /// Listens at `address`; port 0 picks a free one. Must be called within a runtime.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn start(address: SocketAddr, clock: Clock) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, clock: Clock) -> io::Result<Self> {
         let listener = listen(address)?;
         let shared = Arc::new(Shared {
             clock,
@@ -196,7 +196,7 @@ impl Ingest {
     ///
     /// # Errors
     /// When the address cannot be bound any more.
-    pub async fn bring_back(&self) -> io::Result<()> {
+    pub fn bring_back(&self) -> io::Result<()> {
         if self.task().is_none() {
             let listener = listen(self.shared.address)?;
             self.shared.up.send_replace(true);
