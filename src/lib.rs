@@ -3,6 +3,7 @@
 //! Four words, one direction: `domain` decides, `actors` own, `infra` does, `api` speaks.
 
 pub mod actors;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod infra;
