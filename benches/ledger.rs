@@ -1,7 +1,7 @@
 //! What durability costs on this disk: one writer against a bare synced append, many writers, and a start.
 //!
-//! `cargo bench --bench ledger` prints the table; a figure here depends on the disk it ran on, so each is
-//! shown beside what the same disk did in the same run.
+//! `cargo bench --bench ledger [-- FOLDER]` prints the table; a figure here depends on the disk it ran on, so
+//! each is shown beside what the same disk did in the same run. The disk is that of FOLDER, or of the package.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -27,8 +27,11 @@ const EVENTS: usize = 1_000_000;
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // In the package's own folder: the system's temporary folder may be memory.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    // Not the system's temporary folder, which may be memory. Cargo adds a flag of its own.
+    let given = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with("--"));
+    let folder = tempfile::tempdir_in(given.unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").to_owned()))?;
     let append = synced_appends(&folder.path().join("append"))?;
     println!("append + fdatasync, {RECORD_BYTES} B      {append}");
     let (single, rate) = runtime.block_on(single_writer(&folder.path().join("single.db")))?;
@@ -173,16 +176,22 @@ async fn start(path: &Path) -> Result<()> {
         began.elapsed(),
         ledger.counts().snapshots
     );
-    // Without a close, as after a kill: the log is replayed by SQLite too.
+    // The files as a kill leaves them: the log is not in the journal yet.
     let state = ledger.state();
+    let killed = path.with_file_name("killed.db");
+    std::fs::copy(path, &killed)?;
+    std::fs::copy(
+        path.with_file_name("start.db-wal"),
+        killed.with_file_name("killed.db-wal"),
+    )?;
     ledger.close().await?;
     println!(
         "file                             {} MiB",
         path.metadata()?.len() >> 20
     );
     let began = Instant::now();
-    let ledger = Ledger::open(Options::new(path))?;
-    println!("open, {EVENTS} events, snapshot  {:.0?}", began.elapsed());
+    let ledger = Ledger::open(Options::new(&killed))?;
+    println!("open after a kill, {EVENTS}      {:.0?}", began.elapsed());
     assert!(*ledger.state() == *state, "the replay gives the state in memory");
     ledger.close().await?;
     let database = rusqlite::Connection::open(path)?;

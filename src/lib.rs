@@ -3,7 +3,9 @@
 //! Four words, one direction: `domain` decides, `actors` own, `infra` does, `api` speaks.
 
 pub mod actors;
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod infra;
+pub mod sim;

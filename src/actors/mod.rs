@@ -25,4 +25,5 @@ mod pool;
 pub mod root;
 mod show;
 pub mod supervisor;
+pub mod task;
 mod vm;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Signal, SpawnErr, SupervisionEvent};
 
 use super::clock::Clock;
 use crate::domain::restart::{Death, History, Policy, Restart, Verdict};
@@ -112,17 +112,13 @@ impl<K: Ord + Clone + Debug> Children<K> {
             SupervisionEvent::ActorFailed(cell, reason) => {
                 self.died(cell.get_id(), Death::Failed, &reason.to_string())
             }
-            // An orderly end hands back the state; a kill does not.
-            SupervisionEvent::ActorTerminated(cell, Some(_), reason) => self.died(
-                cell.get_id(),
-                Death::Normal,
-                reason.as_deref().unwrap_or("it ended"),
-            ),
-            SupervisionEvent::ActorTerminated(cell, None, reason) => self.died(
-                cell.get_id(),
-                Death::Failed,
-                reason.as_deref().unwrap_or("it was killed"),
-            ),
+            // Killed while it handles a message, an actor hands back no state; killed while it waits for one
+            // (ractor 0.16.5), it hands back its state, and only the reason tells.
+            SupervisionEvent::ActorTerminated(cell, state, reason) => {
+                let killed = state.is_none() || reason.as_deref() == Some(Signal::Kill.to_string().as_str());
+                let death = if killed { Death::Failed } else { Death::Normal };
+                self.died(cell.get_id(), death, reason.as_deref().unwrap_or("it ended"))
+            }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => None,
         }
     }

@@ -8,6 +8,7 @@
 
 mod advice;
 pub mod answers;
+pub mod assemble;
 mod check_config;
 pub mod client;
 mod completions;
@@ -15,6 +16,7 @@ pub mod connection;
 pub mod demo;
 pub mod failovers;
 pub mod failure;
+pub mod gateway;
 pub mod logging;
 pub mod rehearse;
 pub mod screen;
@@ -22,6 +24,7 @@ pub mod serve;
 mod settings;
 mod show;
 pub mod span;
+pub mod stage;
 pub mod status;
 pub mod style;
 pub mod table;

@@ -22,7 +22,7 @@ pub enum Error {
     },
     #[error("the configuration is not valid:{}", Listed(.problems))]
     Invalid {
-        /// At least one, in the order of the file.
+        /// At least one: wrong values in the order of the reference, then unknown keys.
         problems: Vec<Problem>,
     },
 }

@@ -322,31 +322,10 @@ impl Section<'_> {
         let row = self.reader.settings.len();
         let file = self.path_opt(&format!("{name}_file"));
 
-        let found = match (said, &file) {
-            (Some(given), _) if !given.is_from_environment() => Err(Problem::SecretInFile {
-                origin: given.source,
-                key: key.clone(),
-                variable,
-            }),
-            (Some(given), _) => Ok((given.exact_text().unwrap_or_default().to_owned(), given.source)),
-            (None, Some(path)) => match read_secret(path) {
-                Ok(text) => Ok((
-                    text,
-                    Source::File {
-                        path: path.clone(),
-                        line: None,
-                    },
-                )),
-                Err(reason) => Err(Problem::SecretFile {
-                    origin: self.reader.settings[row].source.clone(),
-                    key: key.clone(),
-                    path: path.clone(),
-                    reason,
-                }),
-            },
-            (None, None) => Ok((String::new(), Source::Default)),
-        };
-        let (text, source) = found.unwrap_or_else(|problem| {
+        let named = file
+            .as_deref()
+            .map(|path| (path, self.reader.settings[row].source.clone()));
+        let (text, source) = secret_text(&key, variable, said, named).unwrap_or_else(|problem| {
             self.reader.problems.push(problem);
             (String::new(), Source::Default)
         });
@@ -380,6 +359,45 @@ fn url(text: &str) -> Option<String> {
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     let plain = uri.query().is_none() && !text.contains('#') && !uri.authority()?.as_str().contains('@');
     (is_http && plain).then(|| text.trim_end_matches('/').to_owned())
+}
+
+/// A secret's text, empty if there is none, and where it came from. `said` is what stands at its key, `file`
+/// the file named for it and who named that.
+fn secret_text(
+    key: &str,
+    variable: &'static str,
+    said: Option<Given>,
+    file: Option<(&Path, Source)>,
+) -> Result<(String, Source), Problem> {
+    if let Some(given) = said {
+        return if given.is_from_environment() {
+            Ok((given.exact_text().unwrap_or_default().to_owned(), given.source))
+        } else {
+            Err(Problem::SecretInFile {
+                origin: given.source,
+                key: key.to_owned(),
+                variable,
+            })
+        };
+    }
+    let Some((path, origin)) = file else {
+        return Ok((String::new(), Source::Default));
+    };
+    match read_secret(path) {
+        Ok(text) => Ok((
+            text,
+            Source::File {
+                path: path.to_owned(),
+                line: None,
+            },
+        )),
+        Err(reason) => Err(Problem::SecretFile {
+            origin,
+            key: key.to_owned(),
+            path: path.to_owned(),
+            reason,
+        }),
+    }
 }
 
 /// The content of a small file without the line end that editors leave.

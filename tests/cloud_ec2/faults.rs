@@ -16,24 +16,20 @@ use crate::{PROJECT, config, instance_id};
 const INSTANCE: &str = "i-0123456789abcdef0";
 
 /// What a busy machine may add to a time limit before it counts as not kept.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(30);
 
-/// Limits far apart, so that the time taken tells which one ended the wait.
+const READ: Duration = Duration::from_millis(500);
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Short limits for one try, so that the time taken tells which one ended it.
 fn impatient(endpoint: &str) -> Config {
+    let timeouts = Timeouts {
+        read: READ,
+        attempt: ATTEMPT,
+        ..config(endpoint).timeouts
+    };
     Config {
-        timeouts: Timeouts {
-            connect: Duration::from_millis(200),
-            read: Duration::from_millis(200),
-            attempt: Duration::from_millis(400),
-            operation: Duration::from_secs(20),
-            sweep: Duration::from_secs(30),
-        },
-        attempts: 3,
-        backoff: Backoff {
-            initial: Duration::from_millis(50),
-            max: Duration::from_millis(100),
-        },
-        ami_id: Some("ami-0123456789abcdef0".to_owned()),
+        timeouts,
         ..config(endpoint)
     }
 }
@@ -99,7 +95,7 @@ fn launch() -> Launch {
 }
 
 async fn failure_of_a_listing(config: Config) -> (Error, Duration) {
-    let cloud = Ec2Cloud::new(config).await;
+    let cloud = Ec2Cloud::new(config).await.unwrap();
     let began = Instant::now();
     let failure = cloud.list().await.unwrap_err();
     (failure, began.elapsed())
@@ -110,7 +106,7 @@ async fn a_refused_connection_is_told_from_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let (failure, took) = failure_of_a_listing(impatient(&endpoint)).await;
+    let (failure, took) = failure_of_a_listing(config(&endpoint)).await;
     assert_eq!(failure.kind, ErrorKind::Unreachable, "{failure}");
     assert!(failure.kind.is_retryable());
     assert!(took < SLACK, "{took:?}");
@@ -123,7 +119,7 @@ async fn an_endpoint_that_never_answers_is_given_up_after_the_configured_tries()
     assert_eq!(failure.kind, ErrorKind::TimedOut, "{failure}");
     assert!(failure.kind.is_retryable());
     assert_eq!(silent.requests().len(), 3);
-    assert!(took >= 3 * Duration::from_millis(200) && took < SLACK, "{took:?}");
+    assert!(took >= 3 * READ && took < SLACK, "{took:?}");
 }
 
 #[tokio::test]
@@ -135,7 +131,7 @@ async fn an_answer_that_stops_halfway_is_given_up_too() {
     let (failure, took) = failure_of_a_listing(impatient(&stalling.endpoint())).await;
     assert_eq!(failure.kind, ErrorKind::TimedOut, "{failure}");
     assert_eq!(stalling.requests().len(), 3);
-    assert!(took >= 3 * Duration::from_millis(400) && took < SLACK, "{took:?}");
+    assert!(took >= 3 * ATTEMPT && took < SLACK, "{took:?}");
 }
 
 #[tokio::test]
@@ -152,7 +148,7 @@ async fn the_limit_of_a_call_ends_it_whatever_tries_are_left() {
     };
     let (failure, took) = failure_of_a_listing(Config {
         timeouts,
-        ..impatient(&silent.endpoint())
+        ..config(&silent.endpoint())
     })
     .await;
     assert_eq!(failure.kind, ErrorKind::TimedOut, "{failure}");
@@ -163,7 +159,7 @@ async fn the_limit_of_a_call_ends_it_whatever_tries_are_left() {
 async fn the_limit_of_a_listing_ends_it_between_pages_that_are_in_time_each() {
     let endless = Script::start(vec![page("more"), page("and more"), Answer::Silence]).await;
     let hour = Duration::from_secs(3600);
-    let sweep = Duration::from_millis(300);
+    let sweep = Duration::from_secs(1);
     let timeouts = Timeouts {
         connect: hour,
         read: hour,
@@ -173,7 +169,7 @@ async fn the_limit_of_a_listing_ends_it_between_pages_that_are_in_time_each() {
     };
     let (failure, took) = failure_of_a_listing(Config {
         timeouts,
-        ..impatient(&endless.endpoint())
+        ..config(&endless.endpoint())
     })
     .await;
     assert_eq!(failure.kind, ErrorKind::TimedOut, "{failure}");
@@ -184,7 +180,7 @@ async fn the_limit_of_a_listing_ends_it_between_pages_that_are_in_time_each() {
 #[tokio::test]
 async fn a_throttled_call_is_repeated_after_a_pause_and_succeeds() {
     let script = Script::start(vec![throttled(), throttled(), page("")]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(config(&script.endpoint())).await.unwrap();
     assert_eq!(cloud.list().await.unwrap().len(), 1);
     assert_eq!(script.requests().len(), 3);
     assert!(
@@ -209,9 +205,10 @@ async fn the_pauses_before_repetitions_have_the_configured_length() {
             };
             let cloud = Ec2Cloud::new(Config {
                 backoff,
-                ..impatient(&script.endpoint())
+                ..config(&script.endpoint())
             })
-            .await;
+            .await
+            .unwrap();
             assert_eq!(cloud.list().await.unwrap().len(), 1);
             script.pauses()
         });
@@ -225,7 +222,7 @@ async fn the_pauses_before_repetitions_have_the_configured_length() {
 #[tokio::test]
 async fn throttling_that_does_not_end_is_reported_as_throttling() {
     let script = Script::start(vec![throttled()]).await;
-    let (failure, _) = failure_of_a_listing(impatient(&script.endpoint())).await;
+    let (failure, _) = failure_of_a_listing(config(&script.endpoint())).await;
     assert_eq!(failure.kind, ErrorKind::Throttled);
     assert_eq!(failure.code.as_deref(), Some("RequestLimitExceeded"));
     assert_eq!(failure.call, "DescribeInstances");
@@ -241,7 +238,7 @@ async fn want_of_capacity_is_reported_at_once_instead_of_asking_again() {
         "We currently do not have sufficient capacity.",
     );
     let script = Script::start(vec![full]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(config(&script.endpoint())).await.unwrap();
     let failure = cloud.launch(&launch()).await.unwrap_err();
     assert_eq!(failure.kind, ErrorKind::NoCapacity);
     assert!(failure.kind.is_retryable());
@@ -256,7 +253,7 @@ async fn an_internal_error_is_repeated_and_then_reported() {
         "An internal error has occurred.",
     )])
     .await;
-    let (failure, _) = failure_of_a_listing(impatient(&script.endpoint())).await;
+    let (failure, _) = failure_of_a_listing(config(&script.endpoint())).await;
     assert_eq!(
         (failure.kind, failure.code.as_deref()),
         (ErrorKind::Internal, Some("InternalError"))
@@ -273,7 +270,7 @@ async fn refusals_of_the_credentials_and_of_the_action_are_told_apart_and_not_re
         (403, "UnauthorizedOperation", ErrorKind::Denied),
     ] {
         let script = Script::start(vec![refusal(status, code, "No.")]).await;
-        let (failure, _) = failure_of_a_listing(impatient(&script.endpoint())).await;
+        let (failure, _) = failure_of_a_listing(config(&script.endpoint())).await;
         assert_eq!((failure.kind, failure.code.as_deref()), (kind, Some(code)));
         assert_eq!(script.requests().len(), 1, "{code}");
     }
@@ -283,7 +280,7 @@ async fn refusals_of_the_credentials_and_of_the_action_are_told_apart_and_not_re
 async fn what_is_not_an_answer_of_ec2_is_an_internal_error_and_no_empty_list() {
     for body in ["<html>Welcome to the hotel network</html>", "", "{}"] {
         let script = Script::start(vec![ok(body)]).await;
-        let (failure, _) = failure_of_a_listing(impatient(&script.endpoint())).await;
+        let (failure, _) = failure_of_a_listing(config(&script.endpoint())).await;
         assert_eq!(failure.kind, ErrorKind::Internal, "{body}: {failure}");
     }
 }
@@ -291,7 +288,7 @@ async fn what_is_not_an_answer_of_ec2_is_an_internal_error_and_no_empty_list() {
 #[tokio::test]
 async fn a_list_without_an_end_is_an_error_and_not_the_part_that_came() {
     let script = Script::start(vec![page("again")]).await;
-    let (failure, _) = failure_of_a_listing(impatient(&script.endpoint())).await;
+    let (failure, _) = failure_of_a_listing(config(&script.endpoint())).await;
     assert_eq!(failure.kind, ErrorKind::Internal);
     assert_eq!(script.requests().len(), 200);
 }
@@ -300,7 +297,7 @@ async fn a_list_without_an_end_is_an_error_and_not_the_part_that_came() {
 async fn a_failure_on_a_later_page_fails_the_listing() {
     let denied = refusal(403, "UnauthorizedOperation", "No.");
     let script = Script::start(vec![page("more"), denied]).await;
-    let (failure, _) = failure_of_a_listing(impatient(&script.endpoint())).await;
+    let (failure, _) = failure_of_a_listing(config(&script.endpoint())).await;
     assert_eq!(failure.kind, ErrorKind::Denied);
     assert!(script.requests()[1].body.contains("NextToken=more"));
 }
@@ -313,7 +310,7 @@ async fn an_endpoint_that_ignores_the_filters_does_not_bring_strangers_into_the_
         instance_xml("")
     ));
     let script = Script::start(vec![stranger]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(config(&script.endpoint())).await.unwrap();
     assert_eq!(cloud.list().await, Ok(Vec::new()));
     let body = &script.requests()[0].body;
     for part in [
@@ -336,9 +333,10 @@ async fn a_launch_is_repeated_with_the_same_token() {
         security_group_id: Some("sg-1".to_owned()),
         subnet_id: Some("subnet-1".to_owned()),
         key_pair_name: Some("key-1".to_owned()),
-        ..impatient(&script.endpoint())
+        ..config(&script.endpoint())
     })
-    .await;
+    .await
+    .unwrap();
     assert_eq!(
         cloud.launch(&launch()).await.unwrap().instance_id,
         instance_id(INSTANCE)
@@ -349,7 +347,7 @@ async fn a_launch_is_repeated_with_the_same_token() {
     for part in [
         "Action=RunInstances&",
         "ClientToken=0b8e1c9a-launch-7",
-        "ImageId=ami-0123456789abcdef0",
+        "ImageId=ami-785db401",
         "InstanceType=t3.large",
         "SecurityGroupId.1=sg-1",
         "SubnetId=subnet-1",
@@ -369,9 +367,10 @@ async fn a_launch_without_a_configured_image_names_the_missing_key_and_sends_not
     let script = Script::start(vec![Answer::Silence]).await;
     let cloud = Ec2Cloud::new(Config {
         ami_id: None,
-        ..impatient(&script.endpoint())
+        ..config(&script.endpoint())
     })
-    .await;
+    .await
+    .unwrap();
     let refused = cloud.launch(&launch()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Invalid);
     assert!(refused.to_string().contains("ami_id"), "{refused}");
@@ -381,7 +380,7 @@ async fn a_launch_without_a_configured_image_names_the_missing_key_and_sends_not
 #[tokio::test]
 async fn a_forced_stop_of_a_listed_instance_is_one_request_that_waits_for_no_shutdown() {
     let script = Script::start(vec![page(""), stopping()]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(config(&script.endpoint())).await.unwrap();
     cloud.list().await.unwrap();
     assert_eq!(
         cloud.change(&instance_id(INSTANCE), PowerChange::ForceStop).await,
@@ -400,7 +399,7 @@ async fn a_forced_stop_of_a_listed_instance_is_one_request_that_waits_for_no_shu
 #[tokio::test]
 async fn an_instance_whose_tags_cannot_be_looked_up_is_not_touched() {
     let script = Script::start(vec![refusal(403, "UnauthorizedOperation", "No."), stopping()]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(config(&script.endpoint())).await.unwrap();
     let refused = cloud
         .change(&instance_id(INSTANCE), PowerChange::Stop)
         .await
@@ -430,7 +429,7 @@ async fn a_launch_that_ec2_cannot_describe_yet_can_be_terminated() {
          </TerminateInstancesResponse>"
     ));
     let script = Script::start(vec![launched, unknown, terminating]).await;
-    let cloud = Ec2Cloud::new(impatient(&script.endpoint())).await;
+    let cloud = Ec2Cloud::new(config(&script.endpoint())).await.unwrap();
     let instance = cloud.launch(&launch()).await.unwrap().instance_id;
     let change = cloud.change(&instance, PowerChange::Terminate).await.unwrap();
     assert_eq!(change.current, InstanceState::ShuttingDown);

@@ -7,7 +7,7 @@ use understudy::domain::instance::{InstanceState, Launch, PowerChange};
 use understudy::infra::cloud::ec2::{Config, Ec2Cloud};
 use understudy::infra::cloud::{Cloud, ErrorKind, MANAGED_BY, StateChange, TAG_MANAGED_BY, TAG_PROJECT};
 
-use crate::support::moto::{IMAGE, Moto, NewInstance};
+use crate::support::moto::{Moto, NewInstance};
 use crate::{PROJECT, config, instance_id};
 
 const ALL_CHANGES: [PowerChange; 5] = [
@@ -31,7 +31,7 @@ fn settings(moto: &Moto) -> Config {
 }
 
 async fn cloud(moto: &Moto) -> Ec2Cloud {
-    Ec2Cloud::new(settings(moto)).await
+    Ec2Cloud::new(settings(moto)).await.unwrap()
 }
 
 fn launch(name: &str, tags: &[(&str, &str)]) -> Launch {
@@ -76,7 +76,8 @@ async fn a_listing_follows_every_page_and_shows_the_pools_instances_only() {
         page_size: 50,
         ..settings(&moto)
     })
-    .await;
+    .await
+    .unwrap();
     let listed = cloud.list().await.unwrap();
     assert_eq!(listed.len(), 120);
     assert_eq!(
@@ -104,12 +105,12 @@ async fn a_launched_instance_has_the_configured_place_and_the_pools_tags_over_th
     let moto = Moto::region_of_its_own().await;
     let subnet_id = moto.subnet("127.44.0.0/16").await;
     let cloud = Ec2Cloud::new(Config {
-        ami_id: Some(IMAGE.to_owned()),
         subnet_id: Some(subnet_id.clone()),
         instance_type: "c5.xlarge".to_owned(),
         ..settings(&moto)
     })
-    .await;
+    .await
+    .unwrap();
 
     let tags = [
         ("Team", "sport & more"),
@@ -151,11 +152,11 @@ async fn a_launched_instance_has_the_configured_place_and_the_pools_tags_over_th
 async fn a_launch_that_ec2_finds_wrong_is_invalid_and_says_why() {
     let moto = Moto::region_of_its_own().await;
     let cloud = Ec2Cloud::new(Config {
-        ami_id: Some(IMAGE.to_owned()),
         subnet_id: Some("subnet-0123456789abcdef0".to_owned()),
         ..settings(&moto)
     })
-    .await;
+    .await
+    .unwrap();
     let refused = cloud.launch(&launch("nowhere", &[])).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Invalid);
     assert_eq!(refused.code.as_deref(), Some("InvalidSubnetID.NotFound"));

@@ -10,3 +10,16 @@ mod vm_table;
 
 mod pool_edges;
 mod show_edges;
+
+mod candidates;
+mod failover_drive;
+mod health_model;
+mod model;
+mod model_show;
+mod pool_model;
+mod pools;
+mod restart_model;
+mod snapshot;
+mod state_model;
+mod verdict_properties;
+mod vm_model;

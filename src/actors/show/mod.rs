@@ -149,6 +149,8 @@ pub(super) struct State {
     asking_ingest: bool,
     told_ingest_away: bool,
     told_held: bool,
+    /// Since when output is to be expected, as far as this actor knows.
+    on_air_since: Timestamp,
     /// Verdicts before this are not trusted: this process was asleep.
     blind_until: Timestamp,
     judged_at: Option<Timestamp>,
@@ -273,6 +275,7 @@ impl State {
             asking_ingest: false,
             told_ingest_away: false,
             told_held: false,
+            on_air_since: Timestamp(0),
             blind_until: Timestamp(0),
             judged_at: None,
             judge_due: None,
@@ -298,6 +301,7 @@ impl State {
     /// Goes on with whatever the ledger says is under way.
     async fn take_up(&mut self, me: &ActorRef<Message>) {
         let show = self.show();
+        self.on_air_since = self.ctx.now();
         match &show.phase {
             Phase::Idle => self.linger(me),
             Phase::OffAir | Phase::OnAir => {

@@ -9,6 +9,7 @@ use super::{Ended, Message, State, Step, Task, effects};
 use crate::actors::coordinator::{CommandError, Moving};
 use crate::actors::news::Level;
 use crate::domain::event::Event;
+use crate::domain::failover::verdict::{IngestSign, OutputSign};
 use crate::domain::failover::{Action, Cause, Ending, Evidence, Failover};
 use crate::domain::ids::{Epoch, VmId};
 use crate::domain::placement::Wish;
@@ -365,7 +366,7 @@ impl State {
         }
         self.steps.clear();
         self.failures.clear();
-        self.ingest = crate::domain::failover::verdict::IngestSign::Unknown;
+        self.ingest = IngestSign::Unknown;
         let show = self.show();
         let now_on = show.vm.clone();
         for vm in std::iter::once(&failover.from).chain(&failover.to) {
@@ -375,6 +376,8 @@ impl State {
             .as_ref()
             .map(|vm| self.ctx.board.latest(vm).signals)
             .unwrap_or_default();
+        // What was last seen of its output was seen before its stream was started.
+        self.signals.output = OutputSign::Unknown;
         let whereto = now_on.as_ref().map_or("nowhere".to_owned(), ToString::to_string);
         let message = format!("show {} is on {whereto} ({ending:?})", self.id);
         self.alert(Level::Info, "Failover done", message, now_on.as_ref());

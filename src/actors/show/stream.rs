@@ -134,6 +134,7 @@ impl State {
     /// The show has just come on air, by whatever way.
     pub(super) async fn gone_on_air(&mut self, me: &ActorRef<Message>) {
         self.inactive_in_a_row = 0;
+        self.on_air_since = self.ctx.now();
         let show = self.show();
         let Some(vm) = show.vm.clone() else { return };
         self.ctx.machines.duty_changed(&vm);

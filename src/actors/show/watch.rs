@@ -30,7 +30,7 @@ impl State {
         if show.vm.as_ref() != Some(vm) {
             return;
         }
-        self.signals = signals;
+        self.signals = signals.expecting_output_from(self.on_air_since);
         match show.phase {
             Phase::OnAir | Phase::OffAir => {
                 self.notice_stream(me, &show, vm).await;

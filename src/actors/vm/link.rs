@@ -1,20 +1,19 @@
 //! A link: a child that keeps one conversation with the machine going.
 //!
-//! Its actor is a shell around one task, so that the task can wait as it must while the actor can be watched,
-//! killed and restarted like any other. The task takes orders (where, how fast) and casts reports.
+//! It is a task in an actor's shell ([`task`]): it can wait as it must, and be watched, killed and restarted like
+//! any other. It takes orders (where, how fast) and casts reports; it ends only when its VM's actor is gone.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::ActorRef;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 use super::{Message, obs, probe, ssh};
 use crate::actors::context::Context;
 use crate::actors::supervisor::Spec;
+use crate::actors::task;
 use crate::domain::instance::Instance;
 use crate::domain::restart::Restart;
 
@@ -110,65 +109,19 @@ impl Conversation {
 }
 
 /// How this link is started and restarted.
-pub fn spec(link: Link, ctx: Arc<Context>, orders: watch::Receiver<Order>, vm: ActorRef<Message>) -> Spec {
-    let start = move |supervisor: ractor::ActorCell| {
-        let conversation = Conversation {
-            ctx: Arc::clone(&ctx),
-            orders: orders.clone(),
-            vm: vm.clone(),
-        };
-        let task: BoxFuture<'static, ()> = match link {
+pub fn spec(
+    link: Link,
+    ctx: Arc<Context>,
+    orders: watch::Receiver<Order>,
+    vm: ActorRef<Message>,
+) -> Spec {
+    task::spec(Restart::Permanent, move || {
+        let conversation =
+            Conversation { ctx: Arc::clone(&ctx), orders: orders.clone(), vm: vm.clone() };
+        match link {
             Link::Probe => Box::pin(probe::run(conversation)),
             Link::Obs => Box::pin(obs::run(conversation)),
             Link::Ssh => Box::pin(ssh::run(conversation)),
-        };
-        let spawned = async move {
-            let (actor, _) = Actor::spawn_linked(None, Shell, task, supervisor).await?;
-            Ok(actor.get_cell())
-        };
-        Box::pin(spawned) as BoxFuture<'static, _>
-    };
-    Spec {
-        restart: Restart::Permanent,
-        start: Arc::new(start),
-        on_give_up: None,
-    }
-}
-
-struct Shell;
-
-/// The task ended, which it does only by panicking or when its VM actor is gone.
-struct Ended;
-
-/// Aborts the task when the actor's state goes, however the actor ends.
-struct Task(AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Actor for Shell {
-    type Msg = Ended;
-    type State = Task;
-    type Arguments = BoxFuture<'static, ()>;
-
-    async fn pre_start(
-        &self,
-        me: ActorRef<Ended>,
-        task: Self::Arguments,
-    ) -> Result<Task, ActorProcessingErr> {
-        let running = tokio::spawn(task);
-        let abort = running.abort_handle();
-        tokio::spawn(async move {
-            let _ = running.await;
-            let _ = me.cast(Ended);
-        });
-        Ok(Task(abort))
-    }
-
-    async fn handle(&self, _: ActorRef<Ended>, Ended: Ended, _: &mut Task) -> Result<(), ActorProcessingErr> {
-        Err("the link's task ended".into())
-    }
+        }
+    })
 }

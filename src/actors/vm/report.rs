@@ -152,15 +152,16 @@ impl State {
     fn output(&mut self, output: Output, at: Timestamp) {
         self.signals.obs = Sign::good(at);
         let rose = output.active && self.bytes.is_some_and(|before| output.bytes > before);
-        self.signals.output = if rose {
-            self.signals.last_output_at = Some(at);
-            OutputSign::Rising { at }
-        } else {
-            match self.signals.output {
-                flat @ OutputSign::Flat { .. } => flat,
-                OutputSign::Rising { at } => OutputSign::Flat { since: at },
-                OutputSign::Unknown => OutputSign::Flat { since: at },
+        let turned = self.observation.output.is_none_or(|before| before.active != output.active);
+        self.signals.output = match self.signals.output {
+            _ if rose => {
+                self.signals.last_output_at = Some(at);
+                OutputSign::Rising { at }
             }
+            flat @ OutputSign::Flat { .. } if !turned => flat,
+            OutputSign::Rising { at } => OutputSign::Flat { since: at },
+            // A stream that has just started or stopped is flat from now.
+            OutputSign::Flat { .. } | OutputSign::Unknown => OutputSign::Flat { since: at },
         };
         self.bytes = Some(output.bytes);
         self.observation.output = Some(output);
@@ -334,7 +335,7 @@ fn probe_trouble(error: &ProbeError) -> Trouble {
     }
 }
 
-/// `None`: the connection ended, and the next one will tell why.
+/// `None`: it says nothing about the machine; if the connection ended, the next one will tell why.
 fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
     match error {
         ssh::Error::TimedOut(_) | ssh::Error::Unreachable(_) => Some(Trouble::Silent),
@@ -344,6 +345,7 @@ fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
         | ssh::Error::HostKeyUnknown { .. }
         | ssh::Error::BadKey(_)
         | ssh::Error::Protocol(_) => Some(Trouble::Refused),
-        ssh::Error::Closed => None,
+        // Nothing that the machine did.
+        ssh::Error::Closed | ssh::Error::HostKeyStore(_) | ssh::Error::BadCommand(_) => None,
     }
 }

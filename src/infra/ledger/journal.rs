@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, Params, params};
 
 use crate::domain::ids::Seq;
@@ -125,8 +126,8 @@ impl Journal {
         self.transaction(|journal| {
             let mut insert = journal.statement("INSERT INTO journal (seq, at, event) VALUES (?1, ?2, ?3)")?;
             for row in rows {
-                let event =
-                    str::from_utf8(row.event).map_err(|error| rusqlite::Error::Utf8Error(0, error))?;
+                // JSON is UTF-8, so it is handed over as text unchecked.
+                let event = ToSqlOutput::Borrowed(ValueRef::Text(row.event));
                 insert.execute(params![row.seq.0.cast_signed(), row.at.0.cast_signed(), event])?;
             }
             if let Some(part) = part {
@@ -316,5 +317,95 @@ fn require_writable(path: &Path) -> Result<(), StorageError> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StorageError::from_io(path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lock::Lock;
+    use super::super::{CommitError, FatalError, Ledger, Options};
+    use super::*;
+    use crate::domain::event::Event;
+    use crate::domain::ids::{InstanceId, VmId};
+    use crate::domain::instance::{Instance, InstanceState};
+    use crate::domain::vm;
+
+    fn adopted(name: &str) -> Event {
+        let instance = Instance {
+            instance_id: InstanceId::new(format!("i-{name}")).unwrap(),
+            name: Some("x".repeat(500)),
+            state: InstanceState::Stopped,
+            public_ip: None,
+            private_ip: None,
+            public_dns: None,
+            private_dns: None,
+            instance_type: None,
+            launch_time: None,
+            availability_zone: None,
+            subnet_id: None,
+            vpc_id: None,
+            tags: [].into(),
+        };
+        Event::vm(
+            &VmId::new(format!("vm-{name}")).unwrap(),
+            vm::Event::Adopted { instance },
+        )
+    }
+
+    #[test]
+    fn every_commit_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal.db")).unwrap();
+        let pragma = |name: &str| -> String {
+            let value = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+            let value = journal.connection.pragma_query_value(None, name, value).unwrap();
+            format!("{value:?}")
+        };
+        assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
+        // FULL: <https://sqlite.org/pragma.html#pragma_synchronous>.
+        assert_eq!(pragma("synchronous"), "Integer(2)");
+    }
+
+    /// SQLite's own limit on the size of a database fails a commit just as a full disk does.
+    #[tokio::test]
+    async fn a_journal_without_room_stops_the_ledger_and_shows_nothing_of_the_last_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let journal = Journal::open(&path).unwrap();
+        journal
+            .connection
+            .pragma_update(None, "max_page_count", 20)
+            .unwrap();
+        let lock = Lock::acquire(&path).unwrap();
+        let ledger = Ledger::start(Options::new(&path), lock, journal).unwrap();
+        let mut batches = ledger.subscribe();
+        let mut acknowledged = 0;
+        let failure = loop {
+            match ledger
+                .commit(Timestamp(1), vec![adopted(&acknowledged.to_string())])
+                .await
+            {
+                Ok(_) => acknowledged += 1,
+                Err(error) => break error,
+            }
+            assert!(acknowledged < 1_000, "the limit does not hold");
+        };
+        let CommitError::Failed(error) = failure else {
+            panic!("{failure:?}");
+        };
+        assert!(
+            matches!(&*error, FatalError::Storage(StorageError::DiskFull { .. })),
+            "{error:?}"
+        );
+        assert!(error.to_string().starts_with("the disk is full: "), "{error}");
+        assert!(ledger.health().borrow().failure().is_some());
+        let again = ledger.commit(Timestamp(1), vec![adopted("again")]).await;
+        assert!(matches!(again, Err(CommitError::Failed(_))), "{again:?}");
+        assert_eq!(ledger.state().vm_count(), acknowledged);
+        let published = std::iter::from_fn(|| batches.try_recv().ok()).count();
+        assert_eq!(published, acknowledged);
+        assert!(ledger.close().await.is_err());
+        let ledger = Ledger::open(Options::new(&path)).unwrap();
+        assert_eq!(ledger.state().vm_count(), acknowledged);
     }
 }

@@ -136,6 +136,10 @@ impl Ledger {
         create_folder(&options.path)?;
         let lock = Lock::acquire(&options.path)?;
         let journal = Journal::open(&options.path)?;
+        Self::start(options, lock, journal)
+    }
+
+    fn start(options: Options, lock: Lock, journal: Journal) -> Result<Ledger, OpenError> {
         let replayed = replay::read(&journal)?;
         info!(
             journal = %options.path.display(),

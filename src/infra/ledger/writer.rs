@@ -13,6 +13,7 @@
 //! that group: a caller that is refused finds the reason in the state.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -76,10 +77,7 @@ impl Writer {
         let run = move || {
             let published = Arc::clone(&self.published);
             let path = self.journal.path().to_owned();
-            if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
-                error!(journal = %path.display(), "the ledger's thread died");
-                published.fail(Arc::new(FatalError::WriterDied { path }));
-            }
+            guard(&published, path, || self.run());
             finished.send_replace(true);
         };
         std::thread::Builder::new()
@@ -168,6 +166,14 @@ impl Writer {
             },
         }
         drop(self.lock);
+    }
+}
+
+/// Runs the writer; should it panic, the ledger has failed like with a broken disk.
+fn guard(published: &Published, path: PathBuf, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        error!(journal = %path.display(), "the ledger's thread died");
+        published.fail(Arc::new(FatalError::WriterDied { path }));
     }
 }
 
@@ -289,5 +295,20 @@ impl Group {
         for reply in staged.chain(self.refused.into_iter().map(|(reply, _)| reply)) {
             let _ = reply.send(Err(CommitError::Failed(Arc::clone(error))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_that_panics_has_failed_for_ever() {
+        let published = Published::new(State::default());
+        guard(&published, "journal.db".into(), || {});
+        assert!(published.failure().is_none());
+        guard(&published, "journal.db".into(), || panic!("a defect"));
+        let failure = published.failure().map(|error| error.to_string());
+        assert!(failure.is_some_and(|text| text.contains("journal.db died of a defect")));
     }
 }

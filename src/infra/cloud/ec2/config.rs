@@ -53,6 +53,40 @@ impl Config {
     }
 }
 
+/// A setting that no request could be made with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("region: {0:?} is not the name of a region, like us-east-1")]
+    Region(String),
+    #[error("endpoint_url: {0:?} is not a URL with http or https and a host, like http://127.0.0.1:5000")]
+    EndpointUrl(String),
+}
+
+impl Config {
+    /// Finds what would make every call fail. The SDK would notice only then, and report it like a network
+    /// that is down, which is worth waiting for; this is not.
+    ///
+    /// # Errors
+    /// The first setting found wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        // The name becomes a label of the endpoint's host name.
+        let is_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.region.is_empty() || !self.region.chars().all(is_label) {
+            return Err(ConfigError::Region(self.region.clone()));
+        }
+        match &self.endpoint_url {
+            Some(url) if !is_http_url(url) => Err(ConfigError::EndpointUrl(url.clone())),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn is_http_url(text: &str) -> bool {
+    text.parse::<http::Uri>().is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+    })
+}
+
 /// Where the access key comes from.
 #[derive(Clone)]
 pub enum Credentials {
@@ -135,6 +169,37 @@ mod tests {
         let shown = format!("{config:?}");
         for secret in ["AKIDEXAMPLE", "wJalrXUtnFEMI", "FwoGZXIvYXdz"] {
             assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_region_or_an_endpoint_that_cannot_be_one_is_found_before_any_call() {
+        let with = |region: &str, url: Option<&str>| {
+            let endpoint_url = url.map(str::to_owned);
+            Config {
+                endpoint_url,
+                ..Config::new(region, "show")
+            }
+            .check()
+        };
+        assert_eq!(with("eu-central-1", None), Ok(()));
+        assert_eq!(with("us-east-1", Some("http://127.0.0.1:5000")), Ok(()));
+        assert_eq!(with("us-east-1", Some("https://ec2.example.org/path")), Ok(()));
+        for region in ["", "US East", "us-east-1.evil.example", "us-east-1/"] {
+            assert_eq!(with(region, None), Err(ConfigError::Region(region.to_owned())));
+        }
+        for url in [
+            "",
+            "localhost:5000",
+            "127.0.0.1",
+            "ftp://127.0.0.1",
+            "http://",
+            "not a url",
+        ] {
+            assert_eq!(
+                with("us-east-1", Some(url)),
+                Err(ConfigError::EndpointUrl(url.to_owned()))
+            );
         }
     }
 

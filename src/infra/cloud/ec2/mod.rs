@@ -25,7 +25,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::{AppName, BehaviorVersion, Region};
 use aws_sdk_ec2::types::{Filter, InstanceType, ResourceType, Tag, TagSpecification};
 
-pub use config::{Backoff, Config, Credentials, Timeouts};
+pub use config::{Backoff, Config, ConfigError, Credentials, Timeouts};
 
 use super::{Cloud, Error, ErrorKind, MANAGED_BY, StateChange, TAG_MANAGED_BY, TAG_PROJECT};
 use crate::domain::ids::InstanceId;
@@ -58,7 +58,11 @@ pub struct Ec2Cloud {
 impl Ec2Cloud {
     /// Sets the client up. Reads the SDK's environment and profile files, but contacts nobody: credentials are
     /// found at the first call.
-    pub async fn new(config: Config) -> Self {
+    ///
+    /// # Errors
+    /// [`Config::check`] found a setting that no call could be made with.
+    pub async fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
         // Pinned, so that an SDK update does not change retries or time limits behind our back.
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .region(Region::new(config.region.clone()))
@@ -90,11 +94,11 @@ impl Ec2Cloud {
                 .retry_classifier(retry::CapacityIsAnAnswer)
                 .build(),
         );
-        Self {
+        Ok(Self {
             client,
             roster: Roster::new(config.project.clone()),
             config,
-        }
+        })
     }
 
     /// All pages of the pool's instances.

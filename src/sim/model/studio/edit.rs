@@ -1,0 +1,521 @@
+//! Changes to the scene collection in use, each announced as OBS announces it.
+
+use serde_json::{Map, Value};
+
+use super::collection::{Selector, Source};
+use super::event::{InputChange, ItemChange, Named, StudioEvent};
+use super::source::{Bounds, Input, Item, Scene, Transform, Uuid};
+use super::{Studio, StudioError, kinds};
+
+/// Furthest that an item may be from the origin, in pixels (obs-websocket's limit).
+const POSITION_MAX: f32 = 90_001.0;
+
+/// The fields of a transform to change. What is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TransformChange {
+    pub position_x: Option<f32>,
+    pub position_y: Option<f32>,
+    pub rotation: Option<f32>,
+    pub scale_x: Option<f32>,
+    pub scale_y: Option<f32>,
+    pub alignment: Option<u32>,
+    pub bounds_type: Option<Bounds>,
+    pub bounds_alignment: Option<u32>,
+    pub bounds_width: Option<f32>,
+    pub bounds_height: Option<f32>,
+    pub crop_left: Option<u32>,
+    pub crop_right: Option<u32>,
+    pub crop_top: Option<u32>,
+    pub crop_bottom: Option<u32>,
+    pub crop_to_bounds: Option<bool>,
+}
+
+impl TransformChange {
+    fn apply(&self, transform: &mut Transform) {
+        fn set<T: Copy>(field: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *field = value;
+            }
+        }
+        set(&mut transform.position.0, self.position_x);
+        set(&mut transform.position.1, self.position_y);
+        set(&mut transform.rotation, self.rotation);
+        set(&mut transform.scale.0, self.scale_x);
+        set(&mut transform.scale.1, self.scale_y);
+        set(&mut transform.alignment, self.alignment);
+        set(&mut transform.bounds_type, self.bounds_type);
+        set(&mut transform.bounds_alignment, self.bounds_alignment);
+        set(&mut transform.bounds.0, self.bounds_width);
+        set(&mut transform.bounds.1, self.bounds_height);
+        set(&mut transform.crop_left, self.crop_left);
+        set(&mut transform.crop_right, self.crop_right);
+        set(&mut transform.crop_top, self.crop_top);
+        set(&mut transform.crop_bottom, self.crop_bottom);
+        set(&mut transform.crop_to_bounds, self.crop_to_bounds);
+    }
+}
+
+impl Studio {
+    fn check_name(&self, name: &str) -> Result<(), StudioError> {
+        match self.collection().find(Selector::Name(name)) {
+            Some(_) => Err(StudioError::NameTaken(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    fn named(&self, uuid: Uuid) -> Result<Named, StudioError> {
+        let source = self
+            .collection()
+            .find(Selector::Uuid(uuid))
+            .ok_or(StudioError::SourceGone)?;
+        Ok(source.named())
+    }
+
+    fn scene_mut(&mut self, uuid: Uuid) -> Result<&mut Scene, StudioError> {
+        let scenes = &mut self.collection_mut().scenes;
+        scenes
+            .iter_mut()
+            .find(|scene| scene.uuid == uuid)
+            .ok_or(StudioError::SourceGone)
+    }
+
+    fn input_mut(&mut self, uuid: Uuid) -> Result<&mut Input, StudioError> {
+        let inputs = &mut self.collection_mut().inputs;
+        inputs
+            .iter_mut()
+            .find(|input| input.uuid == uuid)
+            .ok_or(StudioError::SourceGone)
+    }
+
+    fn item_mut(&mut self, scene: Uuid, id: u64) -> Result<&mut Item, StudioError> {
+        let name = self.scene_name(scene)?;
+        let items = &mut self.scene_mut(scene)?.items;
+        items
+            .iter_mut()
+            .find(|item| item.id == id)
+            .ok_or(StudioError::NoSuchItem { scene: name, id })
+    }
+
+    // ----- scenes -----
+
+    /// # Errors
+    /// [`StudioError::NameTaken`].
+    pub fn create_scene(&mut self, name: &str) -> Result<Uuid, StudioError> {
+        self.check_name(name)?;
+        let uuid = self.identifiers.next();
+        let scene = Scene {
+            uuid,
+            name: name.to_owned(),
+            items: Vec::new(),
+            next_item_id: 1,
+        };
+        self.collection_mut().scenes.push(scene);
+        self.events.push(StudioEvent::SceneCreated(Named {
+            name: name.to_owned(),
+            uuid,
+        }));
+        self.announce_scenes();
+        Ok(uuid)
+    }
+
+    /// Removes a scene and every item that shows it. If it was on air, the first one left goes on air.
+    ///
+    /// # Errors
+    /// [`StudioError::LastScene`], [`StudioError::SourceGone`].
+    pub fn remove_scene(&mut self, uuid: Uuid) -> Result<(), StudioError> {
+        let named = self.named(uuid)?;
+        if self.collection().scenes.len() < 2 {
+            return Err(StudioError::LastScene);
+        }
+        self.collection_mut().scenes.retain(|scene| scene.uuid != uuid);
+        self.remove_items_of(&named);
+        self.events.push(StudioEvent::SceneRemoved(named));
+        self.announce_scenes();
+        if self.collection().program == uuid
+            && let Some(first) = self.collection().scenes.first().map(|scene| scene.uuid)
+        {
+            self.set_program(first)?;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`StudioError::NameTaken`], [`StudioError::SourceGone`].
+    pub fn rename_scene(&mut self, uuid: Uuid, new: &str) -> Result<(), StudioError> {
+        self.check_name(new)?;
+        let old = std::mem::replace(&mut self.scene_mut(uuid)?.name, new.to_owned());
+        self.events.push(StudioEvent::SceneNameChanged {
+            uuid,
+            old,
+            new: new.to_owned(),
+        });
+        self.announce_scenes();
+        Ok(())
+    }
+
+    /// Puts a scene on air.
+    ///
+    /// # Errors
+    /// [`StudioError::SourceGone`].
+    pub fn set_program(&mut self, uuid: Uuid) -> Result<(), StudioError> {
+        let name = self.scene_name(uuid)?;
+        if self.collection().program != uuid {
+            self.collection_mut().program = uuid;
+            self.events
+                .push(StudioEvent::ProgramSceneChanged(Named { name, uuid }));
+        }
+        Ok(())
+    }
+
+    fn announce_scenes(&mut self) {
+        let names = self.collection().scene_names();
+        self.events.push(StudioEvent::SceneListChanged(names));
+    }
+
+    // ----- inputs -----
+
+    /// Creates an input and shows it in `scene`. Returns the input and its item.
+    ///
+    /// # Errors
+    /// [`StudioError::NameTaken`], [`StudioError::NoSuchKind`], [`StudioError::SourceGone`].
+    pub fn create_input(
+        &mut self,
+        scene: Uuid,
+        name: &str,
+        kind: &str,
+        settings: Map<String, Value>,
+        enabled: bool,
+    ) -> Result<(Uuid, u64), StudioError> {
+        self.check_name(name)?;
+        let kind = kinds::find(kind).ok_or_else(|| StudioError::NoSuchKind(kind.to_owned()))?;
+        self.scene_name(scene)?;
+        let uuid = self.identifiers.next();
+        let input = Named {
+            name: name.to_owned(),
+            uuid,
+        };
+        self.collection_mut().inputs.push(Input {
+            uuid,
+            name: name.to_owned(),
+            kind,
+            settings: settings.clone(),
+            volume_mul: 1.0,
+            muted: false,
+        });
+        self.events.push(StudioEvent::Input {
+            input,
+            change: InputChange::Created { kind, settings },
+        });
+        let item = self.create_item(scene, uuid, enabled)?;
+        Ok((uuid, item))
+    }
+
+    /// Removes an input and every item that shows it.
+    ///
+    /// # Errors
+    /// [`StudioError::SourceGone`].
+    pub fn remove_input(&mut self, uuid: Uuid) -> Result<(), StudioError> {
+        let input = self.named(uuid)?;
+        self.collection_mut().inputs.retain(|input| input.uuid != uuid);
+        self.remove_items_of(&input);
+        self.events.push(StudioEvent::Input {
+            input,
+            change: InputChange::Removed,
+        });
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`StudioError::NameTaken`], [`StudioError::SourceGone`].
+    pub fn rename_input(&mut self, uuid: Uuid, new: &str) -> Result<(), StudioError> {
+        self.check_name(new)?;
+        let old = std::mem::replace(&mut self.input_mut(uuid)?.name, new.to_owned());
+        let input = Named {
+            name: new.to_owned(),
+            uuid,
+        };
+        self.events.push(StudioEvent::Input {
+            input,
+            change: InputChange::Renamed { old },
+        });
+        Ok(())
+    }
+
+    /// Lays settings over the present ones, or over the kind's defaults.
+    ///
+    /// # Errors
+    /// [`StudioError::SourceGone`].
+    pub fn set_input_settings(
+        &mut self,
+        uuid: Uuid,
+        settings: Map<String, Value>,
+        overlay: bool,
+    ) -> Result<(), StudioError> {
+        let input = self.named(uuid)?;
+        let present = &mut self.input_mut(uuid)?.settings;
+        if !overlay {
+            present.clear();
+        }
+        present.extend(settings);
+        let settings = present.clone();
+        self.events.push(StudioEvent::Input {
+            input,
+            change: InputChange::Settings(settings),
+        });
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`StudioError::NoAudio`], [`StudioError::SourceGone`].
+    pub fn set_volume(&mut self, uuid: Uuid, mul: f32) -> Result<(), StudioError> {
+        let named = self.named(uuid)?;
+        let input = self.input_mut(uuid)?;
+        if !input.kind.audio {
+            return Err(StudioError::NoAudio);
+        }
+        input.volume_mul = mul;
+        let db = input.volume_db();
+        self.events.push(StudioEvent::Input {
+            input: named,
+            change: InputChange::Volume { mul, db },
+        });
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`StudioError::NoAudio`], [`StudioError::SourceGone`].
+    pub fn set_muted(&mut self, uuid: Uuid, muted: bool) -> Result<(), StudioError> {
+        let named = self.named(uuid)?;
+        let input = self.input_mut(uuid)?;
+        if !input.kind.audio {
+            return Err(StudioError::NoAudio);
+        }
+        if input.muted != muted {
+            input.muted = muted;
+            self.events.push(StudioEvent::Input {
+                input: named,
+                change: InputChange::Muted(muted),
+            });
+        }
+        Ok(())
+    }
+
+    // ----- items -----
+
+    /// Shows a source in a scene, in front of everything else.
+    ///
+    /// # Errors
+    /// [`StudioError::Recursion`], [`StudioError::SourceGone`].
+    pub fn create_item(&mut self, scene: Uuid, source: Uuid, enabled: bool) -> Result<u64, StudioError> {
+        let source_named = self.named(source)?;
+        let scene_named = Named {
+            name: self.scene_name(scene)?,
+            uuid: scene,
+        };
+        if self.collection().would_recurse(scene, source) {
+            return Err(StudioError::Recursion);
+        }
+        let target = self.scene_mut(scene)?;
+        let (id, index) = (target.next_item_id, target.items.len());
+        target.next_item_id += 1;
+        target.items.push(Item {
+            id,
+            source,
+            enabled,
+            locked: false,
+            transform: Transform::default(),
+        });
+        let change = ItemChange::Created {
+            source: source_named,
+            id,
+            index,
+        };
+        self.events.push(StudioEvent::Item {
+            scene: scene_named,
+            change,
+        });
+        Ok(id)
+    }
+
+    /// Removes an item; an input that no scene shows any more goes with its last item, as in OBS.
+    ///
+    /// # Errors
+    /// [`StudioError::NoSuchItem`], [`StudioError::SourceGone`].
+    pub fn remove_item(&mut self, scene: Uuid, id: u64) -> Result<(), StudioError> {
+        let source = self.item_mut(scene, id)?.source;
+        let scene_named = Named {
+            name: self.scene_name(scene)?,
+            uuid: scene,
+        };
+        self.scene_mut(scene)?.items.retain(|item| item.id != id);
+        let source_named = self.named(source)?;
+        let change = ItemChange::Removed {
+            source: source_named,
+            id,
+        };
+        self.events.push(StudioEvent::Item {
+            scene: scene_named,
+            change,
+        });
+        let is_shown = |s: &Scene| s.items.iter().any(|item| item.source == source);
+        if self.collection().input(source).is_some() && !self.collection().scenes.iter().any(is_shown) {
+            self.remove_input(source)?;
+        }
+        Ok(())
+    }
+
+    fn remove_items_of(&mut self, source: &Named) {
+        let mut removed = Vec::new();
+        for scene in &mut self.collection_mut().scenes {
+            let named = Named {
+                name: scene.name.clone(),
+                uuid: scene.uuid,
+            };
+            scene.items.retain(|item| {
+                let keep = item.source != source.uuid;
+                if !keep {
+                    removed.push((named.clone(), item.id));
+                }
+                keep
+            });
+        }
+        for (scene, id) in removed {
+            let change = ItemChange::Removed {
+                source: source.clone(),
+                id,
+            };
+            self.events.push(StudioEvent::Item { scene, change });
+        }
+    }
+
+    /// # Errors
+    /// [`StudioError::NoSuchItem`], [`StudioError::SourceGone`].
+    pub fn set_item_enabled(&mut self, scene: Uuid, id: u64, enabled: bool) -> Result<(), StudioError> {
+        let item = self.item_mut(scene, id)?;
+        if std::mem::replace(&mut item.enabled, enabled) != enabled {
+            let scene = self.named(scene)?;
+            self.events.push(StudioEvent::Item {
+                scene,
+                change: ItemChange::Enabled { id, enabled },
+            });
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`StudioError::NoSuchItem`], [`StudioError::SourceGone`].
+    pub fn set_item_locked(&mut self, scene: Uuid, id: u64, locked: bool) -> Result<(), StudioError> {
+        let item = self.item_mut(scene, id)?;
+        if std::mem::replace(&mut item.locked, locked) != locked {
+            let scene = self.named(scene)?;
+            self.events.push(StudioEvent::Item {
+                scene,
+                change: ItemChange::Locked { id, locked },
+            });
+        }
+        Ok(())
+    }
+
+    /// Moves an item; an index beyond the front means the front.
+    ///
+    /// # Errors
+    /// [`StudioError::NoSuchItem`], [`StudioError::SourceGone`].
+    pub fn set_item_index(&mut self, scene: Uuid, id: u64, index: usize) -> Result<(), StudioError> {
+        self.item_mut(scene, id)?;
+        let items = &mut self.scene_mut(scene)?.items;
+        if let Some(from) = items.iter().position(|item| item.id == id) {
+            let item = items.remove(from);
+            items.insert(index.min(items.len()), item);
+        }
+        let ids = items.iter().map(|item| item.id).collect();
+        let scene = self.named(scene)?;
+        self.events.push(StudioEvent::Item {
+            scene,
+            change: ItemChange::Reindexed(ids),
+        });
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`StudioError::OutOfRange`] if the item would be drawn absurdly large, [`StudioError::NoSuchItem`],
+    /// [`StudioError::SourceGone`].
+    pub fn set_item_transform(
+        &mut self,
+        scene: Uuid,
+        id: u64,
+        change: &TransformChange,
+    ) -> Result<(), StudioError> {
+        let source = self.item_mut(scene, id)?.source;
+        let found = self.collection().find(Selector::Uuid(source));
+        let source_size = found.as_ref().map_or((0.0, 0.0), Source::size);
+        let too_large =
+            |scale: Option<f32>, side: f32| scale.is_some_and(|s| (s * side).abs() >= POSITION_MAX);
+        if too_large(change.scale_x, source_size.0) {
+            return Err(StudioError::OutOfRange("scaleX"));
+        }
+        if too_large(change.scale_y, source_size.1) {
+            return Err(StudioError::OutOfRange("scaleY"));
+        }
+        let item = self.item_mut(scene, id)?;
+        change.apply(&mut item.transform);
+        let transform = item.transform.clone();
+        let scene = self.named(scene)?;
+        let change = ItemChange::Transform {
+            id,
+            transform,
+            source_size,
+        };
+        self.events.push(StudioEvent::Item { scene, change });
+        Ok(())
+    }
+
+    // ----- transitions -----
+
+    /// # Errors
+    /// [`StudioError::NoSuchTransition`].
+    pub fn set_transition(&mut self, name: &str) -> Result<(), StudioError> {
+        let transitions = &self.collection().transitions;
+        let index = transitions
+            .iter()
+            .position(|transition| transition.name == name)
+            .ok_or_else(|| StudioError::NoSuchTransition(name.to_owned()))?;
+        let uuid = transitions[index].uuid;
+        let collection = self.collection_mut();
+        if collection.transition != index {
+            collection.transition = index;
+            let named = Named {
+                name: name.to_owned(),
+                uuid,
+            };
+            self.events.push(StudioEvent::TransitionChanged(named));
+        }
+        Ok(())
+    }
+
+    pub fn set_transition_duration(&mut self, duration_ms: u32) {
+        let collection = self.collection_mut();
+        if collection.transition_ms != duration_ms {
+            collection.transition_ms = duration_ms;
+            self.events
+                .push(StudioEvent::TransitionDurationChanged { duration_ms });
+        }
+    }
+
+    /// # Errors
+    /// [`StudioError::TransitionNotConfigurable`].
+    pub fn set_transition_settings(
+        &mut self,
+        settings: Map<String, Value>,
+        overlay: bool,
+    ) -> Result<(), StudioError> {
+        let collection = self.collection_mut();
+        let index = collection.transition;
+        let current = collection.transitions.get_mut(index).filter(|t| t.configurable);
+        let transition = current.ok_or(StudioError::TransitionNotConfigurable)?;
+        if !overlay {
+            transition.settings.clear();
+        }
+        transition.settings.extend(settings);
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! The contract of the simulated world's wire: real clients against its servers, and faults as they look from
+//! outside.
+
+mod cloud;
+mod faults;
+mod obs;
+mod protocol;
+mod ssh;
+mod status;
+mod stream;
+mod support;
