@@ -1,6 +1,9 @@
 //! What several tests need: real servers of others, and waiting without sleeping.
 
-#![allow(dead_code, reason = "every test is a crate of its own and uses a part of this")]
+#![allow(
+    dead_code,
+    reason = "every test is a crate of its own and uses a part of this"
+)]
 
 pub mod eventually;
 pub mod moto;

@@ -119,7 +119,11 @@ impl ScenarioReport {
         let off_air = of(|f| f.off_air_ms);
         vec![
             self.name.clone(),
-            if self.passed { "passed".to_owned() } else { "FAILED".to_owned() },
+            if self.passed {
+                "passed".to_owned()
+            } else {
+                "FAILED".to_owned()
+            },
             format!("{}/{}", self.shows_on_air, self.shows),
             self.failovers.len().to_string(),
             ms(median(&off_air)),
@@ -128,7 +132,11 @@ impl ScenarioReport {
             ms(median(&of(|f| f.fence_ms))),
             ms(median(&of(|f| f.restore_ms))),
             ms(median(&of(|f| f.verify_ms))),
-            format!("{} ({} broken)", self.invariants.checked, self.invariants.violations.len()),
+            format!(
+                "{} ({} broken)",
+                self.invariants.checked,
+                self.invariants.violations.len()
+            ),
         ]
     }
 
