@@ -222,7 +222,7 @@ impl Drill {
 
     async fn mend(&self, scenario: Scenario) -> anyhow::Result<()> {
         if scenario == Scenario::IngestDown {
-            self.stage.world.ingest().bring_back()?;
+            self.stage.world.ingest().bring_back().await?;
         }
         let keys: Vec<String> = self.shows.iter().map(stream_key).collect();
         let all_publish = |ingest: &Ingest| keys.iter().all(|key| ingest.publishers(key).len() == 1);
