@@ -2,7 +2,10 @@
 //! outside.
 
 mod cloud;
+#[path = "../support/eventually.rs"]
+mod eventually;
 mod faults;
+mod fleet;
 mod obs;
 mod protocol;
 mod ssh;

@@ -42,11 +42,10 @@ async fn a_client_logs_in_only_with_the_password() {
 }
 
 #[tokio::test]
-async fn everything_a_capture_reads_is_answered() {
+async fn scenes_and_items_are_read_as_a_capture_reads_them() {
     let (_world, _, machine) = one_machine().await;
-    machine.load_example_studio("secret-key").unwrap();
+    machine.load_example_studio("k").unwrap();
     let client = obws(&machine).await;
-
     assert_eq!(
         client.scene_collections().list().await.unwrap().current,
         "Gymnastics"
@@ -55,122 +54,116 @@ async fn everything_a_capture_reads_is_answered() {
     assert_eq!(scenes.scenes.len(), 12);
     assert_eq!(scenes.scenes.last().unwrap().id.name, "Starting Soon");
     assert_eq!(scenes.current_program_scene.unwrap().name, "Camera 2 - Vault");
-    assert_eq!(
-        client.scenes().current_program_scene().await.unwrap().id.name,
-        "Camera 2 - Vault"
-    );
+    let program = client.scenes().current_program_scene().await.unwrap();
+    assert_eq!(program.id.name, "Camera 2 - Vault");
+    let items = client.scene_items();
     for scene in &scenes.scenes {
-        for item in client.scene_items().list(scene.id.clone().into()).await.unwrap() {
-            client
-                .scene_items()
-                .transform(scene.id.clone().into(), item.id)
-                .await
-                .unwrap();
-            client
-                .scene_items()
-                .enabled(scene.id.clone().into(), item.id)
-                .await
-                .unwrap();
-            client
-                .scene_items()
-                .locked(scene.id.clone().into(), item.id)
-                .await
-                .unwrap();
-            let index = client
-                .scene_items()
-                .index(scene.id.clone().into(), item.id)
-                .await
-                .unwrap();
+        for item in items.list(scene.id.clone().into()).await.unwrap() {
+            items.transform(scene.id.clone().into(), item.id).await.unwrap();
+            items.enabled(scene.id.clone().into(), item.id).await.unwrap();
+            items.locked(scene.id.clone().into(), item.id).await.unwrap();
+            let index = items.index(scene.id.clone().into(), item.id).await.unwrap();
             assert_eq!(index, item.index);
         }
     }
-    let kinds = client.inputs().list_kinds(false).await.unwrap();
-    for input in client.inputs().list(None).await.unwrap() {
+}
+
+#[tokio::test]
+async fn inputs_are_read_as_a_capture_reads_them() {
+    let (_world, _, machine) = one_machine().await;
+    machine.load_example_studio("k").unwrap();
+    let client = obws(&machine).await;
+    let inputs = client.inputs();
+    let kinds = inputs.list_kinds(false).await.unwrap();
+    for input in inputs.list(None).await.unwrap() {
         assert!(kinds.contains(&input.kind));
-        client
-            .inputs()
-            .settings::<Value>(input.id.clone().into())
-            .await
-            .unwrap();
-        client
-            .inputs()
-            .default_settings::<Value>(&input.kind)
-            .await
-            .unwrap();
+        inputs.settings::<Value>(input.id.clone().into()).await.unwrap();
+        inputs.default_settings::<Value>(&input.kind).await.unwrap();
         if input.kind == "ffmpeg_source" {
-            client.inputs().volume(input.id.clone().into()).await.unwrap();
-            client.inputs().muted(input.id.into()).await.unwrap();
+            inputs.volume(input.id.clone().into()).await.unwrap();
+            inputs.muted(input.id.into()).await.unwrap();
         }
     }
-    client.inputs().specials().await.unwrap();
+    inputs.specials().await.unwrap();
+    assert_eq!(inputs.list(Some("pulse_input_capture")).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn transitions_outputs_and_settings_are_read_as_a_capture_reads_them() {
+    let (_world, _, machine) = one_machine().await;
+    machine.load_example_studio("secret-key").unwrap();
+    let client = obws(&machine).await;
     let transitions = client.transitions().list().await.unwrap();
     assert_eq!(transitions.transitions.len(), 3);
     let current = client.transitions().current().await.unwrap();
-    assert_eq!(
-        (
-            current.id.name.as_str(),
-            current.duration.unwrap().whole_milliseconds()
-        ),
-        ("Fade", 450)
-    );
+    let duration_ms = current.duration.unwrap().whole_milliseconds();
+    assert_eq!((current.id.name.as_str(), duration_ms), ("Fade", 450));
     let service = client.config().stream_service_settings::<Value>().await.unwrap();
     assert_eq!(service.r#type, "rtmp_custom");
     assert_eq!(service.settings["key"], "secret-key");
     assert_eq!(client.config().video_settings().await.unwrap().base_width, 1920);
     assert!(!client.recording().status().await.unwrap().active);
-    assert!(
-        client
-            .general()
-            .stats()
-            .await
-            .unwrap()
-            .web_socket_session_incoming_messages
-            > 10
-    );
+    let stats = client.general().stats().await.unwrap();
+    assert_eq!(stats.web_socket_session_incoming_messages, 8);
 }
 
 #[tokio::test]
-async fn everything_a_restore_writes_is_kept() {
+async fn a_restored_input_keeps_its_settings_and_sound() {
     let (_world, _, machine) = one_machine().await;
     let client = obws(&machine).await;
-
-    client.scene_collections().create("Show").await.unwrap();
-    client.scenes().create("A").await.unwrap();
-    client.scenes().create("B").await.unwrap();
-    client.scenes().remove("Scene".into()).await.unwrap();
-    let created = client
-        .inputs()
-        .create(Create {
-            scene: "A".into(),
-            input: "Cam",
-            kind: "ffmpeg_source",
-            settings: Some(json!({"input": "srt://127.0.0.1:9001"})),
-            enabled: Some(true),
-        })
-        .await
-        .unwrap();
+    let inputs = client.inputs();
+    let camera = Create {
+        scene: "Scene".into(),
+        input: "Cam",
+        kind: "ffmpeg_source",
+        settings: Some(json!({"input": "srt://127.0.0.1:9001"})),
+        enabled: Some(true),
+    };
+    inputs.create(camera).await.unwrap();
     let settings = SetSettings {
         input: "Cam".into(),
         settings: &json!({"looping": true}),
         overlay: Some(true),
     };
-    client.inputs().set_settings(settings).await.unwrap();
-    let settings = client.inputs().settings::<Value>("Cam".into()).await.unwrap();
-    assert_eq!(
-        settings.settings,
-        json!({"input": "srt://127.0.0.1:9001", "looping": true})
-    );
-    client
-        .inputs()
-        .set_volume("Cam".into(), Volume::Mul(0.25))
-        .await
-        .unwrap();
-    let volume = client.inputs().volume("Cam".into()).await.unwrap();
-    assert!((volume.db + 12.04).abs() < 0.01, "{volume:?}");
-    client.inputs().set_muted("Cam".into(), true).await.unwrap();
-    assert!(client.inputs().muted("Cam".into()).await.unwrap());
+    inputs.set_settings(settings).await.unwrap();
+    let read = inputs.settings::<Value>("Cam".into()).await.unwrap().settings;
+    assert_eq!(read, json!({"input": "srt://127.0.0.1:9001", "looping": true}));
+    let settings = SetSettings {
+        input: "Cam".into(),
+        settings: &json!({"a": 1}),
+        overlay: Some(false),
+    };
+    inputs.set_settings(settings).await.unwrap();
+    let read = inputs.settings::<Value>("Cam".into()).await.unwrap().settings;
+    assert_eq!(read, json!({"a": 1}));
 
-    let item = created.scene_item_id;
+    inputs.set_volume("Cam".into(), Volume::Mul(0.25)).await.unwrap();
+    let volume = inputs.volume("Cam".into()).await.unwrap();
+    assert!((volume.db + 12.04).abs() < 0.01, "{volume:?}");
+    inputs.set_muted("Cam".into(), true).await.unwrap();
+    assert!(inputs.muted("Cam".into()).await.unwrap());
+    inputs.remove("Cam".into()).await.unwrap();
+    assert_eq!(client.scene_items().list("Scene".into()).await.unwrap().len(), 0);
+}
+
+/// A scene `A` that shows the input `Cam`. Returns the item.
+async fn scene_with_camera(client: &obws::Client) -> i64 {
+    client.scenes().create("A").await.unwrap();
+    let camera = Create {
+        scene: "A".into(),
+        input: "Cam",
+        kind: "ffmpeg_source",
+        settings: None::<Value>,
+        enabled: None,
+    };
+    client.inputs().create(camera).await.unwrap().scene_item_id
+}
+
+#[tokio::test]
+async fn a_restored_item_keeps_its_transform() {
+    let (_world, _, machine) = one_machine().await;
+    let client = obws(&machine).await;
+    let item_id = scene_with_camera(&client).await;
     let transform = SceneItemTransform {
         position: Some(Position {
             x: Some(10.5),
@@ -192,69 +185,89 @@ async fn everything_a_restore_writes_is_kept() {
             ..Crop::default()
         }),
     };
-    let set = SetTransform {
+    let change = SetTransform {
         scene: "A".into(),
-        item_id: item,
+        item_id,
         transform,
     };
-    client.scene_items().set_transform(set).await.unwrap();
-    let read = client.scene_items().transform("A".into(), item).await.unwrap();
+    client.scene_items().set_transform(change).await.unwrap();
+    let read = client.scene_items().transform("A".into(), item_id).await.unwrap();
     assert_eq!(
-        (read.position_x, read.rotation, read.scale_y, read.crop_left),
-        (10.5, 90.0, 0.25, 4)
+        (read.position_x, read.position_y, read.rotation),
+        (10.5, -3.0, 90.0)
     );
+    assert_eq!((read.scale_x, read.scale_y, read.crop_left), (0.5, 0.25, 4));
     assert_eq!(
         (read.bounds_width, read.source_width, read.width),
         (640.0, 1920.0, 960.0)
     );
+}
 
+#[tokio::test]
+async fn restored_items_keep_their_order_and_flags() {
+    let (_world, _, machine) = one_machine().await;
+    let client = obws(&machine).await;
+    let items = client.scene_items();
+    let scene = || "A".into();
+    let item_id = scene_with_camera(&client).await;
+    client.scenes().create("B").await.unwrap();
     let nested = CreateSceneItem {
-        scene: "A".into(),
+        scene: scene(),
         source: "B".into(),
         enabled: Some(false),
     };
-    let nested = client.scene_items().create(nested).await.unwrap();
-    assert!(!client.scene_items().enabled("A".into(), nested).await.unwrap());
-    let set = SetIndex {
-        scene: "A".into(),
+    let nested = items.create(nested).await.unwrap();
+    assert!(!items.enabled(scene(), nested).await.unwrap());
+    let to_the_back = SetIndex {
+        scene: scene(),
         item_id: nested,
         index: 0,
     };
-    client.scene_items().set_index(set).await.unwrap();
-    let items = client.scene_items().list("A".into()).await.unwrap();
-    assert_eq!(
-        items.iter().map(|i| i.source_name.as_str()).collect::<Vec<_>>(),
-        ["B", "Cam"]
-    );
-    client
-        .scene_items()
-        .set_locked(SetLocked {
-            scene: "A".into(),
-            item_id: item,
-            locked: true,
-        })
+    items.set_index(to_the_back).await.unwrap();
+    let names: Vec<_> = items
+        .list(scene())
         .await
-        .unwrap();
-    client
-        .scene_items()
-        .set_enabled(SetEnabled {
-            scene: "A".into(),
-            item_id: nested,
-            enabled: true,
-        })
-        .await
-        .unwrap();
+        .unwrap()
+        .into_iter()
+        .map(|i| i.source_name)
+        .collect();
+    assert_eq!(names, ["B", "Cam"]);
+    let lock = SetLocked {
+        scene: scene(),
+        item_id,
+        locked: true,
+    };
+    items.set_locked(lock).await.unwrap();
+    assert!(items.locked(scene(), item_id).await.unwrap());
+    let show = SetEnabled {
+        scene: scene(),
+        item_id: nested,
+        enabled: true,
+    };
+    items.set_enabled(show).await.unwrap();
+    assert!(items.enabled(scene(), nested).await.unwrap());
     let id = Id {
-        scene: "A".into(),
+        scene: scene(),
         source: "Cam",
         search_offset: None,
     };
-    assert_eq!(client.scene_items().id(id).await.unwrap(), item);
+    assert_eq!(items.id(id).await.unwrap(), item_id);
+    items.remove(scene(), nested).await.unwrap();
+    assert_eq!(items.list(scene()).await.unwrap().len(), 1);
+}
 
-    client.transitions().set_current("Cut").await.unwrap();
-    assert_eq!(client.transitions().current().await.unwrap().duration, None);
+#[tokio::test]
+async fn a_restored_collection_keeps_its_scenes_program_transition_and_service() {
+    let (_world, _, machine) = one_machine().await;
+    let client = obws(&machine).await;
+    client.scene_collections().create("Show").await.unwrap();
+    client.scenes().create("A").await.unwrap();
+    client.scenes().create("B").await.unwrap();
+    client.scenes().remove("Scene".into()).await.unwrap();
     client.scenes().set_current_program_scene("B").await.unwrap();
     assert_eq!(machine.view().program_scene.as_deref(), Some("B"));
+    client.transitions().set_current("Cut").await.unwrap();
+    assert_eq!(client.transitions().current().await.unwrap().duration, None);
     let service = json!({"server": "rtmp://127.0.0.1/live", "key": "k2"});
     client
         .config()
@@ -266,9 +279,9 @@ async fn everything_a_restore_writes_is_kept() {
     client.scene_collections().set_current("Untitled").await.unwrap();
     assert_eq!(client.scenes().list().await.unwrap().scenes.len(), 1);
     client.scene_collections().set_current("Show").await.unwrap();
-    assert_eq!(client.scenes().list().await.unwrap().scenes.len(), 2);
-    client.inputs().remove("Cam".into()).await.unwrap();
-    assert_eq!(client.scene_items().list("A".into()).await.unwrap().len(), 1);
+    let scenes = client.scenes().list().await.unwrap();
+    assert_eq!(scenes.scenes.len(), 2);
+    assert_eq!(scenes.current_program_scene.unwrap().name, "B");
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ impl Session {
                 match message {
                     ChannelMsg::Data { data } => finished.stdout += &String::from_utf8_lossy(&data),
                     ChannelMsg::ExtendedData { data, .. } => {
-                        finished.stderr += &String::from_utf8_lossy(&data)
+                        finished.stderr += &String::from_utf8_lossy(&data);
                     }
                     ChannelMsg::ExitStatus { exit_status } => finished.status = exit_status,
                     _ => {}

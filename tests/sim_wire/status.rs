@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+use understudy::sim::model::studio::Studio;
+use understudy::sim::wire::MachineView;
+
 use super::support::{DEADLINE, one_machine, status_at};
 
 fn client() -> reqwest::Client {
@@ -25,9 +28,9 @@ async fn the_status_tells_about_the_studio() {
     assert!(status["uptime"].as_f64().unwrap() > 3_000.0);
     assert!(status["version"].is_string());
 
-    machine.operate(|studio, now| studio.start_stream(now)).unwrap();
+    machine.operate(Studio::start_stream).unwrap();
     machine
-        .until(DEADLINE, |view| view.is_streaming())
+        .until(DEADLINE, MachineView::is_streaming)
         .await
         .expect("a stream");
     let status: Value = client().get(&url).send().await.unwrap().json().await.unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use understudy::sim::model::fault::{Fault, FaultKind};
+use understudy::sim::model::studio::Studio;
 use understudy::sim::model::studio::stream::Phase;
 use understudy::sim::wire::MachineHandle;
 use understudy::sim::world::World;
@@ -11,7 +12,7 @@ use super::support::{DEADLINE, obws, one_machine, warm, world};
 
 async fn go_live(world: &World, machine: &MachineHandle, key: &str) {
     machine.load_example_studio(key).unwrap();
-    machine.operate(|studio, now| studio.start_stream(now)).unwrap();
+    machine.operate(Studio::start_stream).unwrap();
     let address = machine.address();
     assert!(
         world
@@ -32,7 +33,7 @@ async fn the_ingest_witnesses_a_stream_from_its_first_byte_to_its_last() {
             .until(DEADLINE, |ingest| ingest.bytes("k") > bytes)
             .await
     );
-    machine.operate(|studio, now| studio.stop_stream(now)).unwrap();
+    machine.operate(Studio::stop_stream).unwrap();
     assert!(
         world
             .ingest()
@@ -144,6 +145,29 @@ async fn a_blackholed_machine_believes_it_streams_and_goes_on_when_it_is_back() 
             .await
     );
     assert_eq!(world.ingest().stretches().len(), 2);
+}
+
+#[tokio::test]
+async fn a_machine_that_returns_unfenced_is_witnessed_as_a_second_publisher() {
+    let world = world(2, 0).await;
+    let machines: Vec<_> = warm(&world).iter().map(|id| world.machine(id).unwrap()).collect();
+    go_live(&world, &machines[0], "k").await;
+    machines[0].fault(Fault::Blackhole);
+    assert!(
+        world
+            .ingest()
+            .until(DEADLINE, |ingest| ingest.publishers("k").is_empty())
+            .await
+    );
+    go_live(&world, &machines[1], "k").await;
+    assert_eq!(world.ingest().overlaps(), []);
+    machines[0].heal(FaultKind::Blackhole);
+    assert!(
+        world
+            .ingest()
+            .until(DEADLINE, |ingest| !ingest.overlaps().is_empty())
+            .await
+    );
 }
 
 #[tokio::test]

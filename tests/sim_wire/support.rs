@@ -1,5 +1,6 @@
 //! What these tests share: a world with one machine, clients for it, and waiting on a predicate.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -60,13 +61,9 @@ pub async fn obws_to(address: Ipv4Addr, password: Option<&str>) -> obws::error::
         .expect("an answer in time")
 }
 
-/// Waits until `holds` answers true, looking every 10 ms.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let end = tokio::time::Instant::now() + DEADLINE;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < end, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+/// Waits until `holds` answers true.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    crate::eventually::eventually(what, DEADLINE, async || holds().await.then_some(())).await;
 }
 
 /// How a TCP connection attempt ends.
@@ -81,7 +78,15 @@ pub enum Attempt {
 pub async fn attempt(address: SocketAddr, patience: Duration) -> Attempt {
     match tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await {
         Ok(Ok(_)) => Attempt::Connected,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Attempt::Refused,
+        // A listener that closes in the middle of the handshake resets instead.
+        Ok(Err(error))
+            if matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+            ) =>
+        {
+            Attempt::Refused
+        }
         Ok(Err(error)) => panic!("neither connected nor refused: {error}"),
         Err(_) => Attempt::Unanswered,
     }

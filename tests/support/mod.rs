@@ -1,6 +1,13 @@
-//! What several test programs share. Each program uses a part of it.
-#![allow(dead_code)]
+//! What several tests need: real servers of others, and waiting without sleeping.
 
+#![allow(
+    dead_code,
+    reason = "every test is a crate of its own and uses a part of this"
+)]
+
+pub mod eventually;
+pub mod moto;
+pub mod script;
 pub mod sshd;
 pub mod studios;
 

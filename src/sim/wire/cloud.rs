@@ -23,6 +23,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use super::clock::Clock;
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{Launch, PowerChange};
+use crate::domain::time::Timestamp;
 use crate::sim::model::cloud::{Cloud, Effect, LaunchRequest, Refusal};
 use crate::sim::model::fault::CloudFault;
 
@@ -48,12 +49,15 @@ struct Shared {
 }
 
 impl Shared {
-    /// Lets the cloud act, and its effects happen in order: the lock is held until they have.
-    fn act<T>(&self, act: impl FnOnce(&mut Cloud, crate::domain::time::Timestamp) -> T) -> T {
+    /// Lets the cloud act, after everything that was due. Effects happen in order: the lock is held until they
+    /// have.
+    fn act<T>(&self, act: impl FnOnce(&mut Cloud, Timestamp) -> T) -> T {
         let now = self.clock.now();
-        let mut cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cloud = self.cloud();
+        let mut effects = cloud.advance(now);
         let result = act(&mut cloud, now);
-        for effect in cloud.advance(now) {
+        effects.extend(cloud.advance(now));
+        for effect in effects {
             (self.apply)(effect);
         }
         drop(cloud);
@@ -82,10 +86,11 @@ pub struct CloudServer {
 
 impl CloudServer {
     /// Serves `cloud` at `address`; port 0 picks a free one. What it does to machines goes to `apply`.
+    /// Must be called within a runtime.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn start(address: SocketAddr, clock: Clock, cloud: Cloud, apply: Apply) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, clock: Clock, cloud: Cloud, apply: Apply) -> io::Result<Self> {
         let listener = listen(address)?;
         let shared = Arc::new(Shared {
             clock,
@@ -111,7 +116,7 @@ impl CloudServer {
     }
 
     /// Acts on the cloud behind the API's back.
-    pub fn act<T>(&self, act: impl FnOnce(&mut Cloud, crate::domain::time::Timestamp) -> T) -> T {
+    pub fn act<T>(&self, act: impl FnOnce(&mut Cloud, Timestamp) -> T) -> T {
         self.shared.act(act)
     }
 

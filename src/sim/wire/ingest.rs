@@ -151,11 +151,11 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Listens at `address`; port 0 picks a free one.
+    /// Listens at `address`; port 0 picks a free one. Must be called within a runtime.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn start(address: SocketAddr, clock: Clock) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, clock: Clock) -> io::Result<Self> {
         let listener = listen(address)?;
         let shared = Arc::new(Shared {
             clock,
@@ -197,8 +197,9 @@ impl Ingest {
     /// # Errors
     /// When the address cannot be bound any more.
     pub async fn bring_back(&self) -> io::Result<()> {
-        if self.task().is_none() {
-            let listener = listen(self.shared.address)?;
+        let is_down = self.task().is_none();
+        if is_down {
+            let listener = TcpListener::bind(self.shared.address).await?;
             self.shared.up.send_replace(true);
             self.run(listener);
         }

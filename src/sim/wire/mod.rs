@@ -16,8 +16,10 @@
 
 pub mod clock;
 pub mod cloud;
+pub mod exchange;
 mod gate;
 pub mod ingest;
+pub mod key;
 pub mod machine;
 pub mod obs;
 mod port;
@@ -26,5 +28,7 @@ mod ssh;
 mod status;
 
 pub use self::clock::Clock;
+pub use self::exchange::Exchange;
 pub use self::ingest::Ingest;
-pub use self::machine::{MachineConfig, MachineHandle, MachineView, Ports};
+pub use self::machine::{MachineConfig, MachineHandle, MachineView, Ports, SshAccess};
+pub use russh::keys::PublicKey;

@@ -11,7 +11,7 @@
 //! refused that should not be.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,9 +153,4 @@ async fn accept(listener: Arc<TcpListener>, serve: Serve) {
             }
         }
     }
-}
-
-/// `address:port`, as a socket address.
-pub(super) fn at(address: Ipv4Addr, port: u16) -> SocketAddr {
-    SocketAddr::from((address, port))
 }

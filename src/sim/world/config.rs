@@ -4,13 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use russh::keys::PublicKey;
-
 use super::WorldError;
 use crate::domain::studio::Secret;
 use crate::sim::model::cloud::CloudTiming;
 use crate::sim::model::machine::MachineTiming;
-use crate::sim::wire::Ports;
+use crate::sim::wire::{Ports, PublicKey};
 
 /// Port whose holder owns a block of addresses.
 const CLAIM_PORT: u16 = 7_077;
@@ -131,6 +129,8 @@ pub struct WorldConfig {
     pub dark_when_off: bool,
     /// See [`crate::sim::wire::MachineConfig::chunk_interval`].
     pub chunk_interval: Duration,
+    /// For fleets: machines listen through one [`crate::sim::wire::Exchange`] instead of three ports each.
+    pub shared_ports: bool,
 }
 
 impl Default for WorldConfig {
@@ -152,6 +152,7 @@ impl Default for WorldConfig {
             ssh_authorized: None,
             dark_when_off: true,
             chunk_interval: Duration::from_millis(100),
+            shared_ports: false,
         }
     }
 }

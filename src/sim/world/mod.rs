@@ -8,7 +8,6 @@
 //! Everything runs on the caller's runtime and ends when the [`World`] is dropped.
 
 mod config;
-mod key;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,18 +16,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
 pub use self::config::{Addresses, WorldConfig};
 use super::model::cloud::{AddressRange, Cloud, Effect, LaunchRequest, Refusal};
 use super::model::fault::{CloudFault, Fault, FaultKind};
 use super::wire::cloud::CloudServer;
+use super::wire::key::{self, KeyError};
 use super::wire::machine::{MachineConfig, MachineHandle, SshAccess};
-use super::wire::{Clock, Ingest};
+use super::wire::{Clock, Exchange, Ingest, PublicKey};
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{Instance, PowerChange};
 use crate::domain::studio::Secret;
 use crate::infra::cloud::{MANAGED_BY, TAG_MANAGED_BY, TAG_PROJECT};
 
-/// How long the machine of a terminated instance still swallows what is sent to it.
+/// How long the machine of a terminated instance at least swallows what is sent to it.
 const GHOST: Duration = Duration::from_secs(30);
 
 /// Why there is no world.
@@ -45,16 +48,12 @@ pub enum WorldError {
         #[source]
         source: io::Error,
     },
-    #[error("the SSH key cannot be made")]
-    Key(#[from] russh::keys::Error),
-    #[error("the SSH key cannot be written to {path}")]
-    KeyFile {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error("there is no key to log in with")]
+    Key(#[from] KeyError),
     #[error("the world does not start as asked")]
     Cloud(#[from] Refusal),
+    #[error("the runtime is shutting down")]
+    ShuttingDown,
     #[error("there is no machine of instance {0}")]
     NoMachine(InstanceId),
 }
@@ -63,6 +62,10 @@ pub enum WorldError {
 struct Machines {
     template: MachineConfig,
     by_instance: Mutex<BTreeMap<InstanceId, MachineHandle>>,
+    /// Machines of terminated instances, by when they cease to exist.
+    ghosts: Mutex<Vec<(Instant, MachineHandle)>>,
+    /// Where machines run, whoever asks for them.
+    runtime: Handle,
 }
 
 impl Machines {
@@ -73,6 +76,7 @@ impl Machines {
     /// The instance's machine, made when it is first needed.
     fn get_or_make(&self, instance: &InstanceId, address: Ipv4Addr) -> MachineHandle {
         let make = || {
+            let _entered = self.runtime.enter();
             let seed = self.template.seed ^ fnv1a(instance.as_str());
             MachineHandle::start(
                 address,
@@ -95,15 +99,16 @@ impl Machines {
             Effect::ShutDown { instance } => self.with(&instance, MachineHandle::shut_down),
             Effect::PowerOff { instance } => self.with(&instance, MachineHandle::power_off),
             Effect::Reboot { instance } => self.with(&instance, MachineHandle::reboot),
-            Effect::Destroy { instance } => {
-                let machine = self.lock().remove(&instance);
-                // Nobody tells its clients: for a while it is as silent as any machine that is off.
-                tokio::spawn(async move {
-                    tokio::time::sleep(GHOST).await;
-                    drop(machine);
-                });
-            }
+            Effect::Destroy { instance } => self.bury(&instance),
         }
+    }
+
+    /// Nobody tells a terminated machine's clients: for a while it is as silent as any machine that is off.
+    fn bury(&self, instance: &InstanceId) {
+        let now = Instant::now();
+        let mut ghosts = self.ghosts.lock().unwrap_or_else(PoisonError::into_inner);
+        ghosts.retain(|(until, _)| *until > now);
+        ghosts.extend(self.lock().remove(instance).map(|machine| (now + GHOST, machine)));
     }
 
     fn with(&self, instance: &InstanceId, act: impl FnOnce(&MachineHandle)) {
@@ -119,6 +124,51 @@ fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// The key that may log in, and the file with its private half if one was made.
+async fn authorized_key(config: &WorldConfig) -> Result<(Option<PublicKey>, Option<PathBuf>), WorldError> {
+    let Some(dir) = config.ssh_key_dir.clone() else {
+        return Ok((config.ssh_authorized.clone(), None));
+    };
+    let written = tokio::task::spawn_blocking(move || key::write_new(&dir)).await;
+    let (public, path) = written.map_err(|_| WorldError::ShuttingDown)??;
+    Ok((Some(public), Some(path)))
+}
+
+/// What all machines of a world have in common.
+fn template(
+    config: &WorldConfig,
+    clock: Clock,
+    ssh: SshAccess,
+    ingest_url: String,
+) -> Result<MachineConfig, WorldError> {
+    let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.ports.obs));
+    let exchange = if config.shared_ports {
+        Some(Exchange::start(config.ports).map_err(listen_error("exchange", anywhere))?)
+    } else {
+        None
+    };
+    Ok(MachineConfig {
+        clock,
+        ports: config.ports,
+        timing: config.machine,
+        obs_password: config.obs_password.clone(),
+        ssh,
+        ingest_url,
+        seed: config.seed,
+        dark_when_off: config.dark_when_off,
+        chunk_interval: config.chunk_interval,
+        exchange,
+    })
+}
+
+fn listen_error(what: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> WorldError {
+    move |source| WorldError::Listen {
+        what,
+        address,
+        source,
+    }
 }
 
 /// A running world. It ends when dropped.
@@ -142,37 +192,17 @@ impl World {
     pub async fn start(config: WorldConfig) -> Result<Self, WorldError> {
         let clock = Clock::start();
         let (plan, claim) = config.addresses.plan()?;
-        let (authorized, key_file) = match &config.ssh_key_dir {
-            Some(dir) => {
-                let (public, path) = key::write_new(dir)?;
-                (Some(public), Some(path))
-            }
-            None => (config.ssh_authorized.clone(), None),
-        };
-        let ingest = Ingest::start(plan.ingest, clock)
-            .await
-            .map_err(|source| WorldError::Listen {
-                what: "ingest",
-                address: plan.ingest,
-                source,
-            })?;
-        let template = MachineConfig {
-            clock,
-            ports: config.ports,
-            timing: config.machine,
-            obs_password: config.obs_password.clone(),
-            ssh: SshAccess {
-                user: config.ssh_user.clone(),
-                authorized,
-            },
-            ingest_url: ingest.server_url(),
-            seed: config.seed,
-            dark_when_off: config.dark_when_off,
-            chunk_interval: config.chunk_interval,
+        let (authorized, key_file) = authorized_key(&config).await?;
+        let ingest = Ingest::start(plan.ingest, clock).map_err(listen_error("ingest", plan.ingest))?;
+        let ssh = SshAccess {
+            user: config.ssh_user.clone(),
+            authorized,
         };
         let machines = Arc::new(Machines {
-            template,
+            template: template(&config, clock, ssh, ingest.server_url())?,
             by_instance: Mutex::default(),
+            ghosts: Mutex::default(),
+            runtime: Handle::current(),
         });
         let addresses = AddressRange::new(plan.first, plan.last);
         let model = Cloud::new(config.cloud, addresses, config.zones.clone(), config.seed);
@@ -180,13 +210,8 @@ impl World {
             let machines = Arc::clone(&machines);
             Box::new(move |effect| machines.apply(effect))
         };
-        let cloud = CloudServer::start(plan.cloud, clock, model, apply)
-            .await
-            .map_err(|source| WorldError::Listen {
-                what: "cloud",
-                address: plan.cloud,
-                source,
-            })?;
+        let cloud =
+            CloudServer::start(plan.cloud, clock, model, apply).map_err(listen_error("cloud", plan.cloud))?;
         let world = Self {
             config,
             clock,
@@ -364,5 +389,25 @@ impl World {
     /// As [`World::change`].
     pub fn terminate_instance(&self, instance: &InstanceId) -> Result<(), WorldError> {
         self.change(instance, PowerChange::Terminate)
+    }
+}
+
+impl Drop for World {
+    /// Ends machines to which others still hold handles, too.
+    fn drop(&mut self) {
+        for machine in self.machines.lock().values() {
+            machine.close();
+        }
+        let ghosts = self
+            .machines
+            .ghosts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (_, ghost) in ghosts.iter() {
+            ghost.close();
+        }
+        if let Some(exchange) = &self.machines.template.exchange {
+            exchange.close();
+        }
     }
 }

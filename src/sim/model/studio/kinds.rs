@@ -37,7 +37,6 @@ impl InputKind {
         let side = |name: &str| {
             let value = settings.get(name).or_else(|| defaults.get(name));
             // Sources are at most 16384 pixels wide, which a float holds exactly.
-            #[allow(clippy::cast_possible_truncation)]
             value.and_then(Value::as_f64).map(|pixels| pixels as f32)
         };
         (side("width").unwrap_or(1920.0), side("height").unwrap_or(1080.0))

@@ -11,6 +11,7 @@ pub mod collection;
 mod edit;
 pub mod event;
 pub mod example;
+mod item;
 pub mod kinds;
 pub mod source;
 pub mod stream;
@@ -20,8 +21,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use self::collection::Collection;
-pub use self::edit::TransformChange;
 use self::event::StudioEvent;
+pub use self::item::TransformChange;
 use self::source::{Identifiers, Uuid};
 use self::stream::StreamOutput;
 pub use self::stream::StudioTiming;

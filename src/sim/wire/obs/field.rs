@@ -62,7 +62,6 @@ impl<'a> Fields<'a> {
 
     pub(super) fn float_opt(self, key: &str, min: f64, max: f64) -> Result<Option<f32>, Failure> {
         // libobs keeps these in single precision.
-        #[allow(clippy::cast_possible_truncation)]
         Ok(self.number_opt(key, min, max)?.map(|value| value as f32))
     }
 
@@ -162,7 +161,6 @@ fn object<'a>(key: &str, value: &'a Value, may_be_empty: bool) -> Result<&'a Map
 }
 
 // The range was checked: from zero to at most u32::MAX.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn truncate(value: f64) -> u32 {
     value as u32
 }

@@ -6,7 +6,7 @@ use super::auth::Challenge;
 use super::request::Outcome;
 use super::sessions::INTENTS_ALL;
 use super::status::SUCCESS;
-use super::{RPC_VERSION, WEBSOCKET_VERSION};
+use super::{RPC_VERSION, STUDIO_VERSION, WEBSOCKET_VERSION};
 
 /// Most requests in one batch.
 const BATCH_REQUESTS_MAX: usize = 4_096;
@@ -321,7 +321,11 @@ fn clip(mut reason: String) -> String {
 }
 
 pub(super) fn hello(challenge: Option<&Challenge>) -> Value {
-    let mut data = json!({"obsWebSocketVersion": WEBSOCKET_VERSION, "rpcVersion": RPC_VERSION});
+    let mut data = json!({
+        "obsStudioVersion": STUDIO_VERSION,
+        "obsWebSocketVersion": WEBSOCKET_VERSION,
+        "rpcVersion": RPC_VERSION,
+    });
     if let Some(challenge) = challenge {
         data["authentication"] = json!({"challenge": challenge.challenge, "salt": challenge.salt});
     }

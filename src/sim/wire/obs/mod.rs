@@ -37,6 +37,7 @@ use self::request::{Outcome, Session};
 use self::sessions::Outgoing;
 use super::gate::{Gate, GatedStream};
 use super::machine::Shared;
+use crate::sim::model::machine::Machine;
 
 /// Version of obs-websocket that this server claims to be.
 const WEBSOCKET_VERSION: &str = "5.5.2";
@@ -78,8 +79,7 @@ pub(super) async fn serve(machine: Arc<Shared>, stream: GatedStream, gate: Arc<G
 }
 
 /// Takes the JSON subprotocol if it is offered; MessagePack is not selected, which leaves the client with JSON.
-// The signature is the WebSocket library's.
-#[allow(clippy::result_large_err, clippy::unnecessary_wraps)]
+#[allow(clippy::result_large_err, reason = "the signature is the WebSocket library's")]
 fn choose_encoding(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offered = request.headers().get_all("Sec-WebSocket-Protocol");
     let takes_json = offered
@@ -179,16 +179,16 @@ impl Connection<'_> {
     /// Runs one request, and waits as long as OBS would keep its caller waiting.
     async fn request(&mut self, kind: &str, id: Value, data: Option<&Value>) -> Value {
         let session = self.session;
-        let (outcome, ready_at) = self.machine.change(|model, now| {
+        let run = |model: &mut Machine, now| {
             let outcome = request::run(model.studio_mut(), kind, data, session, now);
-            (
-                outcome,
-                model
-                    .studio()
-                    .switching_until(now)
-                    .filter(|_| request::waits_for_switch(kind)),
-            )
-        });
+            let busy_until = model.studio().switching_until(now);
+            (outcome, busy_until.filter(|_| request::waits_for_switch(kind)))
+        };
+        let (outcome, ready_at) = if request::only_reads(kind) {
+            self.machine.ask(run)
+        } else {
+            self.machine.change(run)
+        };
         if let Some(ready_at) = ready_at {
             tokio::time::sleep_until(self.machine.clock().instant(ready_at)).await;
         }

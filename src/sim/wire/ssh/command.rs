@@ -20,7 +20,7 @@ use tokio::net::TcpSocket;
 use super::super::machine::Shared;
 use super::words;
 use crate::domain::time::Timestamp;
-use crate::sim::model::machine::{Process, Service, Signal};
+use crate::sim::model::machine::{Machine, Process, Service, Signal};
 
 /// Process id of every simulated studio.
 const STUDIO_PID: u32 = 1_204;
@@ -82,7 +82,7 @@ pub(super) async fn run(machine: &Arc<Shared>, line: &str) -> Output {
 }
 
 fn uptime(machine: &Shared) -> Output {
-    let up = machine.inspect(|model, now| model.uptime(now)).as_secs();
+    let up = machine.inspect(Machine::uptime).as_secs();
     let (hours, minutes) = (up / 3_600, up / 60 % 60);
     Output::printed(
         format!(" up {hours}:{minutes:02},  0 users,  load average: 0.42, 0.40, 0.38\n"),
@@ -167,9 +167,8 @@ fn signal_of(options: &[&str]) -> Option<Signal> {
             "-s" | "--signal" => name = rest.next()?,
             "-x" | "-f" | "--kill-whom=all" | "--kill-who=all" | "--kill-whom=main" | "--kill-who=main" => {}
             other => {
-                name = other
-                    .strip_prefix("--signal=")
-                    .or_else(|| other.strip_prefix('-'))?
+                let signal = other.strip_prefix("--signal=");
+                name = signal.or_else(|| other.strip_prefix('-'))?;
             }
         }
     }

@@ -13,7 +13,6 @@ pub(super) const TABLE: Table = &[
     ("GetVideoSettings", video),
 ];
 
-#[allow(clippy::unnecessary_wraps)]
 fn collections(call: &mut Call<'_>) -> Reply {
     Ok(Some(json!({
         "currentSceneCollectionName": call.studio.collection_name(),
@@ -33,7 +32,6 @@ fn create_collection(call: &mut Call<'_>) -> Reply {
     Ok(None)
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn service(call: &mut Call<'_>) -> Reply {
     let service = call.studio.service();
     Ok(Some(
@@ -51,7 +49,6 @@ fn set_service(call: &mut Call<'_>) -> Reply {
     Ok(None)
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn video(_: &mut Call<'_>) -> Reply {
     Ok(Some(json!({
         "fpsNumerator": 30, "fpsDenominator": 1,

@@ -13,8 +13,6 @@ pub(super) const TABLE: Table = &[
     }),
 ];
 
-// All requests have one signature.
-#[allow(clippy::unnecessary_wraps)]
 fn version(_: &mut Call<'_>) -> Reply {
     Ok(Some(json!({
         "obsVersion": STUDIO_VERSION,
@@ -27,7 +25,6 @@ fn version(_: &mut Call<'_>) -> Reply {
     })))
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn stats(call: &mut Call<'_>) -> Reply {
     let output = call.studio.output();
     Ok(Some(json!({

@@ -50,7 +50,6 @@ fn kind_list(call: &mut Call<'_>) -> Reply {
 }
 
 /// A headless machine has no global sound devices.
-#[allow(clippy::unnecessary_wraps)]
 fn special(_: &mut Call<'_>) -> Reply {
     Ok(Some(json!({
         "desktop1": null, "desktop2": null, "mic1": null, "mic2": null, "mic3": null, "mic4": null,

@@ -129,7 +129,6 @@ fn id(call: &mut Call<'_>) -> Reply {
     let shown = collection.find(Selector::Name(name)).map(|source| source.uuid());
     let mut matches = items.iter().filter(|item| Some(item.source) == shown);
     // The range was checked; a fraction is cut off as in C++.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let found = if offset < 0.0 {
         matches.next_back()
     } else {

@@ -117,6 +117,11 @@ fn names() -> Vec<&'static str> {
     names
 }
 
+/// The request changes nothing.
+pub(super) fn only_reads(kind: &str) -> bool {
+    kind.starts_with("Get")
+}
+
 /// The request is answered only when the new scene collection is loaded.
 pub(super) fn waits_for_switch(kind: &str) -> bool {
     matches!(kind, "SetCurrentSceneCollection" | "CreateSceneCollection")

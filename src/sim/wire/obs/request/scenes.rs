@@ -21,7 +21,6 @@ pub(in super::super) fn scene_list_json(scenes: &[Named]) -> Vec<Value> {
     scenes.iter().rev().enumerate().map(scene).collect()
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn list(call: &mut Call<'_>) -> Reply {
     let collection = call.studio.collection();
     Ok(Some(json!({
@@ -33,7 +32,6 @@ fn list(call: &mut Call<'_>) -> Reply {
     })))
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn program(call: &mut Call<'_>) -> Reply {
     let (name, uuid) = (
         call.studio.program_scene(),

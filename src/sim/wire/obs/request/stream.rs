@@ -21,7 +21,6 @@ fn timecode(duration: Duration) -> String {
     format!("{:02}:{:02}:{:02}.{ms:03}", s / 3_600, s / 60 % 60, s % 60)
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn status(call: &mut Call<'_>) -> Reply {
     let output = call.studio.output();
     let duration = output.duration(call.now);
@@ -57,7 +56,6 @@ fn toggle(call: &mut Call<'_>) -> Reply {
     Ok(Some(json!({"outputActive": !was_active})))
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn record_status(_: &mut Call<'_>) -> Reply {
     let nothing: Value = json!({
         "outputActive": false,

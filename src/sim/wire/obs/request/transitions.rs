@@ -31,7 +31,6 @@ fn described(transition: &Transition) -> Value {
     })
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn list(call: &mut Call<'_>) -> Reply {
     let collection = call.studio.collection();
     let current = collection.current_transition();

@@ -1,25 +1,39 @@
-//! The key with which the coordinator logs in to the world's machines.
+//! The key with which the coordinator logs in to simulated machines.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 
-use super::WorldError;
+/// Why there is no key file.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("the SSH key cannot be made")]
+    Make(#[from] russh::keys::ssh_key::Error),
+    #[error("the SSH key cannot be written to {path}")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
 
 /// Writes a new Ed25519 key to `dir/id_ed25519`, readable by its owner alone, in place of any that is there.
-pub(super) fn write_new(dir: &Path) -> Result<(PublicKey, PathBuf), WorldError> {
+///
+/// # Errors
+/// [`KeyError`], usually because the directory is not writable.
+pub fn write_new(dir: &Path) -> Result<(PublicKey, PathBuf), KeyError> {
     let path = dir.join("id_ed25519");
-    let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).map_err(russh::keys::Error::from)?;
-    let text = key.to_openssh(LineEnding::LF).map_err(russh::keys::Error::from)?;
+    let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519)?;
+    let text = key.to_openssh(LineEnding::LF)?;
     let write = || {
         fs::create_dir_all(dir)?;
         // Created anew, so that the mode holds from the first byte.
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
         let mut file = OpenOptions::new()
@@ -29,7 +43,7 @@ pub(super) fn write_new(dir: &Path) -> Result<(PublicKey, PathBuf), WorldError> 
             .open(&path)?;
         file.write_all(text.as_bytes())
     };
-    write().map_err(|source| WorldError::KeyFile {
+    write().map_err(|source| KeyError::Write {
         path: path.clone(),
         source,
     })?;

@@ -1,0 +1,5 @@
+pub mod drill;
+pub mod kill;
+pub mod report;
+pub mod scenario;
+mod watch;

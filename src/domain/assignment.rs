@@ -1,0 +1,480 @@
+//! How a show's events change the show and the VMs it takes or leaves, in one fold.
+//!
+//! This is where invariant 1 lives: a VM serves at most one show, a show has one VM per epoch, and nothing
+//! publishes in an epoch before the VM of the epoch before is known not to.
+
+use std::sync::Arc;
+
+use super::failover::{Ending, Failover, Record};
+use super::ids::{Epoch, RequestKey, ShowId, VmId};
+use super::pool;
+use super::show::{Event, Phase, Rejected as ShowRejected, Show};
+use super::state::{Done, Rejected, Request, State};
+use super::time::Timestamp;
+use super::vm::{Occupancy, Power, Rejected as VmRejected, Status, Vm};
+
+impl State {
+    pub(super) fn apply_show(&mut self, id: &ShowId, event: &Event, at: Timestamp) -> Result<(), Rejected> {
+        let mut show = match self.shows.get(id) {
+            Some(show) => Show::clone(show),
+            None => Show::new(id.clone()),
+        };
+        match event {
+            Event::Assigned { vm, epoch, by, key } => {
+                self.require_unused(key.as_ref())?;
+                self.assigned(&mut show, vm, *epoch, by.as_ref(), at)?;
+                self.remember_done(key.as_ref(), Request::Assign, id, vm, at);
+            }
+            Event::Reassigned { from, vm, epoch } => self.reassigned(&mut show, from, vm, *epoch, at)?,
+            Event::StreamWanted { wanted } => show.want_stream(*wanted)?,
+            Event::WentOnAir { epoch } => self.stream_turned(&mut show, *epoch, true, at)?,
+            Event::WentOffAir { epoch } => self.stream_turned(&mut show, *epoch, false, at)?,
+            Event::Captured { studio } => {
+                show.require_vm()?;
+                show.studio = Some(Arc::clone(studio));
+            }
+            Event::Held { held } => {
+                show.require_vm()?;
+                show.held = *held;
+            }
+            Event::FailoverBegan { .. }
+            | Event::SpareChosen { .. }
+            | Event::SpareLost { .. }
+            | Event::Fenced { .. }
+            | Event::Restored { .. }
+            | Event::Publishing { .. }
+            | Event::FailoverEnded { .. } => self.apply_move(&mut show, event, at)?,
+            Event::ReleaseBegan { stop_vm } => self.release_began(&mut show, *stop_vm, at)?,
+            Event::Released { vm, key } => {
+                self.require_unused(key.as_ref())?;
+                self.released(&mut show, vm, at)?;
+                self.remember_done(key.as_ref(), Request::Release, id, vm, at);
+            }
+        }
+        self.put_show(show);
+        Ok(())
+    }
+
+    fn remember_done(
+        &mut self,
+        key: Option<&RequestKey>,
+        request: Request,
+        show: &ShowId,
+        vm: &VmId,
+        at: Timestamp,
+    ) {
+        if let Some(key) = key {
+            let (show, vm) = (show.clone(), vm.clone());
+            let done = Done {
+                request,
+                show,
+                vm,
+                at,
+            };
+            self.remember(key, done);
+        }
+    }
+
+    fn apply_move(&mut self, show: &mut Show, event: &Event, at: Timestamp) -> Result<(), Rejected> {
+        match event {
+            Event::FailoverBegan {
+                epoch,
+                cause,
+                to,
+                evidence,
+            } => {
+                let failover = Failover {
+                    epoch: *epoch,
+                    cause: *cause,
+                    from: show.require_vm()?,
+                    to: to.clone(),
+                    evidence: evidence.clone(),
+                    began_at: at,
+                    chosen_at: to.as_ref().map(|_| at),
+                    fenced: None,
+                    restored_at: None,
+                    differences: Vec::new(),
+                    publish: show.stream_wanted || show.phase == Phase::OnAir,
+                    publishing_at: None,
+                };
+                self.failover_began(show, failover, at)?;
+            }
+            Event::SpareChosen { epoch, vm } => {
+                let id = show.id.clone();
+                let failover = show.failover_mut(*epoch)?;
+                if let Some(target) = &failover.to {
+                    return Err(ShowRejected::AlreadyAssigned {
+                        show: id,
+                        vm: target.clone(),
+                    }
+                    .into());
+                }
+                failover.to = Some(vm.clone());
+                failover.chosen_at = Some(at);
+                self.take(vm, show, *epoch, at)?;
+            }
+            Event::SpareLost { epoch, vm, reason } => self.spare_lost(show, *epoch, vm, reason, at)?,
+            Event::Fenced { epoch, how } => {
+                let failover = show.failover_mut(*epoch)?;
+                failover.fenced = failover.fenced.or(Some((*how, at)));
+            }
+            Event::Restored { epoch, differences } => {
+                let refused = show.wrong_phase();
+                let failover = show.failover_mut(*epoch)?;
+                if failover.to.is_none() {
+                    return Err(refused.into());
+                }
+                failover.restored_at = failover.restored_at.or(Some(at));
+                failover.differences.clone_from(differences);
+            }
+            Event::Publishing { epoch } => {
+                let refused = show.wrong_phase();
+                let failover = show.failover_mut(*epoch)?;
+                if !failover.may_publish() {
+                    return Err(refused.into());
+                }
+                failover.publishing_at = failover.publishing_at.or(Some(at));
+            }
+            Event::FailoverEnded { epoch, ending } => self.failover_ended(show, *epoch, *ending, at)?,
+            Event::Assigned { .. }
+            | Event::Reassigned { .. }
+            | Event::StreamWanted { .. }
+            | Event::WentOnAir { .. }
+            | Event::WentOffAir { .. }
+            | Event::Captured { .. }
+            | Event::Held { .. }
+            | Event::ReleaseBegan { .. }
+            | Event::Released { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn assigned(
+        &mut self,
+        show: &mut Show,
+        vm: &VmId,
+        epoch: Epoch,
+        by: Option<&String>,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        if let Some(vm) = &show.vm {
+            return Err(ShowRejected::AlreadyAssigned {
+                show: show.id.clone(),
+                vm: vm.clone(),
+            }
+            .into());
+        }
+        show.require_phase(show.phase == Phase::Idle)?;
+        show.require_next_epoch(epoch)?;
+        show.assigned_by = by.cloned();
+        self.take(vm, show, epoch, at)?;
+        show.epoch = epoch;
+        show.vm = Some(vm.clone());
+        show.phase = Phase::OffAir;
+        show.assigned_at = Some(at);
+        show.idle_since = None;
+        Ok(())
+    }
+
+    fn reassigned(
+        &mut self,
+        show: &mut Show,
+        from: &VmId,
+        vm: &VmId,
+        epoch: Epoch,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        show.require_phase(show.phase == Phase::OffAir)?;
+        show.require_next_epoch(epoch)?;
+        if show.vm.as_ref() != Some(from) {
+            return Err(ShowRejected::NotAssigned {
+                show: show.id.clone(),
+            }
+            .into());
+        }
+        // What has come up may have been told to stream, and is left only by a failover, which fences it.
+        let old = self.vm_clone(from)?;
+        if old.power == Power::Ready || show.came_unfenced() {
+            return Err(old.wrong_status().into());
+        }
+        self.require_usable(vm, at)?;
+        self.free(from, &show.id, at)?;
+        self.take(vm, show, epoch, at)?;
+        show.epoch = epoch;
+        show.vm = Some(vm.clone());
+        Ok(())
+    }
+
+    fn stream_turned(
+        &mut self,
+        show: &mut Show,
+        epoch: Epoch,
+        on: bool,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        show.require_epoch(epoch)?;
+        show.require_phase(show.phase == if on { Phase::OffAir } else { Phase::OnAir })?;
+        let vm = show.require_vm()?;
+        if on {
+            self.require_running(&vm)?;
+        }
+        let id = show.id.clone();
+        self.edit(&vm, at, |vm| {
+            vm.occupancy = if on {
+                Occupancy::OnAir { show: id, epoch }
+            } else {
+                Occupancy::Assigned { show: id, epoch }
+            };
+        })?;
+        show.phase = if on { Phase::OnAir } else { Phase::OffAir };
+        Ok(())
+    }
+
+    fn failover_began(&mut self, show: &mut Show, failover: Failover, at: Timestamp) -> Result<(), Rejected> {
+        show.require_phase(matches!(show.phase, Phase::OnAir | Phase::OffAir))?;
+        show.require_next_epoch(failover.epoch)?;
+        if let Some(to) = &failover.to {
+            self.take(to, show, failover.epoch, at)?;
+        }
+        let reason = format!(
+            "show {} is being moved away: {}",
+            show.id, failover.evidence.summary
+        );
+        self.fault(&failover.from, &reason, at)?;
+        show.epoch = failover.epoch;
+        show.phase = Phase::FailingOver(Box::new(failover));
+        Ok(())
+    }
+
+    fn spare_lost(
+        &mut self,
+        show: &mut Show,
+        epoch: Epoch,
+        vm: &VmId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        show.require_next_epoch(epoch)?;
+        let id = show.id.clone();
+        let current = show.epoch;
+        let failover = show.failover_mut(current)?;
+        if failover.to.as_ref() != Some(vm) {
+            return Err(ShowRejected::NotAssigned { show: id }.into());
+        }
+        failover.to = None;
+        failover.chosen_at = None;
+        failover.restored_at = None;
+        failover.epoch = epoch;
+        let published = failover.publishing_at.take().is_some();
+        let old = failover.from.clone();
+        if published {
+            failover.from = vm.clone();
+            failover.fenced = None;
+            show.vm = Some(vm.clone());
+            self.free(&old, &id, at)?;
+        } else {
+            self.free(vm, &id, at)?;
+        }
+        self.fault(vm, reason, at)?;
+        show.epoch = epoch;
+        Ok(())
+    }
+
+    fn failover_ended(
+        &mut self,
+        show: &mut Show,
+        epoch: Epoch,
+        ending: Ending,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        let failover = show.failover_mut(epoch)?.clone();
+        let fenced = failover.fenced.is_some();
+        let published = failover.publishing_at.is_some();
+        match (ending, failover.to.clone()) {
+            (Ending::OnAir, Some(to)) if published => {
+                self.free(&failover.from, &show.id, at)?;
+                self.settle(show, to, epoch, true, at)?;
+            }
+            (Ending::Moved, Some(to)) if fenced && !published => {
+                self.free(&failover.from, &show.id, at)?;
+                self.settle(show, to, epoch, false, at)?;
+            }
+            (Ending::Abandoned, Some(to)) if fenced => {
+                self.free(&failover.from, &show.id, at)?;
+                self.settle(show, to, epoch, false, at)?;
+            }
+            (Ending::Abandoned, None) if fenced => {
+                self.free(&failover.from, &show.id, at)?;
+                become_idle(show, at);
+            }
+            (Ending::Recovered, target) if !fenced => {
+                self.require_running(&failover.from)?;
+                self.free_target(target.as_ref(), &show.id, at)?;
+                self.recover(show, &failover, epoch, at)?;
+            }
+            (Ending::Abandoned, target) if !fenced => {
+                self.free_target(target.as_ref(), &show.id, at)?;
+                self.settle(show, failover.from.clone(), epoch, false, at)?;
+            }
+            (Ending::OnAir | Ending::Moved | Ending::Recovered | Ending::Abandoned, _) => {
+                return Err(show.wrong_phase().into());
+            }
+        }
+        show.file(Record {
+            failover,
+            ending,
+            ended_at: at,
+        });
+        Ok(())
+    }
+
+    fn free_target(&mut self, to: Option<&VmId>, show: &ShowId, at: Timestamp) -> Result<(), Rejected> {
+        to.map_or(Ok(()), |to| self.free(to, show, at))
+    }
+
+    /// The show stays where it was, and on air if it was: its stream was never stopped.
+    fn recover(
+        &mut self,
+        show: &mut Show,
+        failover: &Failover,
+        epoch: Epoch,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        let old = self.vm_clone(&failover.from)?;
+        let on_air = matches!(old.occupancy, Occupancy::OnAir { .. });
+        self.settle(show, failover.from.clone(), epoch, on_air, at)?;
+        self.edit(&failover.from, at, |vm| vm.fault = None)
+    }
+
+    /// The show has this VM from here on, in its present epoch.
+    fn settle(
+        &mut self,
+        show: &mut Show,
+        vm: VmId,
+        epoch: Epoch,
+        on_air: bool,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        let id = show.id.clone();
+        self.edit(&vm, at, |vm| {
+            vm.occupancy = if on_air {
+                Occupancy::OnAir { show: id, epoch }
+            } else {
+                Occupancy::Assigned { show: id, epoch }
+            };
+        })?;
+        show.vm = Some(vm);
+        show.phase = if on_air { Phase::OnAir } else { Phase::OffAir };
+        Ok(())
+    }
+
+    fn release_began(&mut self, show: &mut Show, stop_vm: bool, at: Timestamp) -> Result<(), Rejected> {
+        show.require_phase(matches!(show.phase, Phase::OnAir | Phase::OffAir))?;
+        let vm = show.require_vm()?;
+        let (id, epoch) = (show.id.clone(), show.epoch);
+        self.edit(&vm, at, |vm| {
+            vm.occupancy = Occupancy::Releasing { show: id, epoch }
+        })?;
+        show.phase = Phase::Releasing { stop_vm };
+        show.stream_wanted = false;
+        Ok(())
+    }
+
+    fn released(&mut self, show: &mut Show, vm: &VmId, at: Timestamp) -> Result<(), Rejected> {
+        show.require_phase(matches!(show.phase, Phase::Releasing { .. }))?;
+        if show.vm.as_ref() != Some(vm) {
+            return Err(ShowRejected::NotAssigned {
+                show: show.id.clone(),
+            }
+            .into());
+        }
+        self.free(vm, &show.id, at)?;
+        become_idle(show, at);
+        Ok(())
+    }
+
+    /// Gives a free, usable VM to a show.
+    fn take(&mut self, vm: &VmId, show: &Show, epoch: Epoch, at: Timestamp) -> Result<(), Rejected> {
+        self.require_usable(vm, at)?;
+        self.edit(vm, at, |vm| {
+            vm.occupancy = Occupancy::Assigned {
+                show: show.id.clone(),
+                epoch,
+            };
+            vm.assigned_at = Some(at);
+            vm.assigned_by.clone_from(&show.assigned_by);
+            vm.total_assignments += 1;
+        })
+    }
+
+    /// What the pool may allocate may be taken, and nothing else: a VM on its way up may still look unhealthy,
+    /// and one that is off may have a fault that has cooled off.
+    fn require_usable(&self, vm: &VmId, at: Timestamp) -> Result<(), Rejected> {
+        let vm = self.vm_clone(vm)?;
+        vm.require_free()?;
+        let usable = match vm.power {
+            Power::Stopped => pool::is_startable(&vm, at),
+            Power::Starting { .. } | Power::Booting | Power::Ready => vm.status() != Status::Error,
+            Power::Stopping { .. } => false,
+        };
+        if usable {
+            Ok(())
+        } else {
+            Err(vm.wrong_status().into())
+        }
+    }
+
+    /// Nothing leaves a machine that is off or on its way there.
+    fn require_running(&self, vm: &VmId) -> Result<(), Rejected> {
+        let vm = self.vm_clone(vm)?;
+        match vm.power {
+            Power::Stopped | Power::Stopping { .. } => Err(vm.wrong_status().into()),
+            Power::Starting { .. } | Power::Booting | Power::Ready => Ok(()),
+        }
+    }
+
+    /// Takes a VM from the show that holds it.
+    fn free(&mut self, vm: &VmId, show: &ShowId, at: Timestamp) -> Result<(), Rejected> {
+        let current = self.vm_clone(vm)?;
+        match current.occupancy.tenant() {
+            Some((tenant, _)) if tenant == show => {}
+            Some((tenant, _)) => {
+                let (vm, show, status) = (vm.clone(), tenant.clone(), current.status());
+                return Err(VmRejected::Occupied { vm, show, status }.into());
+            }
+            None => return Err(VmRejected::NotOccupied { vm: vm.clone() }.into()),
+        }
+        self.edit(vm, at, |vm| {
+            vm.occupancy = Occupancy::Free;
+            vm.assigned_at = None;
+            vm.assigned_by = None;
+        })
+    }
+
+    fn fault(&mut self, vm: &VmId, reason: &str, at: Timestamp) -> Result<(), Rejected> {
+        self.edit(vm, at, |vm| {
+            let before = vm.status();
+            vm.set_fault(reason, before, at);
+        })
+    }
+
+    fn edit(&mut self, id: &VmId, at: Timestamp, edit: impl FnOnce(&mut Vm)) -> Result<(), Rejected> {
+        let mut vm = self.vm_clone(id)?;
+        let before = vm.status();
+        edit(&mut vm);
+        vm.note_status(before, at);
+        self.put_vm(vm);
+        Ok(())
+    }
+}
+
+fn become_idle(show: &mut Show, at: Timestamp) {
+    show.vm = None;
+    show.phase = Phase::Idle;
+    show.stream_wanted = false;
+    show.held = false;
+    show.studio = None;
+    show.assigned_at = None;
+    show.assigned_by = None;
+    show.idle_since = Some(at);
+}

@@ -1,0 +1,470 @@
+//! Whether a VM on air has failed: five independent signals, one verdict.
+//!
+//! | signal | good | bad |
+//! |---|---|---|
+//! | probe  | the show server answered | refused, silent |
+//! | obs    | the studio answered on our session | refused (its process is gone), silent (it hangs) |
+//! | output | bytes rise | bytes do not rise |
+//! | ssh    | the session answered | refused, silent |
+//! | cloud  | running | stopping, stopped, terminated, missing |
+//!
+//! Rules, in this order:
+//! 1. The cloud says that the machine is going or gone: machine lost, at once.
+//! 2. The studio refuses connections for `studio_grace`: studio lost. A refusal comes from a living machine
+//!    whose OBS process does not listen; no other proof is needed.
+//! 3. The studio is silent for `silence_limit`: studio lost if the machine answers elsewhere, else machine lost.
+//! 4. The studio answers but no bytes leave for `silence_limit`: output silent, if the ingest can be reached
+//!    from another VM; not this VM's fault if it cannot; until that is known, ask.
+//! 5. Anything else is fine: a show server that is down does not take a show off the air.
+//!
+//! A missing signal is unknown, and unknown is never a failure. Bad needs an attempt that failed, not just the
+//! absence of a good one; [`Signals::forget_silence`] starts the clocks again after this process was itself
+//! stopped for a while.
+
+use std::time::Duration;
+
+use super::Cause;
+use crate::domain::instance::InstanceState;
+use crate::domain::time::Timestamp;
+
+/// Outcome of the latest attempts on one channel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sign {
+    #[default]
+    Unknown,
+    Good {
+        at: Timestamp,
+    },
+    /// Every attempt since `since` failed.
+    Bad {
+        since: Timestamp,
+        how: Trouble,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The machine answered that nothing listens, or the peer closed and refuses to be called again.
+    Refused,
+    /// Nothing answered in time.
+    Silent,
+}
+
+impl Sign {
+    /// An attempt succeeded.
+    #[must_use]
+    pub fn good(at: Timestamp) -> Self {
+        Self::Good { at }
+    }
+
+    /// An attempt failed; `since` is when the trouble can first have begun. Trouble of one kind keeps its
+    /// beginning; a refusal after silence is news (the process is gone now).
+    #[must_use]
+    pub fn worsen(self, since: Timestamp, how: Trouble) -> Self {
+        match self {
+            Self::Bad {
+                since: begun,
+                how: before,
+            } if before == how => Self::Bad { since: begun, how },
+            Self::Bad {
+                since: begun,
+                how: Trouble::Refused,
+            } if how == Trouble::Silent => Self::Bad { since: begun, how },
+            Self::Unknown | Self::Good { .. } | Self::Bad { .. } => Self::Bad { since, how },
+        }
+    }
+
+    fn answers(self) -> bool {
+        match self {
+            Self::Good { .. }
+            | Self::Bad {
+                how: Trouble::Refused,
+                ..
+            } => true,
+            Self::Unknown
+            | Self::Bad {
+                how: Trouble::Silent, ..
+            } => false,
+        }
+    }
+}
+
+/// The stream output, as OBS counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OutputSign {
+    #[default]
+    Unknown,
+    Rising {
+        at: Timestamp,
+    },
+    /// Bytes have not risen since then, though OBS answers.
+    Flat {
+        since: Timestamp,
+    },
+}
+
+/// What the cloud's sweep says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CloudSign {
+    #[default]
+    Unknown,
+    Running,
+    /// Going, or gone; `None` if the cloud no longer lists it.
+    Down {
+        since: Timestamp,
+        state: Option<InstanceState>,
+    },
+}
+
+/// Whether the ingest can be reached from a VM other than the one on air.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IngestSign {
+    #[default]
+    Unknown,
+    Reachable {
+        at: Timestamp,
+    },
+    Unreachable {
+        at: Timestamp,
+    },
+}
+
+/// Everything known about the VM on air.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Signals {
+    pub probe: Sign,
+    pub obs: Sign,
+    pub output: OutputSign,
+    pub ssh: Sign,
+    pub cloud: CloudSign,
+    /// Last time bytes were seen to rise, kept when the output goes flat or unknown.
+    pub last_output_at: Option<Timestamp>,
+}
+
+impl Signals {
+    /// Starts every silence afresh at `now`: what was not heard while this process did not run proves nothing.
+    pub fn forget_silence(&mut self, now: Timestamp) {
+        for sign in [&mut self.probe, &mut self.obs, &mut self.ssh] {
+            if let Sign::Bad { since, .. } = sign {
+                *since = now;
+            }
+        }
+        if let OutputSign::Flat { since } = &mut self.output {
+            *since = now;
+        }
+    }
+
+    /// Lets an output be flat from `on_air` at the earliest: before that, none was to be expected.
+    #[must_use]
+    pub fn expecting_output_from(mut self, on_air: Timestamp) -> Self {
+        if let OutputSign::Flat { since } = &mut self.output {
+            *since = (*since).max(on_air);
+        }
+        self
+    }
+
+    /// Whether output is seen to leave the VM.
+    #[must_use]
+    pub fn is_publishing(&self) -> bool {
+        match self.output {
+            OutputSign::Rising { .. } => matches!(self.obs, Sign::Good { .. }),
+            OutputSign::Unknown | OutputSign::Flat { .. } => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Silence that counts as loss.
+    pub silence_limit: Duration,
+    /// How long a studio may refuse connections before it counts as lost: one quick reconnect fits in.
+    pub studio_grace: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Fine,
+    /// Something is wrong; look again then.
+    Suspect {
+        since: Timestamp,
+        recheck_at: Timestamp,
+    },
+    /// No output leaves: find out whether the ingest can be reached from elsewhere.
+    AskIngest {
+        since: Timestamp,
+    },
+    /// No output leaves because the ingest is away. Moving would not help.
+    NotThisVm {
+        since: Timestamp,
+    },
+    Lost {
+        cause: Cause,
+        since: Timestamp,
+    },
+}
+
+/// Judges the VM on air.
+#[must_use]
+pub fn judge(
+    signals: &Signals,
+    ingest: IngestSign,
+    output_wanted: bool,
+    policy: &Policy,
+    now: Timestamp,
+) -> Verdict {
+    if let CloudSign::Down { since, .. } = signals.cloud {
+        return Verdict::Lost {
+            cause: Cause::MachineLost,
+            since,
+        };
+    }
+    match signals.obs {
+        Sign::Bad {
+            since,
+            how: Trouble::Refused,
+        } => after(since, policy.studio_grace, now, Cause::StudioLost),
+        Sign::Bad {
+            since,
+            how: Trouble::Silent,
+        } => {
+            let machine_answers = signals.probe.answers() || signals.ssh.answers();
+            let cause = if machine_answers {
+                Cause::StudioLost
+            } else {
+                Cause::MachineLost
+            };
+            after(since, policy.silence_limit, now, cause)
+        }
+        Sign::Good { .. } if output_wanted => judge_output(signals, ingest, policy, now),
+        // Without an answer from the studio, what was last seen of its output proves nothing.
+        Sign::Unknown | Sign::Good { .. } => Verdict::Fine,
+    }
+}
+
+fn after(since: Timestamp, limit: Duration, now: Timestamp, cause: Cause) -> Verdict {
+    if now.since(since) >= limit {
+        Verdict::Lost { cause, since }
+    } else {
+        Verdict::Suspect {
+            since,
+            recheck_at: since + limit,
+        }
+    }
+}
+
+fn judge_output(signals: &Signals, ingest: IngestSign, policy: &Policy, now: Timestamp) -> Verdict {
+    let OutputSign::Flat { since } = signals.output else {
+        return Verdict::Fine;
+    };
+    if now.since(since) < policy.silence_limit {
+        return Verdict::Suspect {
+            since,
+            recheck_at: since + policy.silence_limit,
+        };
+    }
+    let fresh = |at: Timestamp| at >= since && now.since(at) <= policy.silence_limit;
+    match ingest {
+        IngestSign::Reachable { at } if fresh(at) => Verdict::Lost {
+            cause: Cause::OutputSilent,
+            since,
+        },
+        IngestSign::Unreachable { at } if fresh(at) => Verdict::NotThisVm { since },
+        IngestSign::Unknown | IngestSign::Reachable { .. } | IngestSign::Unreachable { .. } => {
+            Verdict::AskIngest { since }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        silence_limit: Duration::from_secs(3),
+        studio_grace: Duration::from_millis(200),
+    };
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn good() -> Sign {
+        Sign::good(Timestamp(999_900))
+    }
+
+    fn bad(ago_ms: u64, how: Trouble) -> Sign {
+        Sign::Bad {
+            since: Timestamp(NOW.0 - ago_ms),
+            how,
+        }
+    }
+
+    fn on_air() -> Signals {
+        Signals {
+            probe: good(),
+            obs: good(),
+            output: OutputSign::Rising {
+                at: Timestamp(999_900),
+            },
+            ssh: good(),
+            cloud: CloudSign::Running,
+            last_output_at: Some(Timestamp(999_900)),
+        }
+    }
+
+    fn verdict(signals: Signals) -> Verdict {
+        judge(&signals, IngestSign::Unknown, true, &POLICY, NOW)
+    }
+
+    fn lost(cause: Cause, ago_ms: u64) -> Verdict {
+        Verdict::Lost {
+            cause,
+            since: Timestamp(NOW.0 - ago_ms),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_the_cloud_stops_is_lost_at_once() {
+        for state in [
+            Some(InstanceState::Stopping),
+            Some(InstanceState::Terminated),
+            None,
+        ] {
+            let cloud = CloudSign::Down {
+                since: Timestamp(NOW.0 - 1),
+                state,
+            };
+            assert_eq!(
+                verdict(Signals { cloud, ..on_air() }),
+                lost(Cause::MachineLost, 1)
+            );
+        }
+    }
+
+    #[test]
+    fn a_studio_that_refuses_is_lost_after_its_grace_and_one_that_hangs_after_the_silence_limit() {
+        use Trouble::{Refused, Silent};
+        let table = [
+            (bad(199, Refused), None),
+            (bad(200, Refused), Some(lost(Cause::StudioLost, 200))),
+            (bad(2_999, Silent), None),
+            (bad(3_000, Silent), Some(lost(Cause::StudioLost, 3_000))),
+        ];
+        for (obs, expected) in table {
+            let actual = verdict(Signals { obs, ..on_air() });
+            match expected {
+                Some(expected) => assert_eq!(actual, expected, "{obs:?}"),
+                None => assert!(matches!(actual, Verdict::Suspect { .. }), "{obs:?} {actual:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn silence_on_every_channel_is_a_lost_machine() {
+        let silent = bad(3_000, Trouble::Silent);
+        let signals = Signals {
+            obs: silent,
+            probe: silent,
+            ssh: silent,
+            ..on_air()
+        };
+        assert_eq!(verdict(signals), lost(Cause::MachineLost, 3_000));
+        let unknown = Signals {
+            obs: silent,
+            probe: Sign::Unknown,
+            ssh: Sign::Unknown,
+            ..on_air()
+        };
+        assert_eq!(verdict(unknown), lost(Cause::MachineLost, 3_000));
+    }
+
+    #[test]
+    fn a_show_server_or_ssh_that_is_down_does_not_take_a_show_off_the_air() {
+        for how in [Trouble::Refused, Trouble::Silent] {
+            let down = bad(60_000, how);
+            assert_eq!(
+                verdict(Signals {
+                    probe: down,
+                    ..on_air()
+                }),
+                Verdict::Fine
+            );
+            assert_eq!(
+                verdict(Signals {
+                    probe: down,
+                    ssh: down,
+                    ..on_air()
+                }),
+                Verdict::Fine
+            );
+        }
+    }
+
+    #[test]
+    fn a_silent_output_is_this_vms_fault_only_if_the_ingest_answers_elsewhere() {
+        let signals = Signals {
+            output: OutputSign::Flat {
+                since: Timestamp(NOW.0 - 3_000),
+            },
+            ..on_air()
+        };
+        let judged = |ingest| judge(&signals, ingest, true, &POLICY, NOW);
+        let since = Timestamp(NOW.0 - 3_000);
+        assert_eq!(judged(IngestSign::Unknown), Verdict::AskIngest { since });
+        assert_eq!(
+            judged(IngestSign::Unreachable { at: NOW }),
+            Verdict::NotThisVm { since }
+        );
+        assert_eq!(
+            judged(IngestSign::Reachable { at: NOW }),
+            lost(Cause::OutputSilent, 3_000)
+        );
+        let stale = IngestSign::Reachable {
+            at: Timestamp(since.0 - 1),
+        };
+        assert_eq!(judged(stale), Verdict::AskIngest { since });
+        assert_eq!(
+            judge(&signals, IngestSign::Unknown, false, &POLICY, NOW),
+            Verdict::Fine
+        );
+    }
+
+    #[test]
+    fn an_output_that_was_flat_before_the_show_went_on_air_is_not_held_against_it() {
+        let flat = Signals {
+            output: OutputSign::Flat { since: Timestamp(1) },
+            ..on_air()
+        };
+        let fresh = flat.expecting_output_from(NOW);
+        assert!(matches!(verdict(fresh), Verdict::Suspect { .. }));
+        assert!(matches!(verdict(flat), Verdict::AskIngest { .. }));
+    }
+
+    #[test]
+    fn nothing_known_is_nothing_lost() {
+        assert_eq!(verdict(Signals::default()), Verdict::Fine);
+    }
+
+    #[test]
+    fn a_process_that_slept_does_not_trust_the_silence_it_slept_through() {
+        let silent = bad(600_000, Trouble::Silent);
+        let mut signals = Signals {
+            obs: silent,
+            probe: silent,
+            ssh: silent,
+            ..on_air()
+        };
+        signals.forget_silence(NOW);
+        assert!(matches!(verdict(signals), Verdict::Suspect { .. }));
+    }
+
+    #[test]
+    fn trouble_keeps_its_beginning_while_it_lasts() {
+        let sign = Sign::good(Timestamp(5)).worsen(Timestamp(10), Trouble::Silent);
+        assert_eq!(sign.worsen(Timestamp(20), Trouble::Silent), sign);
+        assert_eq!(
+            sign.worsen(Timestamp(30), Trouble::Refused),
+            Sign::Bad {
+                since: Timestamp(30),
+                how: Trouble::Refused
+            }
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! A show: which VM it has, in which epoch, and the procedure it is in.
+//!
+//! ```text
+//!          assigned          on air                failover began
+//! idle ───────────► off air ────────► on air ───────────────────► failing over
+//!  ▲                │  ▲  ◄────────     ▲   off air                    │
+//!  │ released       │  │                └──────────────────────────────┘ on air again, elsewhere
+//!  └── releasing ◄──┘  └ reassigned: a reserved VM failed to start, another took its place
+//! ```
+//!
+//! The *epoch* rises by one whenever the show is given a VM. It is the fencing token: a VM is held by a show
+//! in one epoch, and events for another are rejected. Events here change the show and the VMs it touches in
+//! one fold, so the two can never disagree ([`super::state`] applies them).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::failover::{Cause, Ending, Evidence, Failover, Fence, Record};
+use super::ids::{Epoch, RequestKey, ShowId, VmId};
+use super::studio::Studio;
+use super::time::Timestamp;
+use super::vm;
+
+/// Finished failovers kept per show; older ones are in the journal only.
+pub const RECORDS_MAX: usize = 50;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It has no VM.
+    Idle,
+    /// It has a VM, which may still be starting; nothing is published.
+    OffAir,
+    OnAir,
+    FailingOver(Box<Failover>),
+    Releasing {
+        stop_vm: bool,
+    },
+}
+
+impl Phase {
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::OffAir => "off_air",
+            Self::OnAir => "on_air",
+            Self::FailingOver(_) => "failing_over",
+            Self::Releasing { .. } => "releasing",
+        }
+    }
+}
+
+/// Everything durable about one show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Show {
+    pub id: ShowId,
+    pub epoch: Epoch,
+    /// The VM it has. While failing over: the old one.
+    pub vm: Option<VmId>,
+    pub phase: Phase,
+    /// Whether a producer wants it streaming: survives failures and restarts.
+    pub stream_wanted: bool,
+    /// An operator forbade automatic failover.
+    pub held: bool,
+    /// The studio as last captured.
+    pub studio: Option<Arc<Studio>>,
+    pub assigned_at: Option<Timestamp>,
+    pub assigned_by: Option<String>,
+    /// Finished failovers, oldest first.
+    pub records: Vec<Record>,
+    /// Since when it has no VM.
+    pub idle_since: Option<Timestamp>,
+}
+
+/// Facts about one show, and about the VMs it takes or leaves by them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// It was given this VM. For a VM that is not ready this is a reservation.
+    Assigned {
+        vm: VmId,
+        epoch: Epoch,
+        by: Option<String>,
+        key: Option<RequestKey>,
+    },
+    /// Its VM failed to come up; this one takes its place in a new epoch. A VM that did come up is left by a
+    /// failover only, since it may have been told to stream.
+    Reassigned {
+        from: VmId,
+        vm: VmId,
+        epoch: Epoch,
+    },
+    /// A producer wants the stream to run, or to stop. While failing over this decides whether the target
+    /// is to publish, unless its stream is about to start already.
+    StreamWanted {
+        wanted: bool,
+    },
+    /// Output bytes were seen to rise on its VM.
+    WentOnAir {
+        epoch: Epoch,
+    },
+    /// The stream ended without anybody missing it.
+    WentOffAir {
+        epoch: Epoch,
+    },
+    Captured {
+        studio: Arc<Studio>,
+    },
+    Held {
+        held: bool,
+    },
+    /// The move is decided; the epoch is the new one.
+    FailoverBegan {
+        epoch: Epoch,
+        cause: Cause,
+        to: Option<VmId>,
+        evidence: Evidence,
+    },
+    SpareChosen {
+        epoch: Epoch,
+        vm: VmId,
+    },
+    /// The target cannot be used; another must be found, in the epoch given. If its stream was about to
+    /// start, the lost target is what has to be fenced now.
+    SpareLost {
+        epoch: Epoch,
+        vm: VmId,
+        reason: String,
+    },
+    Fenced {
+        epoch: Epoch,
+        how: Fence,
+    },
+    Restored {
+        epoch: Epoch,
+        differences: Vec<String>,
+    },
+    /// The stream is about to be started on the target, which is restored, and the old VM is fenced.
+    Publishing {
+        epoch: Epoch,
+    },
+    FailoverEnded {
+        epoch: Epoch,
+        ending: Ending,
+    },
+    ReleaseBegan {
+        stop_vm: bool,
+    },
+    Released {
+        vm: VmId,
+        key: Option<RequestKey>,
+    },
+}
+
+/// An event that cannot happen to this show now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("show {show} already has {vm}")]
+    AlreadyAssigned { show: ShowId, vm: VmId },
+    #[error("show {show} has no VM")]
+    NotAssigned { show: ShowId },
+    #[error("show {show} is {phase}")]
+    WrongPhase { show: ShowId, phase: &'static str },
+    #[error("show {show} is in epoch {current}, not {asked}")]
+    StaleEpoch {
+        show: ShowId,
+        current: Epoch,
+        asked: Epoch,
+    },
+    #[error(transparent)]
+    Vm(#[from] vm::Rejected),
+    #[error("{0} is not in the pool")]
+    UnknownVm(VmId),
+}
+
+impl Show {
+    #[must_use]
+    pub fn new(id: ShowId) -> Self {
+        Self {
+            id,
+            epoch: Epoch(0),
+            vm: None,
+            phase: Phase::Idle,
+            stream_wanted: false,
+            held: false,
+            studio: None,
+            assigned_at: None,
+            assigned_by: None,
+            records: Vec::new(),
+            idle_since: None,
+        }
+    }
+
+    /// The move under way, if there is one.
+    #[must_use]
+    pub fn failover(&self) -> Option<&Failover> {
+        match &self.phase {
+            Phase::FailingOver(failover) => Some(failover),
+            Phase::Idle | Phase::OffAir | Phase::OnAir | Phase::Releasing { .. } => None,
+        }
+    }
+
+    /// When its moves began, finished ones and the one under way, newest last. Moves that were forced do not
+    /// count towards the cap.
+    pub fn moves(&self) -> impl Iterator<Item = Timestamp> + '_ {
+        self.records
+            .iter()
+            .map(|record| &record.failover)
+            .chain(self.failover())
+            .filter(|failover| failover.cause != Cause::Forced)
+            .map(|failover| failover.began_at)
+    }
+
+    /// Whether its VM came to it in this epoch by a move that was given up: that VM was not fenced, or its
+    /// stream was about to start.
+    pub(super) fn came_unfenced(&self) -> bool {
+        self.records.last().is_some_and(|record| {
+            let failover = &record.failover;
+            let unfenced = failover.fenced.is_none() || failover.publishing_at.is_some();
+            failover.epoch == self.epoch && unfenced
+        })
+    }
+
+    /// A producer's wish. It reaches into a failover until the stream is about to start on its target; after
+    /// that it is acted on once the failover has ended.
+    pub(super) fn want_stream(&mut self, wanted: bool) -> Result<(), Rejected> {
+        self.require_vm()?;
+        match &mut self.phase {
+            Phase::Releasing { .. } if wanted => return Err(self.wrong_phase()),
+            Phase::FailingOver(failover) if failover.publishing_at.is_none() => failover.publish = wanted,
+            Phase::Idle | Phase::OffAir | Phase::OnAir | Phase::FailingOver(_) | Phase::Releasing { .. } => {}
+        }
+        self.stream_wanted = wanted;
+        Ok(())
+    }
+
+    pub(super) fn wrong_phase(&self) -> Rejected {
+        Rejected::WrongPhase {
+            show: self.id.clone(),
+            phase: self.phase.as_str(),
+        }
+    }
+
+    pub(super) fn require_phase(&self, allowed: bool) -> Result<(), Rejected> {
+        if allowed { Ok(()) } else { Err(self.wrong_phase()) }
+    }
+
+    pub(super) fn require_epoch(&self, asked: Epoch) -> Result<(), Rejected> {
+        if self.epoch == asked {
+            Ok(())
+        } else {
+            Err(Rejected::StaleEpoch {
+                show: self.id.clone(),
+                current: self.epoch,
+                asked,
+            })
+        }
+    }
+
+    pub(super) fn require_next_epoch(&self, asked: Epoch) -> Result<(), Rejected> {
+        if self.epoch.next() == asked {
+            Ok(())
+        } else {
+            Err(Rejected::StaleEpoch {
+                show: self.id.clone(),
+                current: self.epoch,
+                asked,
+            })
+        }
+    }
+
+    pub(super) fn require_vm(&self) -> Result<VmId, Rejected> {
+        self.vm.clone().ok_or_else(|| Rejected::NotAssigned {
+            show: self.id.clone(),
+        })
+    }
+
+    pub(super) fn failover_mut(&mut self, epoch: Epoch) -> Result<&mut Failover, Rejected> {
+        self.require_epoch(epoch)?;
+        let refused = self.wrong_phase();
+        match &mut self.phase {
+            Phase::FailingOver(failover) => Ok(failover),
+            Phase::Idle | Phase::OffAir | Phase::OnAir | Phase::Releasing { .. } => Err(refused),
+        }
+    }
+
+    pub(super) fn file(&mut self, record: Record) {
+        if self.records.len() == RECORDS_MAX {
+            self.records.remove(0);
+        }
+        self.records.push(record);
+    }
+}

@@ -1,0 +1,383 @@
+//! The fold of the journal: every durable fact about every VM and show, at one moment.
+//!
+//! A `State` is immutable in use: it is cloned (cheaply, its maps share structure), the clone takes the next
+//! events, and then it replaces its predecessor. [`State::apply`] is the only way to change it and refuses
+//! what cannot happen, so a VM held by two shows cannot even be written down. Indexes are derived, never
+//! stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imbl::{OrdMap, OrdSet, Vector};
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+use super::ids::{Epoch, InstanceId, RequestKey, Seq, ShowId, VmId};
+use super::pool::Settings;
+use super::show::{self, Phase, Show};
+use super::time::Timestamp;
+use super::vm::{self, Status, Vm};
+
+/// Shows without a VM that are remembered for their epoch and failover records.
+pub const IDLE_SHOWS_MAX: usize = 10_000;
+/// Idempotency keys that are remembered.
+pub const KEYS_MAX: usize = 10_000;
+
+/// Measured starts that the estimate rests on.
+pub const STARTS_MAX: usize = 31;
+
+/// What a keyed request did, so that its repetition gets the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    pub request: Request,
+    pub show: ShowId,
+    pub vm: VmId,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    Assign,
+    Release,
+}
+
+/// An event that this state refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error(transparent)]
+    Vm(#[from] vm::Rejected),
+    #[error(transparent)]
+    Show(#[from] show::Rejected),
+    #[error("{0} is not in the pool")]
+    UnknownVm(VmId),
+    #[error("{0} is in the pool already")]
+    DuplicateVm(VmId),
+    #[error("instance {instance} is in the pool already, as {vm}")]
+    DuplicateInstance { instance: InstanceId, vm: VmId },
+    #[error("the idempotency key was used before")]
+    KeyUsed,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    /// The last event folded in.
+    pub seq: Seq,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Settings changed at run time; `None` until somebody does.
+    pub settings: Option<Settings>,
+    pub(super) vms: OrdMap<VmId, Arc<Vm>>,
+    pub(super) shows: OrdMap<ShowId, Arc<Show>>,
+    keys: OrdMap<RequestKey, Done>,
+    keys_by_age: OrdSet<(Timestamp, RequestKey)>,
+    idle_shows: OrdSet<(Timestamp, ShowId)>,
+    by_instance: OrdMap<InstanceId, VmId>,
+    by_status: OrdMap<Status, OrdSet<VmId>>,
+    /// Shows that have a VM.
+    placed: OrdSet<ShowId>,
+    /// How long the latest starts took, from asking to ready.
+    starts: Vector<Duration>,
+}
+
+impl State {
+    #[must_use]
+    pub fn vm(&self, id: &VmId) -> Option<&Arc<Vm>> {
+        self.vms.get(id)
+    }
+
+    #[must_use]
+    pub fn show(&self, id: &ShowId) -> Option<&Arc<Show>> {
+        self.shows.get(id)
+    }
+
+    pub fn vms(&self) -> impl Iterator<Item = &Arc<Vm>> {
+        self.vms.values()
+    }
+
+    /// Every show that is remembered, with or without a VM.
+    pub fn shows(&self) -> impl Iterator<Item = &Arc<Show>> {
+        self.shows.values()
+    }
+
+    /// Shows that have a VM or are being moved.
+    pub fn placed_shows(&self) -> impl Iterator<Item = &Arc<Show>> {
+        self.placed.iter().filter_map(|id| self.shows.get(id))
+    }
+
+    #[must_use]
+    pub fn placed_count(&self) -> usize {
+        self.placed.len()
+    }
+
+    #[must_use]
+    pub fn vm_count(&self) -> usize {
+        self.vms.len()
+    }
+
+    #[must_use]
+    pub fn count(&self, status: Status) -> usize {
+        self.by_status.get(&status).map_or(0, OrdSet::len)
+    }
+
+    pub fn with_status(&self, status: Status) -> impl Iterator<Item = &Arc<Vm>> {
+        self.by_status
+            .get(&status)
+            .into_iter()
+            .flat_map(OrdSet::iter)
+            .filter_map(|id| self.vms.get(id))
+    }
+
+    #[must_use]
+    pub fn vm_of_instance(&self, instance: &InstanceId) -> Option<&Arc<Vm>> {
+        self.by_instance.get(instance).and_then(|id| self.vms.get(id))
+    }
+
+    /// The VM that serves the show now. While failing over: the old one, until the failover has ended.
+    #[must_use]
+    pub fn vm_of_show(&self, show: &ShowId) -> Option<&Arc<Vm>> {
+        self.vms.get(self.shows.get(show)?.vm.as_ref()?)
+    }
+
+    /// What the request with this key did, if it is remembered.
+    #[must_use]
+    pub fn done(&self, key: &RequestKey) -> Option<&Done> {
+        self.keys.get(key)
+    }
+
+    /// The epoch that the show's next VM gets.
+    #[must_use]
+    pub fn next_epoch(&self, show: &ShowId) -> Epoch {
+        self.shows.get(show).map_or(Epoch(0), |show| show.epoch).next()
+    }
+
+    /// Folds one event.
+    ///
+    /// # Errors
+    /// [`Rejected`] if it cannot happen now; this state is unchanged then. If the event was part of a group,
+    /// the state must be thrown away, since earlier events of the group are in it: [`State::with`] does that.
+    pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Rejected> {
+        match event {
+            Event::Vm { vm, event } => self.apply_vm(vm, event, at)?,
+            Event::Show { show, event } => self.apply_show(show, event, at)?,
+            Event::PoolConfigured { settings } => self.settings = Some(settings.clone()),
+        }
+        self.seq = self.seq.next();
+        self.at = self.at.max(at);
+        Ok(())
+    }
+
+    /// This state after a group of events, all or nothing.
+    ///
+    /// # Errors
+    /// The first [`Rejected`]; `self` is as before.
+    pub fn with(&self, events: &[Event], at: Timestamp) -> Result<Self, Rejected> {
+        let mut next = self.clone();
+        events.iter().try_for_each(|event| next.apply(event, at))?;
+        Ok(next)
+    }
+
+    fn apply_vm(&mut self, id: &VmId, event: &vm::Event, at: Timestamp) -> Result<(), Rejected> {
+        if let vm::Event::Adopted { instance } = event {
+            return self.adopt(Vm::adopted(id.clone(), instance.clone(), at));
+        }
+        let mut vm = self.vm_clone(id)?;
+        let started = vm.last_started_at.filter(|at| *at == vm.last_state_change);
+        if matches!(event, vm::Event::Stopping { .. }) {
+            self.require_stoppable(&vm)?;
+        }
+        vm.apply(event, at)?;
+        if let (vm::Event::Ready, Some(started)) = (event, started) {
+            self.measure_start(at.since(started));
+        }
+        if *event == vm::Event::Gone {
+            vm.require_untenanted()?;
+            self.remove_vm(id);
+        } else {
+            self.put_vm(vm);
+        }
+        Ok(())
+    }
+
+    fn measure_start(&mut self, took: Duration) {
+        self.starts.push_back(took);
+        if self.starts.len() > STARTS_MAX {
+            self.starts.pop_front();
+        }
+    }
+
+    /// The median of the latest starts, from asking to ready; `None` until there are any.
+    #[must_use]
+    pub fn median_start(&self) -> Option<Duration> {
+        let mut starts: Vec<Duration> = self.starts.iter().copied().collect();
+        starts.sort_unstable();
+        starts.get(starts.len() / 2).copied()
+    }
+
+    /// A VM that serves a show is stopped only as part of that show's own procedure: to fence it off, or
+    /// after its release.
+    fn require_stoppable(&self, vm: &Vm) -> Result<(), Rejected> {
+        let Some((show, _)) = vm.occupancy.tenant() else {
+            return Ok(());
+        };
+        match self.shows.get(show).map(|show| &show.phase) {
+            Some(Phase::FailingOver(failover)) if failover.from == vm.id => Ok(()),
+            Some(Phase::Releasing { .. }) | None => Ok(()),
+            Some(Phase::Idle | Phase::OffAir | Phase::OnAir | Phase::FailingOver(_)) => {
+                Ok(vm.require_free()?)
+            }
+        }
+    }
+
+    fn adopt(&mut self, vm: Vm) -> Result<(), Rejected> {
+        if self.vms.contains_key(&vm.id) {
+            return Err(Rejected::DuplicateVm(vm.id));
+        }
+        if let Some(known) = self.by_instance.get(vm.instance_id()) {
+            return Err(Rejected::DuplicateInstance {
+                instance: vm.instance_id().clone(),
+                vm: known.clone(),
+            });
+        }
+        self.put_vm(vm);
+        Ok(())
+    }
+
+    pub(super) fn vm_clone(&self, id: &VmId) -> Result<Vm, Rejected> {
+        self.vms
+            .get(id)
+            .map(|vm| Vm::clone(vm))
+            .ok_or_else(|| Rejected::UnknownVm(id.clone()))
+    }
+
+    pub(super) fn put_vm(&mut self, vm: Vm) {
+        let status = vm.status();
+        let id = vm.id.clone();
+        let old = self
+            .vms
+            .get(&id)
+            .map(|old| (old.status(), old.instance_id().clone()));
+        // Most events change neither; an index that is right already is left shared with the state before.
+        let (before, instance) = old.unzip();
+        if before != Some(status) {
+            if let Some(before) = before {
+                self.unindex_status(before, &id);
+            }
+            self.by_status.entry(status).or_default().insert(id.clone());
+        }
+        if instance.as_ref() != Some(vm.instance_id()) {
+            if let Some(instance) = instance {
+                self.by_instance.remove(&instance);
+            }
+            self.by_instance.insert(vm.instance_id().clone(), id.clone());
+        }
+        self.vms.insert(id, Arc::new(vm));
+    }
+
+    fn remove_vm(&mut self, id: &VmId) {
+        if let Some(vm) = self.vms.remove(id) {
+            self.unindex_status(vm.status(), id);
+            self.by_instance.remove(vm.instance_id());
+        }
+    }
+
+    fn unindex_status(&mut self, status: Status, id: &VmId) {
+        if let Some(set) = self.by_status.get_mut(&status) {
+            set.remove(id);
+            // An empty set would make this state differ from the same facts read from a snapshot.
+            if set.is_empty() {
+                self.by_status.remove(&status);
+            }
+        }
+    }
+
+    pub(super) fn put_show(&mut self, show: Show) {
+        if let Some(since) = self.shows.get(&show.id).and_then(|old| old.idle_since) {
+            self.idle_shows.remove(&(since, show.id.clone()));
+        }
+        if let Some(since) = show.idle_since {
+            self.idle_shows.insert((since, show.id.clone()));
+        }
+        if show.vm.is_some() {
+            self.placed.insert(show.id.clone());
+        } else {
+            self.placed.remove(&show.id);
+        }
+        self.shows.insert(show.id.clone(), Arc::new(show));
+        while self.idle_shows.len() > IDLE_SHOWS_MAX {
+            if let Some((_, oldest)) = self.idle_shows.remove_min() {
+                self.shows.remove(&oldest);
+            }
+        }
+    }
+
+    pub(super) fn require_unused(&self, key: Option<&RequestKey>) -> Result<(), Rejected> {
+        match key {
+            Some(key) if self.keys.contains_key(key) => Err(Rejected::KeyUsed),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn remember(&mut self, key: &RequestKey, done: Done) {
+        self.keys_by_age.insert((done.at, key.clone()));
+        self.keys.insert(key.clone(), done);
+        while self.keys.len() > KEYS_MAX {
+            match self.keys_by_age.remove_min() {
+                Some((_, oldest)) => self.keys.remove(&oldest),
+                None => break,
+            };
+        }
+    }
+}
+
+/// A state as it is stored: facts without indexes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub seq: Seq,
+    pub at: Timestamp,
+    pub settings: Option<Settings>,
+    pub vms: Vec<Arc<Vm>>,
+    pub shows: Vec<Arc<Show>>,
+    pub keys: Vec<(RequestKey, Done)>,
+    #[serde(default)]
+    pub starts: Vec<Duration>,
+}
+
+impl From<&State> for Snapshot {
+    fn from(state: &State) -> Self {
+        Self {
+            seq: state.seq,
+            at: state.at,
+            settings: state.settings.clone(),
+            vms: state.vms.values().cloned().collect(),
+            shows: state.shows.values().cloned().collect(),
+            keys: state
+                .keys
+                .iter()
+                .map(|(key, done)| (key.clone(), done.clone()))
+                .collect(),
+            starts: state.starts.iter().copied().collect(),
+        }
+    }
+}
+
+impl From<Snapshot> for State {
+    fn from(snapshot: Snapshot) -> Self {
+        let mut state = Self::default();
+        for vm in snapshot.vms {
+            state.put_vm(Arc::unwrap_or_clone(vm));
+        }
+        for show in snapshot.shows {
+            state.put_show(Arc::unwrap_or_clone(show));
+        }
+        for (key, done) in snapshot.keys {
+            state.keys_by_age.insert((done.at, key.clone()));
+            state.keys.insert(key, done);
+        }
+        state.seq = snapshot.seq;
+        state.at = snapshot.at;
+        state.settings = snapshot.settings;
+        state.starts = snapshot.starts.into_iter().collect();
+        state
+    }
+}

@@ -1,0 +1,459 @@
+//! A VM: what it is, what it is for, and how well it does, kept apart.
+//!
+//! ```text
+//! power       stopped ─► starting ─► booting ─► ready ─► stopping ─► stopped        gone (removed)
+//!                ▲           │          │  ▲       │ │        │
+//!                └───────────┴──────────┘  └───────┘ └────────┘ (found stopped · rebooted · stop failed)
+//! occupancy   free ─► assigned(show) ─► on_air(show) ─► releasing(show) ─► free     maintenance
+//! health      unknown | healthy | degraded | unhealthy       + fault: why it must not be used
+//! ```
+//!
+//! A cold VM given to a show is `assigned` while it is still `starting`: that is its reservation. People see
+//! one [`Status`], a pure function of the above ([`Vm::status`]).
+//!
+//! This module holds the facts of one VM and folds its own events. It does not allocate (see
+//! [`super::placement`]) and does not know shows beyond their id and epoch (see [`super::show`]).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{Attempt, Epoch, InstanceId, ShowId, VmId};
+use super::instance::{Instance, InstanceState};
+use super::time::Timestamp;
+
+/// Where the machine is on its way between off and useful.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    Stopped,
+    /// A start was asked of the cloud.
+    Starting {
+        attempt: Attempt,
+    },
+    /// The cloud says running; its services have not all answered yet.
+    Booting,
+    /// Its services have answered since it booted.
+    Ready,
+    /// A stop was asked of the cloud.
+    Stopping {
+        attempt: Attempt,
+    },
+}
+
+/// What the machine is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occupancy {
+    Free,
+    Assigned { show: ShowId, epoch: Epoch },
+    OnAir { show: ShowId, epoch: Epoch },
+    Releasing { show: ShowId, epoch: Epoch },
+    Maintenance { reason: Option<String> },
+}
+
+impl Occupancy {
+    /// The show that holds this VM and the epoch in which it got it.
+    #[must_use]
+    pub fn tenant(&self) -> Option<(&ShowId, Epoch)> {
+        match self {
+            Self::Assigned { show, epoch }
+            | Self::OnAir { show, epoch }
+            | Self::Releasing { show, epoch } => Some((show, *epoch)),
+            Self::Free | Self::Maintenance { .. } => None,
+        }
+    }
+}
+
+/// How well its services do, after hysteresis ([`super::health`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    #[default]
+    Unknown,
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+/// Why the coordinator will not use this VM until it has proven itself or somebody says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    pub reason: String,
+    pub since: Timestamp,
+    /// The status it had before.
+    pub previous: Status,
+}
+
+/// The one word that people and the API see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Stopped,
+    Starting,
+    Available,
+    Assigned,
+    InUse,
+    Releasing,
+    Stopping,
+    Error,
+    Maintenance,
+}
+
+impl Status {
+    /// Every status, in the order in which a VM usually meets them.
+    pub const ALL: [Status; 9] = [
+        Self::Stopped,
+        Self::Starting,
+        Self::Available,
+        Self::Assigned,
+        Self::InUse,
+        Self::Releasing,
+        Self::Stopping,
+        Self::Error,
+        Self::Maintenance,
+    ];
+
+    /// As on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Available => "available",
+            Self::Assigned => "assigned",
+            Self::InUse => "in_use",
+            Self::Releasing => "releasing",
+            Self::Stopping => "stopping",
+            Self::Error => "error",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Everything durable about one VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vm {
+    pub id: VmId,
+    /// As the cloud last described it.
+    pub instance: Instance,
+    pub power: Power,
+    pub occupancy: Occupancy,
+    pub health: Health,
+    pub fault: Option<Fault>,
+    pub created_at: Timestamp,
+    /// When [`Vm::status`] last changed.
+    pub last_state_change: Timestamp,
+    pub last_started_at: Option<Timestamp>,
+    pub last_stopped_at: Option<Timestamp>,
+    pub assigned_at: Option<Timestamp>,
+    pub assigned_by: Option<String>,
+    pub total_assignments: u64,
+    /// Attempts used so far: the next slow effect takes the next one.
+    pub attempts: Attempt,
+}
+
+/// Facts about one VM alone. Those that also concern a show are [`super::show::Event`]s.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Found by its tags or launched by us; part of the pool from here on.
+    Adopted {
+        instance: Instance,
+    },
+    /// The cloud describes it differently: addresses, tags, type.
+    Described {
+        instance: Instance,
+    },
+    /// A start is being asked of the cloud.
+    Starting {
+        attempt: Attempt,
+    },
+    /// The cloud says it runs, or it was rebooted: its services must prove themselves.
+    Booting,
+    /// Its services have answered.
+    Ready,
+    /// A stop is being asked of the cloud.
+    Stopping {
+        attempt: Attempt,
+    },
+    /// The stop was not carried out; it still runs.
+    StopFailed {
+        reason: String,
+    },
+    /// It is off.
+    Stopped,
+    /// The cloud no longer has it; it leaves the pool.
+    Gone,
+    HealthTurned {
+        health: Health,
+    },
+    Faulted {
+        reason: String,
+    },
+    FaultCleared,
+    MaintenanceBegan {
+        reason: Option<String>,
+    },
+    MaintenanceEnded,
+}
+
+/// An event that cannot happen to this VM now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("{vm} is {status}")]
+    WrongStatus { vm: VmId, status: Status },
+    #[error("{vm} belongs to show {show}")]
+    Occupied { vm: VmId, show: ShowId, status: Status },
+    #[error("{vm} has no show")]
+    NotOccupied { vm: VmId },
+    #[error("attempt {asked} of {vm} is not after attempt {used}")]
+    StaleAttempt { vm: VmId, used: Attempt, asked: Attempt },
+    #[error("{vm} is instance {known}, not {described}")]
+    OtherInstance {
+        vm: VmId,
+        known: InstanceId,
+        described: InstanceId,
+    },
+    #[error("{vm} is held by show {show} in epoch {held}, not {asked}")]
+    StaleEpoch {
+        vm: VmId,
+        show: ShowId,
+        held: Epoch,
+        asked: Epoch,
+    },
+}
+
+impl Vm {
+    /// A VM as it enters the pool. A running instance is `booting`: it must prove itself first.
+    #[must_use]
+    pub fn adopted(id: VmId, instance: Instance, at: Timestamp) -> Self {
+        let power = match instance.state {
+            InstanceState::Pending => Power::Starting { attempt: Attempt(0) },
+            InstanceState::Running => Power::Booting,
+            InstanceState::Stopping => Power::Stopping { attempt: Attempt(0) },
+            InstanceState::Stopped | InstanceState::ShuttingDown | InstanceState::Terminated => {
+                Power::Stopped
+            }
+        };
+        Self {
+            id,
+            instance,
+            power,
+            occupancy: Occupancy::Free,
+            health: Health::Unknown,
+            fault: None,
+            created_at: at,
+            last_state_change: at,
+            last_started_at: None,
+            last_stopped_at: None,
+            assigned_at: None,
+            assigned_by: None,
+            total_assignments: 0,
+            attempts: Attempt(0),
+        }
+    }
+
+    #[must_use]
+    pub fn instance_id(&self) -> &InstanceId {
+        &self.instance.instance_id
+    }
+
+    /// The projection that people see. Occupancy by maintenance or release wins over health, power that is
+    /// on its way down wins over a fault, a fault wins over everything that would make the VM look usable.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match (&self.occupancy, &self.power) {
+            (Occupancy::Maintenance { .. }, _) => Status::Maintenance,
+            (_, Power::Stopping { .. }) => Status::Stopping,
+            (Occupancy::Releasing { .. }, _) => Status::Releasing,
+            (_, _) if self.fault.is_some() => Status::Error,
+            (_, Power::Stopped) => Status::Stopped,
+            (_, Power::Starting { .. } | Power::Booting) => Status::Starting,
+            (_, Power::Ready) if self.health == Health::Unhealthy => Status::Error,
+            (Occupancy::Free, Power::Ready) => Status::Available,
+            (Occupancy::Assigned { .. }, Power::Ready) => Status::Assigned,
+            (Occupancy::OnAir { .. }, Power::Ready) => Status::InUse,
+        }
+    }
+
+    /// The pool may stop, terminate or take it for maintenance.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.occupancy == Occupancy::Free
+    }
+
+    /// Whether it belongs to `show` in `epoch`.
+    #[must_use]
+    pub fn is_held_by(&self, show: &ShowId, epoch: Epoch) -> bool {
+        self.occupancy.tenant() == Some((show, epoch))
+    }
+
+    /// Folds one event.
+    ///
+    /// # Errors
+    /// [`Rejected`] if the event is not one that can happen now; the VM is unchanged then.
+    pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Rejected> {
+        let before = self.status();
+        self.admit(event)?;
+        self.fold(event, before, at);
+        self.note_status(before, at);
+        Ok(())
+    }
+
+    /// To be called after any change of occupancy, with the status before it.
+    pub(super) fn note_status(&mut self, before: Status, at: Timestamp) {
+        if self.status() != before {
+            self.last_state_change = at;
+        }
+    }
+
+    fn admit(&self, event: &Event) -> Result<(), Rejected> {
+        let allowed = match event {
+            // A VM is adopted once, by `Vm::adopted`.
+            Event::Adopted { .. } => false,
+            Event::Described { instance } => {
+                self.require_same_instance(instance)?;
+                true
+            }
+            Event::StopFailed { .. } => matches!(self.power, Power::Stopping { .. }),
+            Event::Starting { attempt } => {
+                self.require_next_attempt(*attempt)?;
+                self.power == Power::Stopped
+            }
+            Event::Ready => self.power == Power::Booting,
+            Event::Stopping { attempt } => {
+                self.require_next_attempt(*attempt)?;
+                self.power != Power::Stopped
+            }
+            Event::MaintenanceBegan { .. } => {
+                self.require_free()?;
+                true
+            }
+            Event::MaintenanceEnded => matches!(self.occupancy, Occupancy::Maintenance { .. }),
+            Event::Booting
+            | Event::Stopped
+            | Event::Gone
+            | Event::HealthTurned { .. }
+            | Event::Faulted { .. }
+            | Event::FaultCleared => true,
+        };
+        if allowed { Ok(()) } else { Err(self.wrong_status()) }
+    }
+
+    fn fold(&mut self, event: &Event, before: Status, at: Timestamp) {
+        match event {
+            Event::Adopted { instance } | Event::Described { instance } => self.instance = instance.clone(),
+            Event::Starting { attempt } => {
+                self.power = Power::Starting { attempt: *attempt };
+                self.attempts = *attempt;
+                self.health = Health::Unknown;
+                self.fault = None;
+                self.last_started_at = Some(at);
+            }
+            Event::Booting => {
+                // Started by somebody else: without this the next measured start time would begin at the
+                // start before.
+                if self.power == Power::Stopped {
+                    self.last_started_at = Some(at);
+                }
+                self.power = Power::Booting;
+                self.health = Health::Unknown;
+            }
+            Event::Ready => {
+                self.power = Power::Ready;
+                self.health = Health::Healthy;
+                self.fault = None;
+            }
+            Event::Stopping { attempt } => {
+                self.power = Power::Stopping { attempt: *attempt };
+                self.attempts = *attempt;
+            }
+            Event::StopFailed { reason } => {
+                self.power = Power::Booting;
+                self.set_fault(reason, before, at);
+            }
+            Event::Stopped => {
+                self.power = Power::Stopped;
+                self.health = Health::Unknown;
+                self.last_stopped_at = Some(at);
+            }
+            Event::Gone => {}
+            Event::HealthTurned { health } => self.health = *health,
+            Event::Faulted { reason } => self.set_fault(reason, before, at),
+            Event::FaultCleared => self.fault = None,
+            Event::MaintenanceBegan { reason } => {
+                self.occupancy = Occupancy::Maintenance {
+                    reason: reason.clone(),
+                };
+            }
+            Event::MaintenanceEnded => self.occupancy = Occupancy::Free,
+        }
+    }
+
+    /// A further fault is news, and cools off from now, but the status before the first one is the one that
+    /// people want to know.
+    pub(super) fn set_fault(&mut self, reason: &str, before: Status, at: Timestamp) {
+        let previous = self.fault.as_ref().map_or(before, |fault| fault.previous);
+        self.fault = Some(Fault {
+            reason: reason.to_owned(),
+            since: at,
+            previous,
+        });
+    }
+
+    fn require_same_instance(&self, described: &Instance) -> Result<(), Rejected> {
+        if described.instance_id == self.instance.instance_id {
+            return Ok(());
+        }
+        Err(Rejected::OtherInstance {
+            vm: self.id.clone(),
+            known: self.instance.instance_id.clone(),
+            described: described.instance_id.clone(),
+        })
+    }
+
+    /// A number used twice would let the completion of an abandoned try pass for that of the present one.
+    fn require_next_attempt(&self, asked: Attempt) -> Result<(), Rejected> {
+        if asked > self.attempts {
+            return Ok(());
+        }
+        Err(Rejected::StaleAttempt {
+            vm: self.id.clone(),
+            used: self.attempts,
+            asked,
+        })
+    }
+
+    pub(super) fn require_free(&self) -> Result<(), Rejected> {
+        match self.occupancy.tenant() {
+            Some((show, _)) => Err(Rejected::Occupied {
+                vm: self.id.clone(),
+                show: show.clone(),
+                status: self.status(),
+            }),
+            None if self.is_free() => Ok(()),
+            None => Err(self.wrong_status()),
+        }
+    }
+
+    pub(super) fn require_untenanted(&self) -> Result<(), Rejected> {
+        match self.occupancy.tenant() {
+            Some(_) => self.require_free(),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn wrong_status(&self) -> Rejected {
+        Rejected::WrongStatus {
+            vm: self.id.clone(),
+            status: self.status(),
+        }
+    }
+}

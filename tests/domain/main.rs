@@ -1,0 +1,25 @@
+//! The domain, proven without a runtime: transition tables (the same data that `docs/state-machines.md` shows)
+//! and property tests of each machine against a naive model of it.
+
+mod fixtures;
+
+mod doc;
+mod show_table;
+mod verdict_table;
+mod vm_table;
+
+mod pool_edges;
+mod show_edges;
+
+mod candidates;
+mod failover_drive;
+mod health_model;
+mod model;
+mod model_show;
+mod pool_model;
+mod pools;
+mod restart_model;
+mod snapshot;
+mod state_model;
+mod verdict_properties;
+mod vm_model;

@@ -1,0 +1,299 @@
+//! The whole domain once more, naively: two maps, one rule after the other, no indexes, no sharing. It says which
+//! events are accepted and what is then true; it also keeps, for each show, which VMs may be publishing, which
+//! the real state does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use understudy::domain::event::Event;
+use understudy::domain::ids::{InstanceId, RequestKey, ShowId, VmId};
+use understudy::domain::instance::InstanceState;
+use understudy::domain::pool::FAULT_COOLOFF;
+use understudy::domain::time::Timestamp;
+use understudy::domain::vm::{Event as VmEvent, Health};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Off,
+    Starting,
+    Booting,
+    Ready,
+    Stopping,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    Free,
+    Maintenance,
+    Held { show: ShowId, epoch: u64, how: How },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Assigned,
+    OnAir,
+    Releasing,
+}
+
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub instance: InstanceId,
+    pub name: Option<String>,
+    pub on: On,
+    pub used: Use,
+    pub health: Health,
+    pub fault_since: Option<Timestamp>,
+    pub attempts: u64,
+}
+
+impl Machine {
+    pub fn status(&self) -> &'static str {
+        let releasing = matches!(
+            self.used,
+            Use::Held {
+                how: How::Releasing,
+                ..
+            }
+        );
+        if self.used == Use::Maintenance {
+            "maintenance"
+        } else if self.on == On::Stopping {
+            "stopping"
+        } else if releasing {
+            "releasing"
+        } else if self.fault_since.is_some() || (self.on == On::Ready && self.health == Health::Unhealthy) {
+            "error"
+        } else if self.on == On::Off {
+            "stopped"
+        } else if self.on != On::Ready {
+            "starting"
+        } else if self.used == Use::Free {
+            "available"
+        } else if matches!(self.used, Use::Held { how: How::OnAir, .. }) {
+            "in_use"
+        } else {
+            "assigned"
+        }
+    }
+
+    fn may_be_taken(&self, at: Timestamp) -> bool {
+        let cool = self
+            .fault_since
+            .is_none_or(|since| at.since(since) >= FAULT_COOLOFF);
+        self.used == Use::Free
+            && match self.on {
+                On::Off => cool,
+                On::Starting | On::Booting => self.fault_since.is_none(),
+                On::Ready => self.fault_since.is_none() && self.health != Health::Unhealthy,
+                On::Stopping => false,
+            }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    Idle,
+    OffAir,
+    OnAir,
+    Moving(Move),
+    Releasing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    pub from: VmId,
+    pub to: Option<VmId>,
+    pub fenced: bool,
+    pub restored: bool,
+    pub publishing: bool,
+    pub publish: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Played {
+    pub epoch: u64,
+    pub stage: Stage,
+    pub vm: Option<VmId>,
+    pub wanted: bool,
+    pub held: bool,
+    pub captured: bool,
+    pub moves: usize,
+    /// Its VM was given back by a move that left it unfenced, or about to publish.
+    pub unfenced: bool,
+    /// VMs that may be sending this show's stream at this moment.
+    pub may_publish: BTreeSet<VmId>,
+}
+
+impl Played {
+    pub fn new() -> Self {
+        Self {
+            epoch: 0,
+            stage: Stage::Idle,
+            vm: None,
+            wanted: false,
+            held: false,
+            captured: false,
+            moves: 0,
+            unfenced: false,
+            may_publish: BTreeSet::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub vms: BTreeMap<VmId, Machine>,
+    pub shows: BTreeMap<ShowId, Played>,
+    pub keys: BTreeSet<RequestKey>,
+    pub at: Timestamp,
+}
+
+impl Model {
+    /// What is true after the event; nothing if it cannot happen.
+    pub fn after(&self, event: &Event, at: Timestamp) -> Option<Self> {
+        let mut next = self.clone();
+        next.at = at;
+        match event {
+            Event::Vm { vm, event } => next.vm_event(vm, event)?,
+            Event::Show { show, event } => next.show_event(show, event)?,
+            Event::PoolConfigured { .. } => {}
+        }
+        next.note_publishers();
+        Some(next)
+    }
+
+    fn vm_event(&mut self, id: &VmId, event: &VmEvent) -> Option<()> {
+        if let VmEvent::Adopted { instance } = event {
+            let known = self.vms.values().any(|vm| vm.instance == instance.instance_id);
+            if known || self.vms.contains_key(id) {
+                return None;
+            }
+            let on = match instance.state {
+                InstanceState::Pending => On::Starting,
+                InstanceState::Running => On::Booting,
+                InstanceState::Stopping => On::Stopping,
+                InstanceState::Stopped | InstanceState::ShuttingDown | InstanceState::Terminated => On::Off,
+            };
+            let vm = Machine {
+                instance: instance.instance_id.clone(),
+                name: instance.name.clone(),
+                on,
+                used: Use::Free,
+                health: Health::Unknown,
+                fault_since: None,
+                attempts: 0,
+            };
+            self.vms.insert(id.clone(), vm);
+            return Some(());
+        }
+        let stoppable = self.may_be_stopped(id);
+        let at = self.at;
+        let vm = self.vms.get_mut(id)?;
+        let held = matches!(vm.used, Use::Held { .. });
+        match event {
+            VmEvent::Adopted { .. } => return None,
+            VmEvent::Described { instance } if instance.instance_id == vm.instance => {
+                vm.name.clone_from(&instance.name);
+            }
+            VmEvent::Starting { attempt } if vm.on == On::Off && attempt.0 > vm.attempts => {
+                vm.on = On::Starting;
+                vm.attempts = attempt.0;
+                vm.health = Health::Unknown;
+                vm.fault_since = None;
+            }
+            VmEvent::Booting => {
+                vm.on = On::Booting;
+                vm.health = Health::Unknown;
+                self.stops_publishing(id);
+            }
+            VmEvent::Ready if vm.on == On::Booting => {
+                vm.on = On::Ready;
+                vm.health = Health::Healthy;
+                vm.fault_since = None;
+            }
+            VmEvent::Stopping { attempt } if vm.on != On::Off && stoppable && attempt.0 > vm.attempts => {
+                vm.on = On::Stopping;
+                vm.attempts = attempt.0;
+            }
+            VmEvent::StopFailed { .. } if vm.on == On::Stopping => {
+                vm.on = On::Booting;
+                vm.fault_since = Some(at);
+            }
+            VmEvent::Stopped => {
+                vm.on = On::Off;
+                vm.health = Health::Unknown;
+                self.stops_publishing(id);
+            }
+            VmEvent::Gone if !held => {
+                self.vms.remove(id);
+            }
+            VmEvent::HealthTurned { health } => vm.health = *health,
+            VmEvent::Faulted { .. } => vm.fault_since = Some(at),
+            VmEvent::FaultCleared => vm.fault_since = None,
+            VmEvent::MaintenanceBegan { .. } if vm.used == Use::Free => vm.used = Use::Maintenance,
+            VmEvent::MaintenanceEnded if vm.used == Use::Maintenance => vm.used = Use::Free,
+            VmEvent::Described { .. }
+            | VmEvent::Starting { .. }
+            | VmEvent::Ready
+            | VmEvent::Stopping { .. }
+            | VmEvent::StopFailed { .. }
+            | VmEvent::Gone
+            | VmEvent::MaintenanceBegan { .. }
+            | VmEvent::MaintenanceEnded => return None,
+        }
+        Some(())
+    }
+
+    /// Not held, or being left by a failover, or being released.
+    fn may_be_stopped(&self, id: &VmId) -> bool {
+        let users: Vec<_> = self.shows.values().filter(|show| uses(show, id)).collect();
+        users.iter().all(|show| match &show.stage {
+            Stage::Moving(m) => m.from == *id,
+            Stage::Releasing => true,
+            Stage::Idle | Stage::OffAir | Stage::OnAir => false,
+        })
+    }
+
+    fn stops_publishing(&mut self, id: &VmId) {
+        for show in self.shows.values_mut() {
+            show.may_publish.remove(id);
+        }
+    }
+
+    pub fn may_be_taken(&self, id: &VmId) -> bool {
+        self.vms.get(id).is_some_and(|vm| vm.may_be_taken(self.at))
+    }
+
+    pub fn hold(&mut self, id: &VmId, show: &ShowId, epoch: u64, how: How) {
+        let used = Use::Held {
+            show: show.clone(),
+            epoch,
+            how,
+        };
+        self.vms.get_mut(id).unwrap().used = used;
+    }
+
+    pub fn let_go(&mut self, id: &VmId) {
+        self.vms.get_mut(id).unwrap().used = Use::Free;
+    }
+
+    /// A VM that is ready, and whose show wants a stream or has one, may be sending it: the order to start may
+    /// have reached it at any moment. While failing over nobody gives the order but the failover itself.
+    fn note_publishers(&mut self) {
+        for show in self.shows.values_mut() {
+            let ordered = show.stage == Stage::OnAir || (show.stage == Stage::OffAir && show.wanted);
+            if let Some(vm) = show.vm.as_ref().filter(|_| ordered)
+                && (self.vms[vm].on == On::Ready || show.stage == Stage::OnAir && self.vms[vm].on != On::Off)
+            {
+                show.may_publish.insert(vm.clone());
+            }
+        }
+    }
+}
+
+pub fn uses(show: &Played, id: &VmId) -> bool {
+    match &show.stage {
+        Stage::Idle => false,
+        Stage::OffAir | Stage::OnAir | Stage::Releasing => show.vm.as_ref() == Some(id),
+        Stage::Moving(m) => m.from == *id || m.to.as_ref() == Some(id),
+    }
+}

@@ -1,0 +1,248 @@
+//! The naive model's shows: what each event needs and does, one after the other.
+
+use understudy::domain::failover::Ending;
+use understudy::domain::ids::{ShowId, VmId};
+use understudy::domain::show::Event;
+
+use crate::model::{How, Model, Move, On, Played, Stage, Use};
+
+/// Accepted only if this holds.
+fn only_if(condition: bool) -> Option<()> {
+    condition.then_some(())
+}
+
+impl Model {
+    pub fn show_event(&mut self, id: &ShowId, event: &Event) -> Option<()> {
+        let show = self.shows.get(id).cloned().unwrap_or_else(Played::new);
+        let show = match event {
+            Event::Assigned { vm, epoch, key, .. } => {
+                only_if(show.stage == Stage::Idle && epoch.0 == show.epoch + 1 && self.may_be_taken(vm))?;
+                if let Some(key) = key {
+                    only_if(self.keys.insert(key.clone()))?;
+                }
+                self.hold(vm, id, epoch.0, How::Assigned);
+                Played {
+                    epoch: epoch.0,
+                    stage: Stage::OffAir,
+                    vm: Some(vm.clone()),
+                    unfenced: false,
+                    ..show
+                }
+            }
+            Event::Reassigned { from, vm, epoch } => {
+                only_if(show.stage == Stage::OffAir && show.vm.as_ref() == Some(from))?;
+                only_if(epoch.0 == show.epoch + 1 && self.may_be_taken(vm))?;
+                only_if(self.vms[from].on != On::Ready && !show.unfenced)?;
+                self.let_go(from);
+                self.hold(vm, id, epoch.0, How::Assigned);
+                Played {
+                    epoch: epoch.0,
+                    vm: Some(vm.clone()),
+                    ..show
+                }
+            }
+            Event::StreamWanted { wanted } => self.stream_wanted(show, *wanted)?,
+            Event::WentOnAir { epoch } => {
+                only_if(show.stage == Stage::OffAir && epoch.0 == show.epoch)?;
+                let vm = show.vm.clone()?;
+                only_if(!matches!(self.vms[&vm].on, On::Off | On::Stopping))?;
+                self.hold(&vm, id, epoch.0, How::OnAir);
+                Played {
+                    stage: Stage::OnAir,
+                    ..show
+                }
+            }
+            Event::WentOffAir { epoch } => {
+                only_if(show.stage == Stage::OnAir && epoch.0 == show.epoch)?;
+                let vm = show.vm.clone()?;
+                self.hold(&vm, id, epoch.0, How::Assigned);
+                let mut show = Played {
+                    stage: Stage::OffAir,
+                    ..show
+                };
+                show.may_publish.remove(&vm);
+                show
+            }
+            Event::Captured { .. } => {
+                only_if(show.vm.is_some())?;
+                Played {
+                    captured: true,
+                    ..show
+                }
+            }
+            Event::Held { held } => {
+                only_if(show.vm.is_some())?;
+                Played { held: *held, ..show }
+            }
+            Event::FailoverBegan { epoch, to, .. } => self.failover_began(id, show, epoch.0, to.as_ref())?,
+            Event::SpareChosen { .. }
+            | Event::SpareLost { .. }
+            | Event::Fenced { .. }
+            | Event::Restored { .. }
+            | Event::Publishing { .. }
+            | Event::FailoverEnded { .. } => {
+                let Stage::Moving(m) = show.stage.clone() else {
+                    return None;
+                };
+                self.moving(id, show, m, event)?
+            }
+            Event::ReleaseBegan { .. } => {
+                only_if(matches!(show.stage, Stage::OffAir | Stage::OnAir))?;
+                self.hold(&show.vm.clone()?, id, show.epoch, How::Releasing);
+                Played {
+                    stage: Stage::Releasing,
+                    wanted: false,
+                    ..show
+                }
+            }
+            Event::Released { vm, key } => {
+                only_if(show.stage == Stage::Releasing && show.vm.as_ref() == Some(vm))?;
+                if let Some(key) = key {
+                    only_if(self.keys.insert(key.clone()))?;
+                }
+                self.let_go(vm);
+                ended(&show)
+            }
+        };
+        self.shows.insert(id.clone(), show);
+        Some(())
+    }
+
+    fn stream_wanted(&self, show: Played, wanted: bool) -> Option<Played> {
+        only_if(show.stage != Stage::Idle)?;
+        only_if(!(wanted && show.stage == Stage::Releasing))?;
+        let mut show = Played { wanted, ..show };
+        if let Stage::Moving(m) = &mut show.stage
+            && !m.publishing
+        {
+            m.publish = wanted;
+        }
+        Some(show)
+    }
+
+    fn failover_began(&mut self, id: &ShowId, show: Played, epoch: u64, to: Option<&VmId>) -> Option<Played> {
+        only_if(matches!(show.stage, Stage::OffAir | Stage::OnAir) && epoch == show.epoch + 1)?;
+        if let Some(to) = to {
+            only_if(self.may_be_taken(to))?;
+            self.hold(to, id, epoch, How::Assigned);
+        }
+        let from = show.vm.clone()?;
+        self.vms.get_mut(&from)?.fault_since = Some(self.at);
+        let publish = show.wanted || show.stage == Stage::OnAir;
+        let to = to.cloned();
+        let stage = Stage::Moving(Move {
+            from,
+            to,
+            fenced: false,
+            restored: false,
+            publishing: false,
+            publish,
+        });
+        Some(Played { epoch, stage, ..show })
+    }
+
+    fn moving(&mut self, id: &ShowId, mut show: Played, mut m: Move, event: &Event) -> Option<Played> {
+        match event {
+            Event::SpareChosen { epoch, vm } => {
+                only_if(epoch.0 == show.epoch && m.to.is_none() && self.may_be_taken(vm))?;
+                self.hold(vm, id, epoch.0, How::Assigned);
+                m.to = Some(vm.clone());
+            }
+            Event::SpareLost { epoch, vm, .. } => {
+                only_if(epoch.0 == show.epoch + 1 && m.to.as_ref() == Some(vm))?;
+                show.epoch = epoch.0;
+                if m.publishing {
+                    self.let_go(&m.from);
+                    m.from = vm.clone();
+                    m.fenced = false;
+                    show.vm = Some(vm.clone());
+                } else {
+                    self.let_go(vm);
+                }
+                self.vms.get_mut(vm)?.fault_since = Some(self.at);
+                m = Move {
+                    to: None,
+                    restored: false,
+                    publishing: false,
+                    ..m
+                };
+            }
+            Event::Fenced { epoch, .. } => {
+                only_if(epoch.0 == show.epoch)?;
+                m.fenced = true;
+                show.may_publish.remove(&m.from);
+            }
+            Event::Restored { epoch, .. } => {
+                only_if(epoch.0 == show.epoch && m.to.is_some())?;
+                m.restored = true;
+            }
+            Event::Publishing { epoch } => {
+                only_if(epoch.0 == show.epoch && m.fenced && m.restored)?;
+                m.publishing = true;
+                show.may_publish.insert(m.to.clone()?);
+            }
+            Event::FailoverEnded { epoch, ending } => {
+                only_if(epoch.0 == show.epoch)?;
+                return self.failover_ended(id, show, m, *ending);
+            }
+            other => panic!("{other:?} is not part of a move"),
+        }
+        Some(Played {
+            stage: Stage::Moving(m),
+            ..show
+        })
+    }
+
+    fn failover_ended(&mut self, id: &ShowId, show: Played, m: Move, ending: Ending) -> Option<Played> {
+        let show = Played {
+            moves: show.moves + 1,
+            unfenced: !m.fenced || m.publishing,
+            ..show
+        };
+        let was_on_air = matches!(self.vms[&m.from].used, Use::Held { how: How::OnAir, .. });
+        let (stays, on_air) = match ending {
+            Ending::OnAir => {
+                only_if(m.publishing)?;
+                (m.to.clone()?, true)
+            }
+            Ending::Moved => {
+                only_if(m.fenced && !m.publishing)?;
+                (m.to.clone()?, false)
+            }
+            Ending::Recovered => {
+                only_if(!m.fenced && !matches!(self.vms[&m.from].on, On::Off | On::Stopping))?;
+                self.vms.get_mut(&m.from)?.fault_since = None;
+                (m.from.clone(), was_on_air)
+            }
+            Ending::Abandoned if m.fenced && m.to.is_none() => {
+                self.let_go(&m.from);
+                return Some(ended(&show));
+            }
+            Ending::Abandoned if m.fenced => (m.to.clone()?, false),
+            Ending::Abandoned => (m.from.clone(), false),
+        };
+        for vm in [Some(&m.from), m.to.as_ref()].into_iter().flatten() {
+            self.let_go(vm);
+        }
+        let (how, stage) = if on_air {
+            (How::OnAir, Stage::OnAir)
+        } else {
+            (How::Assigned, Stage::OffAir)
+        };
+        self.hold(&stays, id, show.epoch, how);
+        Some(Played {
+            stage,
+            vm: Some(stays),
+            ..show
+        })
+    }
+}
+
+/// The show has nothing left but its epoch and its past.
+fn ended(show: &Played) -> Played {
+    Played {
+        epoch: show.epoch,
+        moves: show.moves,
+        ..Played::new()
+    }
+}
