@@ -9,12 +9,16 @@ pub mod eventually;
 pub mod moto;
 pub mod script;
 pub mod sshd;
+pub mod studios;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Longest time in which anything that must happen has to have happened, on a busy machine.
 pub const PLENTY: Duration = Duration::from_secs(20);
+
+/// A deadline that is meant to pass.
+pub const BRIEF: Duration = Duration::from_millis(300);
 
 /// Waits until `predicate` holds, asking every few milliseconds.
 ///
