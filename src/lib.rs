@@ -2,5 +2,10 @@
 //!
 //! Four words, one direction: `domain` decides, `actors` own, `infra` does, `api` speaks.
 
+pub mod actors;
+pub mod api;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod infra;
+pub mod sim;

@@ -14,6 +14,7 @@ pub mod instance;
 pub mod invariants;
 pub mod placement;
 pub mod pool;
+pub mod reconcile;
 pub mod restart;
 pub mod show;
 pub mod state;

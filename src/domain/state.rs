@@ -6,8 +6,9 @@
 //! stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
@@ -21,6 +22,9 @@ use super::vm::{self, Status, Vm};
 pub const IDLE_SHOWS_MAX: usize = 10_000;
 /// Idempotency keys that are remembered.
 pub const KEYS_MAX: usize = 10_000;
+
+/// Measured starts that the estimate rests on.
+pub const STARTS_MAX: usize = 31;
 
 /// What a keyed request did, so that its repetition gets the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +76,8 @@ pub struct State {
     by_status: OrdMap<Status, OrdSet<VmId>>,
     /// Shows that have a VM.
     placed: OrdSet<ShowId>,
+    /// How long the latest starts took, from asking to ready.
+    starts: Vector<Duration>,
 }
 
 impl State {
@@ -176,10 +182,14 @@ impl State {
             return self.adopt(Vm::adopted(id.clone(), instance.clone(), at));
         }
         let mut vm = self.vm_clone(id)?;
+        let started = vm.last_started_at.filter(|at| *at == vm.last_state_change);
         if matches!(event, vm::Event::Stopping { .. }) {
             self.require_stoppable(&vm)?;
         }
         vm.apply(event, at)?;
+        if let (vm::Event::Ready, Some(started)) = (event, started) {
+            self.measure_start(at.since(started));
+        }
         if *event == vm::Event::Gone {
             vm.require_untenanted()?;
             self.remove_vm(id);
@@ -187,6 +197,21 @@ impl State {
             self.put_vm(vm);
         }
         Ok(())
+    }
+
+    fn measure_start(&mut self, took: Duration) {
+        self.starts.push_back(took);
+        if self.starts.len() > STARTS_MAX {
+            self.starts.pop_front();
+        }
+    }
+
+    /// The median of the latest starts, from asking to ready; `None` until there are any.
+    #[must_use]
+    pub fn median_start(&self) -> Option<Duration> {
+        let mut starts: Vec<Duration> = self.starts.iter().copied().collect();
+        starts.sort_unstable();
+        starts.get(starts.len() / 2).copied()
     }
 
     /// A VM that serves a show is stopped only as part of that show's own procedure: to fence it off, or
@@ -228,13 +253,24 @@ impl State {
     pub(super) fn put_vm(&mut self, vm: Vm) {
         let status = vm.status();
         let id = vm.id.clone();
-        if let Some(before) = self.vms.get(&id).map(|old| old.status())
-            && before != status
-        {
-            self.unindex_status(before, &id);
+        let old = self
+            .vms
+            .get(&id)
+            .map(|old| (old.status(), old.instance_id().clone()));
+        // Most events change neither; an index that is right already is left shared with the state before.
+        let (before, instance) = old.unzip();
+        if before != Some(status) {
+            if let Some(before) = before {
+                self.unindex_status(before, &id);
+            }
+            self.by_status.entry(status).or_default().insert(id.clone());
         }
-        self.by_status.entry(status).or_default().insert(id.clone());
-        self.by_instance.insert(vm.instance_id().clone(), id.clone());
+        if instance.as_ref() != Some(vm.instance_id()) {
+            if let Some(instance) = instance {
+                self.by_instance.remove(&instance);
+            }
+            self.by_instance.insert(vm.instance_id().clone(), id.clone());
+        }
         self.vms.insert(id, Arc::new(vm));
     }
 
@@ -303,6 +339,8 @@ pub struct Snapshot {
     pub vms: Vec<Arc<Vm>>,
     pub shows: Vec<Arc<Show>>,
     pub keys: Vec<(RequestKey, Done)>,
+    #[serde(default)]
+    pub starts: Vec<Duration>,
 }
 
 impl From<&State> for Snapshot {
@@ -318,6 +356,7 @@ impl From<&State> for Snapshot {
                 .iter()
                 .map(|(key, done)| (key.clone(), done.clone()))
                 .collect(),
+            starts: state.starts.iter().copied().collect(),
         }
     }
 }
@@ -338,6 +377,7 @@ impl From<Snapshot> for State {
         state.seq = snapshot.seq;
         state.at = snapshot.at;
         state.settings = snapshot.settings;
+        state.starts = snapshot.starts.into_iter().collect();
         state
     }
 }

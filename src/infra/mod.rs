@@ -3,6 +3,7 @@
 //! Every error here answers two questions: what failed, and can a retry help. No call can wait for ever.
 
 pub mod cloud;
+pub mod ledger;
 pub mod obs;
 pub mod probe;
 pub mod ssh;

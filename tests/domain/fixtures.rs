@@ -66,6 +66,7 @@ pub fn state_of(vms: Vec<Vm>, shows: Vec<Show>) -> State {
         vms: vms.into_iter().map(Arc::new).collect(),
         shows: shows.into_iter().map(Arc::new).collect(),
         keys: Vec::new(),
+        starts: Vec::new(),
     })
 }
 

@@ -154,6 +154,15 @@ impl Signals {
         }
     }
 
+    /// Lets an output be flat from `on_air` at the earliest: before that, none was to be expected.
+    #[must_use]
+    pub fn expecting_output_from(mut self, on_air: Timestamp) -> Self {
+        if let OutputSign::Flat { since } = &mut self.output {
+            *since = (*since).max(on_air);
+        }
+        self
+    }
+
     /// Whether output is seen to leave the VM.
     #[must_use]
     pub fn is_publishing(&self) -> bool {
@@ -415,6 +424,17 @@ mod tests {
             judge(&signals, IngestSign::Unknown, false, &POLICY, NOW),
             Verdict::Fine
         );
+    }
+
+    #[test]
+    fn an_output_that_was_flat_before_the_show_went_on_air_is_not_held_against_it() {
+        let flat = Signals {
+            output: OutputSign::Flat { since: Timestamp(1) },
+            ..on_air()
+        };
+        let fresh = flat.expecting_output_from(NOW);
+        assert!(matches!(verdict(fresh), Verdict::Suspect { .. }));
+        assert!(matches!(verdict(flat), Verdict::AskIngest { .. }));
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //! Deliberately small: what the pool needs of EC2 and nothing else. Discovery is by tags and lists only
 //! instances that carry both pool tags, so a stranger's machine can never be named by the pool.
 
+#[cfg(feature = "ec2")]
+pub mod ec2;
+pub mod rest;
+
 use async_trait::async_trait;
 
 use crate::domain::ids::InstanceId;

@@ -1,4 +1,19 @@
 //! SSH to a VM: one connection, commands with deadlines, liveness.
+//!
+//! A [`Session`] is one live connection. It does not reconnect; its owner does. What it can do is kept small
+//! on purpose: run a command given as words, and tell whether the far side is alive. There is no shell, no
+//! forwarding and no file transfer, and whatever a server asks of us (channels, agents, X11) is refused.
+
+mod connector;
+mod host_keys;
+mod key_file;
+mod known_hosts;
+mod pins;
+mod quote;
+mod session;
+
+pub use connector::{Config, RusshConnector};
+pub use host_keys::HostKeyPolicy;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,8 +100,33 @@ pub enum Error {
     HostKeyUnknown { host: String },
     #[error("the private key cannot be used: {0}")]
     BadKey(String),
+    #[error("the file of known host keys cannot be used: {0}")]
+    HostKeyStore(String),
+    #[error("the command cannot be sent: {0}")]
+    BadCommand(&'static str),
     #[error("the connection is closed")]
     Closed,
     #[error("SSH protocol error: {0}")]
     Protocol(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything being mended by hand. A machine that is
+    /// starting refuses, is unreachable, or does not know its users yet.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused
+            | Self::TimedOut(_)
+            | Self::Unreachable(_)
+            | Self::AuthFailed { .. }
+            | Self::Closed
+            | Self::Protocol(_) => true,
+            Self::HostKeyChanged { .. }
+            | Self::HostKeyUnknown { .. }
+            | Self::BadKey(_)
+            | Self::HostKeyStore(_)
+            | Self::BadCommand(_) => false,
+        }
+    }
 }

@@ -3,6 +3,29 @@
 //! A [`Session`] is one live connection. It cannot hang: every call has a deadline, and a call after the
 //! connection is lost answers [`Error::Closed`] at once. It does not reconnect; its owner does, and reads the
 //! state again when it has.
+//!
+//! Protocol: <https://github.com/obsproject/obs-websocket/blob/master/docs/generated/protocol.md>. OBS 30.2 and
+//! obs-websocket 5.5 are the oldest that work. Captured and restored are scene collection, scenes, inputs,
+//! items, audio, transition, stream service and program scene; filters, the insides of groups, hotkeys and
+//! profiles are not. OBS tells of no change to the stream service, so none arrives as a [`Notice`].
+//!
+//! Stream keys pass through here: the `obws` crate logs whole messages at `trace`, so its level must stay
+//! above that in production.
+
+mod capture;
+mod connector;
+mod draw;
+mod inputs;
+mod items;
+mod link;
+mod notices;
+mod restore;
+mod room;
+mod service;
+mod session;
+mod wire;
+
+pub use connector::ObwsConnector;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -68,7 +91,8 @@ pub enum Notice {
 /// What a restore did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// Requests sent.
+    /// Requests sent to change something. Those that only read are not counted, so repeating a restore counts
+    /// nothing.
     pub requests: u32,
     /// What could not be made equal, one sentence each: an input kind this OBS does not have, for example.
     pub differences: Vec<String>,
@@ -94,4 +118,16 @@ pub enum Error {
     },
     #[error("OBS answered something that is not obs-websocket v5: {0}")]
     Protocol(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything being mended by hand.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused | Self::TimedOut { .. } | Self::Unreachable(_) | Self::Closed => true,
+            Self::Denied { code, .. } => *code == i64::from(link::NOT_READY),
+            Self::BadPassword | Self::Protocol(_) => false,
+        }
+    }
 }

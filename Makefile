@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the others.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench
+
+# What is kept between clones: the Python environment of the tests, and cargo-deny.
+export UNDERSTUDY_CACHE ?= $(HOME)/.cache/understudy
+
+help: ## This list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# Without the cloud adapters, which alone cost minutes, and unoptimised: the fastest way to see it.
+demo: ## Two shows on air, one machine fails: watch it (ARGS="--for 20s" ends it)
+	@scripts/setup-build
+	cargo run --no-default-features -- demo $(ARGS)
+
+# nextest runs each test in a process of its own; documentation tests only run under cargo test. The runner's
+# summary comes last.
+test: ## Every test, with moto's EC2 API, OpenSSH and the official Socket.IO client
+	@scripts/setup-test
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo test --doc && cargo nextest run; \
+	else \
+		cargo test; \
+	fi
+
+# The cheap ones first.
+check: ## Format, licences and sources, lints, documentation, layers
+	@scripts/setup-build
+	cargo fmt --all --check
+	scripts/cargo-deny --locked --log-level error check licenses bans sources
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
+	cargo test --locked --test layering
+
+bench: ## Measure what the targets speak of
+	@scripts/setup-build
+	cargo bench --no-default-features

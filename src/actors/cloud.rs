@@ -1,0 +1,338 @@
+//! The cloud actor: one look at every instance feeds every VM.
+//!
+//! It adopts instances that carry the pool's tags, tells each VM what the cloud says of it, and reports one
+//! missing only when two looks in a row did not list it. It starts and stops nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+
+use super::context::Context;
+use super::coordinator::{CloudStanding, CommandError, LaunchVm};
+use super::mailbox::{Directory, NoAnswer, answer};
+use super::vm::commit_error;
+use crate::domain::ids::{InstanceId, VmId};
+use crate::domain::instance::{Instance, InstanceState, Launch};
+use crate::domain::state::State as LedgerState;
+use crate::domain::time::Timestamp;
+use crate::infra::cloud::{Error as CloudError, ErrorKind};
+
+/// Looks in a row that must miss an instance before it counts as gone: one listing may be incomplete.
+const MISSED_MAX: u32 = 2;
+/// Limit on a launch, retries included.
+const LAUNCH: Duration = Duration::from_secs(90);
+/// Limit on a look that somebody waits for.
+const LOOK: Duration = Duration::from_secs(60);
+/// Characters of the instance id that make a VM's id.
+const SUFFIX_CHARS: usize = 8;
+
+pub enum Message {
+    /// Look now, or as soon as the look under way is over. The port is answered after a look that began later
+    /// than this message.
+    Look {
+        reply: Option<RpcReplyPort<Result<(), CloudError>>>,
+    },
+    Looked {
+        began: Timestamp,
+        result: Result<Vec<Instance>, CloudError>,
+    },
+    Tick,
+    Launch {
+        ask: LaunchVm,
+        reply: RpcReplyPort<Result<(VmId, Instance), CommandError>>,
+    },
+    Launched {
+        result: Result<Instance, CloudError>,
+        reply: RpcReplyPort<Result<(VmId, Instance), CommandError>>,
+    },
+}
+
+/// Handle to the cloud actor.
+#[derive(Clone, Default)]
+pub struct Sweeper(Directory<(), Message>);
+
+impl Sweeper {
+    /// Asks for a look without waiting for it.
+    pub fn look_now(&self) {
+        self.0.cast(&(), Message::Look { reply: None });
+    }
+
+    /// Looks and waits for what was seen to be passed on.
+    pub async fn look(&self) -> Result<(), CommandError> {
+        match self
+            .0
+            .ask(&(), LOOK, |reply| Message::Look { reply: Some(reply) })
+            .await
+        {
+            Ok(result) => result.map_err(|error| cloud_error(&error)),
+            Err(no_answer) => Err(unanswered(no_answer, "looking at the cloud", LOOK)),
+        }
+    }
+
+    pub async fn launch(&self, ask: LaunchVm) -> Result<(VmId, Instance), CommandError> {
+        match self
+            .0
+            .ask(&(), LAUNCH, |reply| Message::Launch { ask, reply })
+            .await
+        {
+            Ok(result) => result,
+            Err(no_answer) => Err(unanswered(no_answer, "launching an instance", LAUNCH)),
+        }
+    }
+}
+
+fn unanswered(no_answer: NoAnswer, what: &'static str, limit: Duration) -> CommandError {
+    match no_answer {
+        NoAnswer::Down => CommandError::Restarting {
+            subject: "the cloud".to_owned(),
+        },
+        NoAnswer::TimedOut => CommandError::TimedOut { what, limit },
+    }
+}
+
+fn cloud_error(error: &CloudError) -> CommandError {
+    CommandError::Cloud {
+        vm: None,
+        code: error.code.clone(),
+        message: error.to_string(),
+    }
+}
+
+pub(super) struct CloudActor;
+
+pub(super) struct State {
+    ctx: Arc<Context>,
+    looking: bool,
+    /// Wait for the look that begins next.
+    waiting: Vec<RpcReplyPort<Result<(), CloudError>>>,
+    /// Wait for the look under way.
+    served: Vec<RpcReplyPort<Result<(), CloudError>>>,
+    again: bool,
+    missed: BTreeMap<InstanceId, u32>,
+    launching: u32,
+    /// Launches so far, for their tokens.
+    launches: u64,
+}
+
+impl Actor for CloudActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arc<Context>;
+
+    async fn pre_start(&self, me: ActorRef<Message>, ctx: Arc<Context>) -> Result<State, ActorProcessingErr> {
+        ctx.cloud.0.publish((), me.clone());
+        let _ = me.cast(Message::Tick);
+        Ok(State {
+            ctx,
+            looking: false,
+            waiting: Vec::new(),
+            served: Vec::new(),
+            again: false,
+            missed: BTreeMap::new(),
+            launching: 0,
+            launches: 0,
+        })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Tick => {
+                state.look(&me);
+                me.send_after(state.ctx.options.sweep_interval, || Message::Tick);
+            }
+            Message::Look { reply } => {
+                state.waiting.extend(reply);
+                state.again = state.looking;
+                state.look(&me);
+            }
+            Message::Looked { began, result } => {
+                state.looking = false;
+                let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
+                state.looked(began, result).await;
+                for port in state.served.drain(..) {
+                    answer(port, outcome.clone());
+                }
+                if std::mem::take(&mut state.again) {
+                    state.look(&me);
+                }
+            }
+            Message::Launch { ask, reply } => state.launch(&me, ask, reply),
+            Message::Launched { result, reply } => {
+                state.launching = state.launching.saturating_sub(1);
+                let result = state.launched(result).await;
+                answer(reply, result);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn look(&mut self, me: &ActorRef<Message>) {
+        if self.looking {
+            return;
+        }
+        self.looking = true;
+        self.served.append(&mut self.waiting);
+        let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
+        tokio::spawn(async move {
+            let began = ctx.now();
+            let result = ctx.world.cloud.list().await;
+            let _ = me.cast(Message::Looked { began, result });
+        });
+    }
+
+    async fn looked(&mut self, began: Timestamp, result: Result<Vec<Instance>, CloudError>) {
+        self.ctx
+            .standing
+            .store(Arc::new(standing(&result, self.ctx.now())));
+        let instances = match result {
+            Ok(instances) => instances,
+            Err(error) => {
+                tracing::warn!(%error, "the cloud could not be looked at; going on with what was seen before");
+                return;
+            }
+        };
+        let mut seen: BTreeMap<InstanceId, Instance> = instances
+            .into_iter()
+            .map(|instance| (instance.instance_id.clone(), instance))
+            .collect();
+        let state = self.ctx.state();
+        for vm in state.vms() {
+            let instance = seen.remove(vm.instance_id());
+            let missed = match &instance {
+                Some(_) => {
+                    self.missed.remove(vm.instance_id());
+                    0
+                }
+                None => {
+                    let count = self.missed.entry(vm.instance_id().clone()).or_default();
+                    *count += 1;
+                    *count
+                }
+            };
+            if instance.is_some() || missed >= MISSED_MAX {
+                self.ctx.machines.sighted(&vm.id, instance, began);
+            }
+        }
+        self.missed
+            .retain(|instance, _| state.vm_of_instance(instance).is_some());
+        for instance in seen.into_values() {
+            self.adopt_found(instance).await;
+        }
+        if !self.ctx.initialized.swap(true, Ordering::AcqRel) {
+            tracing::info!(
+                vms = self.ctx.state().vm_count(),
+                "the pool has been looked at for the first time"
+            );
+        }
+        self.ctx.pool.poke();
+    }
+
+    async fn adopt_found(&self, instance: Instance) {
+        if matches!(
+            instance.state,
+            InstanceState::ShuttingDown | InstanceState::Terminated
+        ) {
+            return;
+        }
+        let id = instance.instance_id.clone();
+        match self.adopt(instance).await {
+            Ok(vm) => tracing::info!(%vm, instance = %id, "adopted an instance with the pool's tags"),
+            Err(error) => tracing::warn!(instance = %id, %error, "could not adopt an instance"),
+        }
+    }
+
+    async fn adopt(&self, instance: Instance) -> Result<VmId, CommandError> {
+        if let Some(vm) = self.ctx.state().vm_of_instance(&instance.instance_id) {
+            return Ok(vm.id.clone());
+        }
+        let id = free_id(&self.ctx.state(), &instance.instance_id)
+            .ok_or_else(|| CommandError::Refused(format!("no legal id for {}", instance.instance_id)))?;
+        self.ctx
+            .machines
+            .adopt(&self.ctx, id.clone(), instance)
+            .await
+            .map_err(commit_error)?;
+        Ok(id)
+    }
+
+    fn launch(
+        &mut self,
+        me: &ActorRef<Message>,
+        ask: LaunchVm,
+        reply: RpcReplyPort<Result<(VmId, Instance), CommandError>>,
+    ) {
+        let settings = self.ctx.settings();
+        let total = self.ctx.state().vm_count() + self.launching as usize;
+        if total >= settings.max_instances as usize {
+            return answer(
+                reply,
+                Err(CommandError::PoolFull {
+                    total,
+                    max: settings.max_instances,
+                }),
+            );
+        }
+        self.launching += 1;
+        self.launches += 1;
+        let now = self.ctx.now();
+        let launch = Launch {
+            token: format!("understudy-{}-{}", now.0, self.launches),
+            name: ask.name.unwrap_or_else(|| format!("gymnastics-vm-{}", now.0)),
+            instance_type: ask.instance_type.or(Some(settings.default_instance_type)),
+            tags: ask.tags,
+        };
+        let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
+        tokio::spawn(async move {
+            let result = ctx.world.cloud.launch(&launch).await;
+            let _ = me.cast(Message::Launched { result, reply });
+        });
+    }
+
+    async fn launched(
+        &mut self,
+        result: Result<Instance, CloudError>,
+    ) -> Result<(VmId, Instance), CommandError> {
+        let instance = result.map_err(|error| cloud_error(&error))?;
+        let vm = self.adopt(instance.clone()).await?;
+        self.ctx.cloud.look_now();
+        Ok((vm, instance))
+    }
+}
+
+/// `vm-` and the end of the instance id, as much of it as it takes to be the only one.
+fn free_id(state: &LedgerState, instance: &InstanceId) -> Option<VmId> {
+    let longest = instance.as_str().chars().count();
+    (SUFFIX_CHARS.min(longest)..=longest)
+        .filter_map(|chars| VmId::for_instance(instance, chars).ok())
+        .find(|id| state.vm(id).is_none())
+}
+
+fn standing(result: &Result<Vec<Instance>, CloudError>, now: Timestamp) -> CloudStanding {
+    match result {
+        Ok(_) => CloudStanding::Connected { at: now },
+        Err(error) => {
+            let message = error.to_string();
+            match error.kind {
+                ErrorKind::NoCredentials => CloudStanding::NoCredentials { message },
+                ErrorKind::Unreachable | ErrorKind::TimedOut => CloudStanding::Unreachable { message },
+                ErrorKind::Throttled
+                | ErrorKind::NoCapacity
+                | ErrorKind::NotFound
+                | ErrorKind::WrongState
+                | ErrorKind::Denied
+                | ErrorKind::Invalid
+                | ErrorKind::Internal => CloudStanding::Error { message },
+            }
+        }
+    }
+}

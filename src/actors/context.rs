@@ -1,0 +1,243 @@
+//! What every actor needs: the clock, the ledger, the board, the outside world, and the way to the others.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::board::Board;
+use super::clock::Clock;
+use super::coordinator::CloudStanding;
+use super::news::{Alert, Item, Level, News};
+use super::{cloud, pool, show, vm};
+use crate::domain::event::Event;
+use crate::domain::failover::{Cap, verdict};
+use crate::domain::health::Thresholds;
+use crate::domain::ids::{ShowId, VmId};
+use crate::domain::instance::Instance;
+use crate::domain::pool::Settings;
+use crate::domain::restart;
+use crate::domain::state::State;
+use crate::domain::studio::Secret;
+use crate::domain::time::Timestamp;
+use crate::infra::cloud::Cloud;
+use crate::infra::ledger::{CommitError, Committed, Ledger};
+use crate::infra::probe::Probe;
+use crate::infra::{obs, ssh};
+
+/// The outside world. Without OBS or SSH the pool works, with less to go by.
+#[derive(Clone)]
+pub struct World {
+    pub cloud: Arc<dyn Cloud>,
+    pub probe: Arc<dyn Probe>,
+    pub obs: Option<Arc<dyn obs::Connector>>,
+    pub ssh: Option<Arc<dyn ssh::Connector>>,
+}
+
+/// Which of an instance's addresses the coordinator dials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressKind {
+    Public,
+    Private,
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The pool's settings until an operator changes them.
+    pub settings: Settings,
+    pub address: AddressKind,
+    pub obs_port: u16,
+    pub ssh_port: u16,
+    /// Tell a VM's show server which show it serves.
+    pub notify_show_server: bool,
+    /// From asking for a start to the cloud saying running.
+    pub start_timeout: Duration,
+    /// From running to every service having answered.
+    pub ready_timeout: Duration,
+    pub stop_timeout: Duration,
+    pub sweep_interval: Duration,
+    pub probe: ProbeOptions,
+    pub obs: ObsOptions,
+    pub ssh: SshOptions,
+    pub failover: FailoverOptions,
+    pub restart: restart::Policy,
+}
+
+#[derive(Debug, Clone)]
+pub struct ProbeOptions {
+    pub interval_on_air: Duration,
+    pub deadline: Duration,
+    pub deadline_on_air: Duration,
+    pub thresholds: Thresholds,
+}
+
+#[derive(Debug, Clone)]
+pub struct ObsOptions {
+    pub password: Option<Secret>,
+    pub connect_deadline: Duration,
+    pub call_deadline: Duration,
+    pub poll: Duration,
+    pub poll_on_air: Duration,
+    pub reconnect_initial: Duration,
+    pub reconnect_max: Duration,
+    pub capture_debounce: Duration,
+    pub capture_interval: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct SshOptions {
+    pub connect_deadline: Duration,
+    pub keepalive: Duration,
+    pub keepalive_on_air: Duration,
+    pub keepalive_deadline: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct FailoverOptions {
+    pub enabled: bool,
+    pub verdict: verdict::Policy,
+    pub cap: Cap,
+    /// Limit on each way of fencing.
+    pub fence_obs_deadline: Duration,
+    pub fence_ssh_deadline: Duration,
+    /// Limit on the cloud confirming that the machine is off.
+    pub fence_deadline: Duration,
+    pub restore_deadline: Duration,
+    pub verify_deadline: Duration,
+    pub ingest_check_deadline: Duration,
+}
+
+/// Shared by every actor of one tree.
+pub struct Context {
+    pub clock: Clock,
+    pub started_at: Timestamp,
+    pub ledger: Ledger,
+    pub board: Board,
+    pub news: News,
+    pub options: Options,
+    pub world: World,
+    pub(super) machines: vm::Machines,
+    pub(super) shows: show::Shows,
+    pub(super) pool: pool::Pool,
+    pub(super) cloud: cloud::Sweeper,
+    pub(super) standing: ArcSwap<CloudStanding>,
+    pub(super) initialized: AtomicBool,
+    pub(super) stopping: AtomicBool,
+}
+
+impl Context {
+    #[must_use]
+    pub fn new(clock: Clock, ledger: Ledger, options: Options, world: World) -> Self {
+        Self {
+            clock,
+            started_at: clock.now(),
+            ledger,
+            board: Board::default(),
+            news: News::default(),
+            options,
+            world,
+            machines: vm::Machines::default(),
+            shows: show::Shows::default(),
+            pool: pool::Pool::default(),
+            cloud: cloud::Sweeper::default(),
+            standing: ArcSwap::from_pointee(CloudStanding::Unknown),
+            initialized: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.ledger.state()
+    }
+
+    /// The pool's settings as they are now.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.ledger
+            .state()
+            .settings
+            .clone()
+            .unwrap_or_else(|| self.options.settings.clone())
+    }
+
+    /// Commits events that happen now.
+    ///
+    /// # Errors
+    /// [`CommitError`]; a rejection means that somebody else was first.
+    pub async fn commit(&self, events: Vec<Event>) -> Result<Committed, CommitError> {
+        self.ledger.commit(self.now(), events).await
+    }
+
+    /// The address of an instance that the coordinator dials, if it has one now.
+    #[must_use]
+    pub fn ip_of(&self, instance: &Instance) -> Option<IpAddr> {
+        match self.options.address {
+            AddressKind::Public => instance.public_ip,
+            AddressKind::Private => instance.private_ip,
+        }
+    }
+
+    pub(super) fn obs_endpoint(&self, ip: IpAddr) -> obs::Endpoint {
+        obs::Endpoint {
+            address: SocketAddr::new(ip, self.options.obs_port),
+            password: self.options.obs.password.clone(),
+            connect_deadline: self.options.obs.connect_deadline,
+            call_deadline: self.options.obs.call_deadline,
+        }
+    }
+
+    pub(super) fn ssh_endpoint(&self, ip: IpAddr, instance: &Instance) -> ssh::Endpoint {
+        ssh::Endpoint {
+            address: SocketAddr::new(ip, self.options.ssh_port),
+            host: instance.instance_id.to_string(),
+            connect_deadline: self.options.ssh.connect_deadline,
+        }
+    }
+
+    /// How long a start takes: the median of those measured, the configured warm-up until there are any.
+    #[must_use]
+    pub fn expected_start(&self) -> Duration {
+        self.ledger
+            .state()
+            .median_start()
+            .unwrap_or_else(|| self.settings().warmup_time)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(super) fn alert(
+        &self,
+        level: Level,
+        source: String,
+        title: &str,
+        message: String,
+        show: Option<&ShowId>,
+        vm: Option<&VmId>,
+    ) {
+        match level {
+            Level::Critical => tracing::error!(source, title, message, "alert"),
+            Level::Warning => tracing::warn!(source, title, message, "alert"),
+            Level::Info => tracing::info!(source, title, message, "alert"),
+        }
+        let alert = Alert {
+            level,
+            source,
+            title: title.to_owned(),
+            message,
+            show: show.cloned(),
+            vm: vm.cloned(),
+            at: self.now(),
+        };
+        self.news.tell(Item::Alert(alert));
+    }
+}

@@ -1,0 +1,624 @@
+//! The handle through which everybody outside speaks to the tree: typed, cloneable, every call bounded.
+//!
+//! Reads come from the ledger's fold and the board and never wait for an actor. Commands go to the actor that
+//! owns their subject; what they answer is on disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::sync::broadcast;
+
+use super::board::Board;
+use super::context::Context;
+use super::news::Item;
+use super::show;
+use super::vm::commit_error;
+use crate::domain::event::Event;
+use crate::domain::health::Reading;
+use crate::domain::ids::{Epoch, InstanceId, RequestKey, ShowId, VmId};
+use crate::domain::instance::{Instance, InstanceState};
+use crate::domain::pool::{Denied, Settings};
+use crate::domain::state::State;
+use crate::domain::time::Timestamp;
+use crate::domain::vm::{Health as VmHealth, Power, Status};
+pub use crate::infra::ledger::Batch;
+use crate::infra::ledger::Health;
+
+/// Asks for a VM for a show.
+#[derive(Debug, Clone, Default)]
+pub struct Assign {
+    pub preferred: Option<VmId>,
+    /// Take another if the preferred one is busy.
+    pub allow_fallback: bool,
+    pub region: Option<String>,
+    pub capabilities: Vec<String>,
+    /// Who asks; kept with the assignment.
+    pub by: Option<String>,
+    /// Makes a repetition answer what the first one did.
+    pub key: Option<RequestKey>,
+}
+
+/// A VM was given to the show; it may still be starting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assigned {
+    pub show: ShowId,
+    pub vm: VmId,
+    pub epoch: Epoch,
+    /// Whether it can be used now.
+    pub ready: bool,
+    /// Shows that wait for a VM to start, this one included; 0 when it is ready.
+    pub position: u32,
+    pub estimated_ready_at: Timestamp,
+    /// This answers a repeated request.
+    pub repeated: bool,
+}
+
+/// Gives a show's VM back.
+#[derive(Debug, Clone, Default)]
+pub struct Release {
+    pub stop_vm: bool,
+    pub by: Option<String>,
+    pub key: Option<RequestKey>,
+}
+
+/// The show has no VM any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Released {
+    pub show: ShowId,
+    /// The VM it had; `None` if it had none.
+    pub vm: Option<VmId>,
+    /// Status of that VM now.
+    pub status: Option<Status>,
+}
+
+/// A move of the show has been decided and is durable; it goes on by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moving {
+    pub show: ShowId,
+    pub epoch: Epoch,
+    pub from: VmId,
+    /// `None`: no spare yet, the show waits for one.
+    pub to: Option<VmId>,
+}
+
+/// The stream of a show runs, or has stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamTurned {
+    pub show: ShowId,
+    pub vm: VmId,
+    pub on_air: bool,
+}
+
+/// A new instance; `instance_type` and `tags` complete the configured defaults.
+#[derive(Debug, Clone, Default)]
+pub struct LaunchVm {
+    pub name: Option<String>,
+    pub instance_type: Option<String>,
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A power command was carried out as far as the cloud accepts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PowerTurned {
+    pub vm: VmId,
+    pub instance: InstanceId,
+    pub previous: InstanceState,
+    pub current: InstanceState,
+    /// For a start: when it is expected to be ready.
+    pub estimated_ready_at: Option<Timestamp>,
+}
+
+/// One VM's check on demand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    pub vm: VmId,
+    pub instance: InstanceId,
+    pub health: VmHealth,
+    pub reading: Reading,
+    pub response_time: Option<Duration>,
+    pub at: Timestamp,
+    pub error: Option<String>,
+}
+
+/// A command that was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("VM {0} is not in the pool")]
+    UnknownVm(VmId),
+    #[error("show {show} already has VM {vm}")]
+    AlreadyAssigned { show: ShowId, vm: VmId },
+    #[error("show {0} has no VM")]
+    NotAssigned(ShowId),
+    #[error("show {show} is {phase}; {advice}")]
+    WrongPhase {
+        show: ShowId,
+        phase: &'static str,
+        advice: &'static str,
+    },
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("VM {vm} is {status}; {advice}")]
+    WrongStatus {
+        vm: VmId,
+        status: Status,
+        advice: &'static str,
+    },
+    #[error("VM {vm} is assigned to show {show}; release it first")]
+    Occupied { vm: VmId, show: ShowId },
+    #[error("the pool has {total} of at most {max} VMs")]
+    PoolFull { total: usize, max: u32 },
+    #[error("this Idempotency-Key was used for a different request")]
+    KeyReused,
+    #[error("the coordinator is shutting down")]
+    Stopping,
+    #[error("the cloud did not carry this out for VM {vm:?}: {message}")]
+    Cloud {
+        vm: Option<VmId>,
+        code: Option<String>,
+        message: String,
+    },
+    #[error("the studio on VM {vm} did not carry this out: {message}")]
+    Studio { vm: VmId, message: String },
+    #[error("the actor for {subject} is restarting; try again in a moment")]
+    Restarting { subject: String },
+    #[error("{what} did not finish within {} ms; it may still happen", .limit.as_millis())]
+    TimedOut { what: &'static str, limit: Duration },
+    #[error("too many commands are waiting; try again in a moment")]
+    Busy,
+    #[error(
+        "the ledger cannot write: {0}; nothing is accepted until that is mended and understudy restarted"
+    )]
+    Ledger(String),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What the tree needs before it can serve the pool, and how it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// The first look at the cloud has been folded in.
+    pub initialized: bool,
+    /// Why it is not.
+    pub reason: Option<String>,
+    pub ledger: Result<(), String>,
+    pub cloud: CloudStanding,
+    pub stopping: bool,
+}
+
+/// How the cloud answers, as of the last sweep.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CloudStanding {
+    #[default]
+    Unknown,
+    Connected {
+        at: Timestamp,
+    },
+    NoCredentials {
+        message: String,
+    },
+    Unreachable {
+        message: String,
+    },
+    Error {
+        message: String,
+    },
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Coordinator {
+    ctx: Arc<Context>,
+}
+
+/// Limit on commands that end with a commit.
+const QUICK: Duration = Duration::from_secs(10);
+/// Limit on commands that wait for a studio.
+const STUDIO: Duration = Duration::from_secs(30);
+/// Looks of [`Coordinator::check`] that run side by side.
+const CHECKS_AT_ONCE: usize = 64;
+
+impl Coordinator {
+    pub(super) fn new(ctx: Arc<Context>) -> Self {
+        Self { ctx }
+    }
+
+    /// The ledger's fold, now.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.ctx.ledger.state()
+    }
+
+    /// The pool's settings as they are now.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.ctx.settings()
+    }
+
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.ctx.board
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.ctx.now()
+    }
+
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.ctx.started_at
+    }
+
+    /// Every commit from here on, in order. A reader that lags reads [`Coordinator::state`] again.
+    #[must_use]
+    pub fn feed(&self) -> broadcast::Receiver<Arc<Batch>> {
+        self.ctx.ledger.subscribe()
+    }
+
+    #[must_use]
+    pub fn news(&self) -> broadcast::Receiver<Item> {
+        self.ctx.news.subscribe()
+    }
+
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let initialized = self.ctx.initialized.load(Ordering::Acquire);
+        let cloud = CloudStanding::clone(&self.ctx.standing.load());
+        let reason = (!initialized).then(|| match &cloud {
+            CloudStanding::Unknown | CloudStanding::Connected { .. } => "looking at the cloud".to_owned(),
+            CloudStanding::NoCredentials { message }
+            | CloudStanding::Unreachable { message }
+            | CloudStanding::Error { message } => message.clone(),
+        });
+        let ledger = match &*self.ctx.ledger.health().borrow() {
+            Health::Ok => Ok(()),
+            Health::Failed(error) => Err(error.to_string()),
+        };
+        Readiness {
+            initialized,
+            reason,
+            ledger,
+            cloud,
+            stopping: self.ctx.is_stopping(),
+        }
+    }
+
+    /// Gives a show a VM. What it answers is on disk.
+    ///
+    /// # Errors
+    /// [`CommandError`] says why there is none.
+    pub async fn assign(&self, show: ShowId, ask: Assign) -> Result<Assigned, CommandError> {
+        let message = |reply| show::Message::Assign {
+            ask: ask.clone(),
+            reply,
+        };
+        self.ctx
+            .shows
+            .command(&self.ctx, &show, "assigning a VM", QUICK, message)
+            .await
+    }
+
+    /// Waits until the show's VM is ready, for at most `limit`.
+    ///
+    /// # Errors
+    /// [`CommandError::TimedOut`]; [`CommandError::NotAssigned`] if the show lost its VM meanwhile.
+    pub async fn await_ready(&self, show: &ShowId, limit: Duration) -> Result<Assigned, CommandError> {
+        let mut feed = self.feed();
+        let wait = async {
+            loop {
+                let state = self.state();
+                let vm = state
+                    .vm_of_show(show)
+                    .ok_or_else(|| CommandError::NotAssigned(show.clone()))?;
+                if vm.power == Power::Ready {
+                    return Ok(describe_assignment(&self.ctx, &state, show, &vm.id, false));
+                }
+                // A lagging feed is as good as news.
+                if let Err(broadcast::error::RecvError::Closed) = feed.recv().await {
+                    return Err(CommandError::Stopping);
+                }
+            }
+        };
+        match tokio::time::timeout(limit, wait).await {
+            Ok(result) => result,
+            Err(_) => Err(CommandError::TimedOut {
+                what: "waiting for the VM to be ready",
+                limit,
+            }),
+        }
+    }
+
+    /// Takes a show's VM back. Releasing a show that has none succeeds.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn release(&self, show: ShowId, ask: Release) -> Result<Released, CommandError> {
+        let state = self.state();
+        let nothing = state.show(&show).is_none_or(|known| known.vm.is_none());
+        if nothing && ask.key.as_ref().is_none_or(|key| state.done(key).is_none()) {
+            return Ok(Released {
+                show,
+                vm: None,
+                status: None,
+            });
+        }
+        let message = |reply| show::Message::Release {
+            ask: ask.clone(),
+            reply,
+        };
+        self.ctx
+            .shows
+            .command(&self.ctx, &show, "releasing the VM", STUDIO, message)
+            .await
+    }
+
+    /// Starts the show's stream and returns when its output rises.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn start_show(&self, show: ShowId, by: Option<String>) -> Result<StreamTurned, CommandError> {
+        tracing::info!(%show, ?by, "start the stream");
+        let message = |reply| show::Message::Start { reply };
+        self.ctx
+            .shows
+            .command(&self.ctx, &show, "starting the stream", STUDIO, message)
+            .await
+    }
+
+    /// Stops the show's stream and returns when its output has ended.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn stop_show(&self, show: ShowId, by: Option<String>) -> Result<StreamTurned, CommandError> {
+        tracing::info!(%show, ?by, "stop the stream");
+        let message = |reply| show::Message::Stop { reply };
+        self.ctx
+            .shows
+            .command(&self.ctx, &show, "stopping the stream", STUDIO, message)
+            .await
+    }
+
+    /// Moves a show to another VM, to this one if one is named. Also how a show is failed back.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn failover(
+        &self,
+        show: ShowId,
+        to: Option<VmId>,
+        by: Option<String>,
+    ) -> Result<Moving, CommandError> {
+        let message = |reply| show::Message::Failover {
+            to: to.clone(),
+            by: by.clone(),
+            reply,
+        };
+        self.ctx
+            .shows
+            .command(&self.ctx, &show, "moving the show", QUICK, message)
+            .await
+    }
+
+    /// Forbids automatic failover of a show, or allows it again.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn hold(&self, show: ShowId, held: bool, by: Option<String>) -> Result<(), CommandError> {
+        tracing::info!(%show, held, ?by, "hold");
+        let message = |reply| show::Message::Hold { held, reply };
+        self.ctx
+            .shows
+            .command(&self.ctx, &show, "holding the show", QUICK, message)
+            .await
+    }
+
+    /// Starts a stopped VM.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn start_vm(&self, vm: VmId) -> Result<PowerTurned, CommandError> {
+        self.known(&vm)?;
+        self.ctx
+            .machines
+            .start(&vm)
+            .await
+            .map_err(|error| error.about(&vm))
+    }
+
+    /// Stops a VM that has no show.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn stop_vm(&self, vm: VmId) -> Result<PowerTurned, CommandError> {
+        self.known(&vm)?;
+        self.ctx
+            .machines
+            .stop(&vm)
+            .await
+            .map_err(|error| error.about(&vm))
+    }
+
+    /// Reboots a running VM; one that is on air only by force.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn reboot_vm(&self, vm: VmId, force: bool) -> Result<PowerTurned, CommandError> {
+        self.known(&vm)?;
+        self.ctx
+            .machines
+            .reboot(&vm, force)
+            .await
+            .map_err(|error| error.about(&vm))
+    }
+
+    /// Terminates a VM that has no show.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn terminate_vm(&self, vm: VmId) -> Result<PowerTurned, CommandError> {
+        self.known(&vm)?;
+        self.ctx
+            .machines
+            .terminate(&vm)
+            .await
+            .map_err(|error| error.about(&vm))
+    }
+
+    /// Takes a VM without a show out of use, or back into it.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn maintenance(
+        &self,
+        vm: VmId,
+        enabled: bool,
+        reason: Option<String>,
+    ) -> Result<Status, CommandError> {
+        self.known(&vm)?;
+        self.ctx
+            .machines
+            .maintain(&vm, enabled, reason)
+            .await
+            .map_err(|error| error.about(&vm))
+    }
+
+    /// Launches a new instance into the pool.
+    ///
+    /// # Errors
+    /// [`CommandError::PoolFull`] and others.
+    pub async fn launch(&self, ask: LaunchVm) -> Result<(VmId, Instance), CommandError> {
+        if self.ctx.is_stopping() {
+            return Err(CommandError::Stopping);
+        }
+        self.ctx.cloud.launch(ask).await
+    }
+
+    /// Checks one VM or all now, after a fresh look at the cloud if `reconcile` is set.
+    ///
+    /// # Errors
+    /// [`CommandError::UnknownVm`], or that the cloud could not be looked at.
+    pub async fn check(&self, vm: Option<VmId>, reconcile: bool) -> Result<Vec<Checked>, CommandError> {
+        if reconcile {
+            self.ctx.cloud.look().await?;
+        }
+        let vms: Vec<VmId> = match vm {
+            Some(vm) => {
+                self.known(&vm)?;
+                vec![vm]
+            }
+            None => self.state().vms().map(|vm| vm.id.clone()).collect(),
+        };
+        let limit = self.ctx.options.probe.deadline + Duration::from_secs(2);
+        let looks = vms.into_iter().map(|vm| {
+            let ctx = Arc::clone(&self.ctx);
+            async move {
+                ctx.machines
+                    .check(&vm, limit)
+                    .await
+                    .map_err(|error| error.about(&vm))
+            }
+        });
+        let results: Vec<Result<Checked, CommandError>> = futures_util::stream::iter(looks)
+            .buffered(CHECKS_AT_ONCE)
+            .collect()
+            .await;
+        Ok(results.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// Replaces the pool's settings.
+    ///
+    /// # Errors
+    /// [`CommandError`] if they could not be written.
+    pub async fn configure(&self, settings: Settings) -> Result<Settings, CommandError> {
+        let event = Event::PoolConfigured {
+            settings: settings.clone(),
+        };
+        self.ctx.commit(vec![event]).await.map_err(commit_error)?;
+        self.ctx.pool.poke();
+        Ok(settings)
+    }
+
+    /// A machine says that it has booted: worth looking sooner, not worth believing.
+    #[must_use]
+    pub fn hint_ready(&self, instance: &InstanceId) -> Option<VmId> {
+        self.ctx.cloud.look_now();
+        self.state().vm_of_instance(instance).map(|vm| vm.id.clone())
+    }
+
+    /// Kills the actor of a VM, as a bug in it would: for drills. Whether it had one.
+    #[must_use]
+    pub fn kill_vm_actor(&self, vm: &VmId) -> bool {
+        self.ctx.machines.kill(vm)
+    }
+
+    /// Kills the actor of a show, as a bug in it would: for drills. Whether it had one.
+    #[must_use]
+    pub fn kill_show_actor(&self, show: &ShowId) -> bool {
+        self.ctx.shows.kill(show)
+    }
+
+    /// Whether the VM's actor runs.
+    #[must_use]
+    pub fn vm_actor_is_up(&self, vm: &VmId) -> bool {
+        self.ctx.machines.is_up(vm)
+    }
+
+    /// Whether the show's actor runs.
+    #[must_use]
+    pub fn show_actor_is_up(&self, show: &ShowId) -> bool {
+        self.ctx.shows.is_up(show)
+    }
+
+    fn known(&self, vm: &VmId) -> Result<(), CommandError> {
+        if self.ctx.is_stopping() {
+            return Err(CommandError::Stopping);
+        }
+        match self.state().vm(vm) {
+            Some(_) => Ok(()),
+            None => Err(CommandError::UnknownVm(vm.clone())),
+        }
+    }
+}
+
+/// The assignment of a show as its client is told.
+pub(super) fn describe_assignment(
+    ctx: &Context,
+    state: &State,
+    show: &ShowId,
+    vm: &VmId,
+    repeated: bool,
+) -> Assigned {
+    let now = ctx.now();
+    let machine = state.vm(vm);
+    let ready = machine.is_some_and(|vm| vm.power == Power::Ready);
+    let waiting = state
+        .with_status(Status::Starting)
+        .chain(state.with_status(Status::Stopped))
+        .filter(|vm| vm.occupancy.tenant().is_some())
+        .count();
+    let started_at = machine
+        .and_then(|vm| vm.last_started_at)
+        .filter(|_| !ready)
+        .unwrap_or(now);
+    let expected = if ready {
+        now
+    } else {
+        (started_at + ctx.expected_start()).max(now)
+    };
+    Assigned {
+        show: show.clone(),
+        vm: vm.clone(),
+        epoch: state.show(show).map(|show| show.epoch).unwrap_or_default(),
+        ready,
+        position: if ready {
+            0
+        } else {
+            u32::try_from(waiting.max(1)).unwrap_or(u32::MAX)
+        },
+        estimated_ready_at: expected,
+        repeated,
+    }
+}

@@ -1,0 +1,79 @@
+//! News: what happened that is worth telling but not worth keeping.
+//!
+//! A bounded broadcast. Whoever lags misses items and must not depend on them; what may not be missed is in
+//! the ledger's feed.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::domain::health::Reading;
+use crate::domain::ids::{ShowId, VmId};
+use crate::domain::time::Timestamp;
+use crate::domain::vm::Health;
+
+/// Items kept for a slow reader.
+const CAPACITY: usize = 1024;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// A check of a VM ended.
+    Checked {
+        vm: VmId,
+        health: Health,
+        reading: Reading,
+        response_time: Option<Duration>,
+        at: Timestamp,
+    },
+    /// The pool started VMs to reach its warm target.
+    Replenished {
+        warm_before: usize,
+        warm_target: u32,
+        results: Vec<(VmId, Result<(), String>)>,
+    },
+    /// Something people should know now.
+    Alert(Alert),
+    /// The coordinator is going down.
+    ShuttingDown { at: Timestamp, message: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Critical,
+    Warning,
+    Info,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    pub level: Level,
+    /// Same condition, same source: `vm-failover-<show>`.
+    pub source: String,
+    pub title: String,
+    pub message: String,
+    pub show: Option<ShowId>,
+    pub vm: Option<VmId>,
+    pub at: Timestamp,
+}
+
+/// Handle to the broadcast; clones share it.
+#[derive(Debug, Clone)]
+pub struct News(broadcast::Sender<Item>);
+
+impl Default for News {
+    fn default() -> Self {
+        Self(broadcast::channel(CAPACITY).0)
+    }
+}
+
+impl News {
+    pub fn tell(&self, item: Item) {
+        // Nobody listening is fine.
+        let _ = self.0.send(item);
+    }
+
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Item> {
+        self.0.subscribe()
+    }
+}

@@ -1,0 +1,203 @@
+//! The pool actor: the only allocator.
+//!
+//! It answers reservations from the ledger's state and its own short-lived promises, and never waits: whoever
+//! got a reservation makes it durable, and a promise that is not kept runs out. On every change it brings the
+//! pool to its warm target and lets surplus VMs rest; VMs with a show are none of its business.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+
+use super::context::Context;
+use super::mailbox::{Directory, NoAnswer, answer};
+use super::news::Item;
+use crate::domain::ids::{ShowId, VmId};
+use crate::domain::placement::Wish;
+use crate::domain::pool::{self, Allocation, Denied, Reservations};
+use crate::domain::time::Timestamp;
+use crate::domain::vm::{Power, Status};
+
+/// How long a promise holds: a reservation becomes durable within milliseconds, or its show has died.
+const PROMISE: Duration = Duration::from_secs(5);
+/// How long a start or stop that was ordered may take to show in the ledger before it is ordered again.
+const ORDER: Duration = Duration::from_secs(5);
+/// The pool looks at itself this often even if nothing seems to happen: idle VMs age silently.
+const TICK: Duration = Duration::from_secs(1);
+/// Limit on a reservation.
+const RESERVE: Duration = Duration::from_secs(2);
+
+pub enum Message {
+    Reserve {
+        show: ShowId,
+        wish: Wish,
+        reply: RpcReplyPort<Result<Allocation, Denied>>,
+    },
+    Cancel {
+        show: ShowId,
+        vm: VmId,
+    },
+    /// Something changed that may call for starts or stops.
+    Poked,
+    Tick,
+}
+
+/// Handle to the pool actor.
+#[derive(Clone, Default)]
+pub struct Pool {
+    directory: Directory<(), Message>,
+    /// Whether a poke is under way: any number of changes cost one look.
+    poked: Arc<AtomicBool>,
+}
+
+impl Pool {
+    pub async fn reserve(&self, show: ShowId, wish: Wish) -> Result<Result<Allocation, Denied>, NoAnswer> {
+        self.directory
+            .ask(&(), RESERVE, |reply| Message::Reserve { show, wish, reply })
+            .await
+    }
+
+    /// Gives a promise back that will not be used.
+    pub fn cancel(&self, show: &ShowId, vm: &VmId) {
+        self.directory.cast(
+            &(),
+            Message::Cancel {
+                show: show.clone(),
+                vm: vm.clone(),
+            },
+        );
+    }
+
+    /// Tells the pool that something changed.
+    pub fn poke(&self) {
+        if !self.poked.swap(true, Ordering::AcqRel) && !self.directory.cast(&(), Message::Poked) {
+            self.poked.store(false, Ordering::Release);
+        }
+    }
+}
+
+pub(super) struct PoolActor;
+
+pub(super) struct State {
+    ctx: Arc<Context>,
+    reservations: Reservations,
+    /// Starts and stops asked of VM actors that do not show in the ledger yet.
+    ordered: BTreeMap<VmId, Timestamp>,
+}
+
+impl Actor for PoolActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arc<Context>;
+
+    async fn pre_start(&self, me: ActorRef<Message>, ctx: Arc<Context>) -> Result<State, ActorProcessingErr> {
+        ctx.pool.poked.store(false, Ordering::Release);
+        ctx.pool.directory.publish((), me.clone());
+        let _ = me.cast(Message::Tick);
+        Ok(State {
+            ctx,
+            reservations: Reservations::default(),
+            ordered: BTreeMap::new(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Reserve { show, wish, reply } => {
+                if !reply.is_closed() {
+                    let result = state.reserve(&show, &wish);
+                    answer(reply, result);
+                }
+            }
+            Message::Cancel { show, vm } => state.reservations.cancel(&vm, &show),
+            Message::Poked => {
+                state.ctx.pool.poked.store(false, Ordering::Release);
+                state.look_after();
+            }
+            Message::Tick => {
+                state.look_after();
+                me.send_after(TICK, || Message::Tick);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn reserve(&mut self, show: &ShowId, wish: &Wish) -> Result<Allocation, Denied> {
+        let (now, ledger) = (self.ctx.now(), self.ctx.state());
+        self.reservations.settle(&ledger, now);
+        let settings = self.ctx.settings();
+        let proven = |vm: &VmId| self.ctx.board.proven_at(vm);
+        let allocation = pool::allocate(&ledger, &self.reservations, wish, &settings, &proven, now)?;
+        self.reservations
+            .reserve(allocation.vm().clone(), show.clone(), now + PROMISE);
+        // One fewer to spare: the warm target may call for a start.
+        self.ctx.pool.poke();
+        Ok(allocation)
+    }
+
+    fn look_after(&mut self) {
+        if self.ctx.is_stopping() || !self.ctx.initialized.load(Ordering::Acquire) {
+            return;
+        }
+        let (now, ledger, settings) = (self.ctx.now(), self.ctx.state(), self.ctx.settings());
+        self.reservations.settle(&ledger, now);
+        self.ordered.retain(|id, until| {
+            *until > now
+                && ledger.vm(id).is_some_and(|vm| {
+                    vm.is_free() && (vm.power == Power::Stopped || vm.status() == Status::Available)
+                })
+        });
+        let starting = |id: &VmId| ledger.vm(id).is_some_and(|vm| vm.power == Power::Stopped);
+        let in_flight = self.ordered.keys().filter(|id| starting(id)).count();
+        let wanted = pool::replenish(&ledger, &self.reservations, &settings, now);
+        let missing = wanted.len().saturating_sub(in_flight);
+        let starts: Vec<VmId> = wanted
+            .into_iter()
+            .filter(|id| !self.ordered.contains_key(id))
+            .take(missing)
+            .collect();
+        if !starts.is_empty() {
+            self.start(&starts, ledger.count(Status::Available), settings.warm_count, now);
+        }
+        for vm in pool::retire(&ledger, &self.reservations, &settings, now) {
+            if !self.ordered.contains_key(&vm) && self.ctx.machines.stop_soon(&vm) {
+                tracing::info!(%vm, "stopping a VM that was idle above the warm target");
+                self.ordered.insert(vm, now + ORDER);
+            }
+        }
+    }
+
+    fn start(&mut self, vms: &[VmId], warm_before: usize, warm_target: u32, now: Timestamp) {
+        let mut results = Vec::with_capacity(vms.len());
+        for vm in vms {
+            let reached = self.ctx.machines.start_soon(vm);
+            self.ordered.insert(vm.clone(), now + ORDER);
+            let result = if reached {
+                Ok(())
+            } else {
+                Err("its actor is being restarted".to_owned())
+            };
+            results.push((vm.clone(), result));
+        }
+        tracing::info!(
+            ?vms,
+            warm_before,
+            warm_target,
+            "starting VMs to reach the warm target"
+        );
+        self.ctx.news.tell(Item::Replenished {
+            warm_before,
+            warm_target,
+            results,
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! What a show does to machines. Each is idempotent, bounded, and runs in a task; none decides anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::actors::context::Context;
+use crate::domain::failover::Fence;
+use crate::domain::ids::{ShowId, VmId};
+use crate::domain::studio::Studio;
+use crate::domain::time::Timestamp;
+use crate::domain::vm::{Power, Status};
+use crate::infra::obs;
+use crate::infra::ssh::{Exec, Exit, Session as Shell};
+
+/// How often output bytes are read while waiting for them to rise.
+const OUTPUT_POLL: Duration = Duration::from_millis(40);
+/// Output kept of commands whose exit status is all that counts.
+const OUTPUT_BYTES_MAX: usize = 4 * 1024;
+/// RTMP's registered port.
+const RTMP_PORT: u16 = 1935;
+
+/// A session with a VM's studio: the link's, else one of our own.
+async fn studio(ctx: &Context, vm: &VmId) -> Result<Arc<dyn obs::Session>, String> {
+    if let Some(session) = ctx.machines.studio(vm).await {
+        return Ok(session);
+    }
+    let connector = ctx
+        .world
+        .obs
+        .as_ref()
+        .ok_or("there is no connection to studios configured")?;
+    let state = ctx.state();
+    let machine = state.vm(vm).ok_or("the VM has left the pool")?;
+    let ip = ctx.ip_of(&machine.instance).ok_or("the VM has no address")?;
+    match connector.connect(&ctx.obs_endpoint(ip)).await {
+        Ok((session, _)) => Ok(session),
+        Err(error) => Err(format!("its studio cannot be reached: {error}")),
+    }
+}
+
+pub async fn stop_stream(ctx: &Context, vm: &VmId) -> Result<(), String> {
+    let studio = studio(ctx, vm).await?;
+    studio
+        .stop_stream()
+        .await
+        .map_err(|error| format!("its stream could not be stopped: {error}"))
+}
+
+/// Makes certain that a VM publishes nothing: asks its studio to stop; if it does not answer, kills it; if
+/// the machine does not answer, has the cloud switch it off and waits until it is.
+pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
+    let state = ctx.state();
+    let Some(machine) = state.vm(vm) else {
+        return Ok(Fence::MachineOff);
+    };
+    if machine.power == Power::Stopped {
+        return Ok(Fence::MachineOff);
+    }
+    let options = &ctx.options.failover;
+    match tokio::time::timeout(options.fence_obs_deadline, stop_stream(ctx, vm)).await {
+        Ok(Ok(())) => return Ok(Fence::StreamStopped),
+        Ok(Err(error)) => tracing::info!(%vm, error, "not fenced through its studio; killing the studio"),
+        Err(_) => tracing::info!(%vm, "not fenced through its studio in time; killing the studio"),
+    }
+    match tokio::time::timeout(options.fence_ssh_deadline, kill_studio(ctx, vm)).await {
+        Ok(Ok(())) => return Ok(Fence::StudioKilled),
+        Ok(Err(error)) => tracing::info!(%vm, error, "not fenced over SSH; cutting the machine's power"),
+        Err(_) => tracing::info!(%vm, "not fenced over SSH in time; cutting the machine's power"),
+    }
+    let limit = options.fence_deadline + Duration::from_secs(1);
+    match ctx.machines.cut_power(vm, limit).await {
+        Ok(()) => Ok(Fence::MachineOff),
+        Err(error) => Err(format!("{vm} could not be fenced: {error}")),
+    }
+}
+
+/// Kills every OBS process there is. `pkill` answers 0 if it killed some and 1 if there was none (pkill(1));
+/// either way none that ran before is left, and one started after does not stream by itself.
+async fn kill_studio(ctx: &Context, vm: &VmId) -> Result<(), String> {
+    let shell = ctx.machines.shell(vm).await.ok_or("there is no SSH session")?;
+    let words = ["sudo", "pkill", "-KILL", "-x", "obs"];
+    let finished = run(shell.as_ref(), &words, ctx.options.failover.fence_ssh_deadline).await?;
+    match finished {
+        Exit::Status(0 | 1) => Ok(()),
+        Exit::Status(_) | Exit::Signal(_) | Exit::Unknown => Err(format!("pkill ended with {finished:?}")),
+    }
+}
+
+async fn run(shell: &dyn Shell, words: &[&str], deadline: Duration) -> Result<Exit, String> {
+    let exec = Exec {
+        argv: words.iter().map(|word| (*word).to_owned()).collect(),
+        deadline,
+        output_bytes_max: OUTPUT_BYTES_MAX,
+    };
+    shell
+        .exec(&exec)
+        .await
+        .map(|finished| finished.exit)
+        .map_err(|error| error.to_string())
+}
+
+/// Makes a VM's studio equal to the capture and says what could not be made equal.
+pub async fn restore(ctx: &Context, vm: &VmId, capture: Option<&Studio>) -> Result<Vec<String>, String> {
+    let Some(capture) = capture else {
+        return Ok(vec![
+            "nothing had been captured: the studio is as it was".to_owned(),
+        ]);
+    };
+    let studio = studio(ctx, vm).await?;
+    let restored = studio.restore(capture).await.map_err(|error| error.to_string())?;
+    Ok(restored.differences)
+}
+
+/// Starts the stream and returns when its output bytes rise. OBS goes on showing the last stream's figure
+/// until the new one is connected, so the figure counts from its lowest.
+pub async fn publish(ctx: &Context, vm: &VmId) -> Result<Timestamp, String> {
+    let studio = studio(ctx, vm).await?;
+    studio
+        .start_stream()
+        .await
+        .map_err(|error| format!("the stream could not be started: {error}"))?;
+    let mut lowest: Option<u64> = None;
+    let mut was_active = false;
+    loop {
+        let output = studio.output().await.map_err(|error| error.to_string())?;
+        if was_active && !output.active {
+            return Err("the stream ended before anything was sent; does the ingest refuse it?".to_owned());
+        }
+        was_active |= output.active;
+        if output.active && !output.reconnecting && lowest.is_some_and(|lowest| output.bytes > lowest) {
+            return Ok(ctx.now());
+        }
+        lowest = Some(lowest.map_or(output.bytes, |lowest| lowest.min(output.bytes)));
+        tokio::time::sleep(OUTPUT_POLL).await;
+    }
+}
+
+pub async fn capture(ctx: &Context, vm: &VmId) -> Result<Studio, String> {
+    let studio = ctx
+        .machines
+        .studio(vm)
+        .await
+        .ok_or("its studio is not connected")?;
+    studio.capture().await.map_err(|error| error.to_string())
+}
+
+/// Whether another VM can open a connection to the show's ingest. `None`: nobody could be asked.
+pub async fn ingest_is_reachable(ctx: &Context, show: &ShowId) -> Option<bool> {
+    let state = ctx.state();
+    let this = state.show(show)?;
+    let server = this.studio.as_ref()?.stream.as_ref()?.server.clone()?;
+    let (host, port) = ingest_address(&server)?;
+    let idle = state.with_status(Status::Available);
+    let busy = state
+        .with_status(Status::Assigned)
+        .chain(state.with_status(Status::InUse));
+    let others = idle.chain(busy).filter(|vm| Some(&vm.id) != this.vm.as_ref());
+    for vm in others {
+        let Some(shell) = ctx.machines.shell(&vm.id).await else {
+            continue;
+        };
+        let limit = ctx.options.failover.ingest_check_deadline;
+        let seconds = limit.as_secs().max(1).to_string();
+        let script = "exec 3<>/dev/tcp/\"$0\"/\"$1\"";
+        let port = port.to_string();
+        let words = ["timeout", &seconds, "bash", "-c", script, &host, &port];
+        match run(shell.as_ref(), &words, limit + Duration::from_secs(1)).await {
+            Ok(Exit::Status(0)) => return Some(true),
+            // 1: bash could not connect; 124: timeout(1) ended it.
+            Ok(Exit::Status(1 | 124)) => return Some(false),
+            Ok(Exit::Status(_) | Exit::Signal(_) | Exit::Unknown) | Err(_) => {}
+        }
+    }
+    None
+}
+
+/// Host and port of `rtmp://host[:port]/app`. Only what a host name or address can consist of is let through.
+fn ingest_address(server: &str) -> Option<(String, u16)> {
+    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next()?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (authority, RTMP_PORT),
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (!host.is_empty() && host.chars().all(legal)).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ingests_address_is_read_from_the_stream_settings() {
+        let table = [
+            ("rtmp://ingest.example/live", Some(("ingest.example", 1935))),
+            ("rtmp://127.0.0.1:19350/live/x?y", Some(("127.0.0.1", 19350))),
+            ("rtmps://a-b.example:443/app", Some(("a-b.example", 443))),
+            ("ingest.example", Some(("ingest.example", 1935))),
+            ("rtmp://", None),
+            ("rtmp://$(reboot)/live", None),
+            ("rtmp://host:port/live", None),
+        ];
+        for (server, expected) in table {
+            let expected = expected.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(ingest_address(server), expected, "{server}");
+        }
+    }
+}

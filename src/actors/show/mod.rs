@@ -1,0 +1,367 @@
+//! One show: it gets a VM, goes on air, is kept there, and gives the VM back.
+//!
+//! Multi-step work lives here, so that the pool and the VMs never wait. Every step is journaled before its
+//! effect starts and derived again from the journal after a restart: the actor holds only what is in flight.
+//!
+//! * [`assignment`](self) — assign and release;
+//! * `stream` — start and stop, and noticing that somebody else did;
+//! * `watch` — signals in, verdict out;
+//! * `moving` — the failover, driven by [`crate::domain::failover::Failover::next`];
+//! * `capture` — keeping the studio's state in the ledger;
+//! * `effects` — what these do to machines, as tasks that cast their result back.
+
+mod assignment;
+mod capture;
+mod effects;
+mod handle;
+mod moving;
+mod stream;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::task::AbortHandle;
+
+pub use self::handle::{Shows, spec};
+use super::context::Context;
+use super::coordinator::{Assign, Assigned, CommandError, Moving, Release, Released, StreamTurned};
+use super::mailbox::answer;
+use crate::domain::event::Event;
+use crate::domain::failover::verdict::{IngestSign, Signals};
+use crate::domain::failover::{Action, Fence};
+use crate::domain::ids::{Epoch, RequestKey, ShowId, VmId};
+use crate::domain::show::{self, Phase, Show};
+use crate::domain::studio::Studio;
+use crate::domain::time::Timestamp;
+
+type Reply<T> = RpcReplyPort<Result<T, CommandError>>;
+
+/// What a show actor is told.
+pub enum Message {
+    Assign {
+        ask: Assign,
+        reply: Reply<Assigned>,
+    },
+    Release {
+        ask: Release,
+        reply: Reply<Released>,
+    },
+    Start {
+        reply: Reply<StreamTurned>,
+    },
+    Stop {
+        reply: Reply<StreamTurned>,
+    },
+    Failover {
+        to: Option<VmId>,
+        by: Option<String>,
+        reply: Reply<Moving>,
+    },
+    Hold {
+        held: bool,
+        reply: Reply<()>,
+    },
+
+    // From its VMs.
+    Signals {
+        vm: VmId,
+        signals: Box<Signals>,
+    },
+    StudioUp {
+        vm: VmId,
+    },
+    StudioChanged {
+        vm: VmId,
+    },
+    StreamNoticed {
+        vm: VmId,
+        active: bool,
+    },
+    VmReady {
+        vm: VmId,
+    },
+    VmFailed {
+        vm: VmId,
+        reason: String,
+    },
+
+    // From its own effects and timers. What was started for another epoch is ignored.
+    Judge,
+    IngestAnswered {
+        reachable: Option<bool>,
+    },
+    Drive,
+    StepEnded {
+        epoch: Epoch,
+        ended: Ended,
+    },
+    StreamStarted {
+        epoch: Epoch,
+        result: Result<Timestamp, String>,
+    },
+    StreamStopped {
+        epoch: Epoch,
+        result: Result<(), String>,
+    },
+    Cleaned {
+        epoch: Epoch,
+        key: Option<RequestKey>,
+        result: Result<(), String>,
+    },
+    CaptureDue {
+        round: u64,
+    },
+    Captured {
+        epoch: Epoch,
+        result: Result<Studio, String>,
+    },
+    IdleCheck,
+}
+
+/// How a step of a failover ended.
+pub enum Ended {
+    Fence(Result<Fence, String>),
+    Restore(Result<Vec<String>, String>),
+    Publish(Result<Timestamp, String>),
+}
+
+/// A show without a VM keeps its actor for so long, in case it is wanted again.
+const LINGER: Duration = Duration::from_secs(30);
+
+pub(super) struct ShowActor;
+
+/// What a show actor starts with.
+#[derive(Clone)]
+pub(super) struct Arguments {
+    pub ctx: Arc<Context>,
+    pub id: ShowId,
+}
+
+/// What is in flight for one show; everything durable is in the ledger.
+pub(super) struct State {
+    ctx: Arc<Context>,
+    id: ShowId,
+    signals: Signals,
+    ingest: IngestSign,
+    asking_ingest: bool,
+    told_ingest_away: bool,
+    told_held: bool,
+    /// Since when output is to be expected, as far as this actor knows.
+    on_air_since: Timestamp,
+    /// Verdicts before this are not trusted: this process was asleep.
+    blind_until: Timestamp,
+    judged_at: Option<Timestamp>,
+    judge_due: Option<Timestamp>,
+    /// Checks in a row that found the stream stopped though nobody asked for that here.
+    inactive_in_a_row: u32,
+    steps: BTreeMap<Step, Task>,
+    failures: BTreeMap<Step, u32>,
+    turning: Option<Task>,
+    waiting_for_air: Vec<Reply<StreamTurned>>,
+    waiting_for_quiet: Vec<Reply<StreamTurned>>,
+    waiting_for_release: Vec<Reply<Released>>,
+    capture_round: u64,
+    capturing: Option<Task>,
+    told_waiting: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Fence,
+    Restore,
+    Publish,
+}
+
+/// A task that ends with whatever holds it.
+struct Task(AbortHandle);
+
+impl Task {
+    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work).abort_handle())
+    }
+
+    fn is_running(&self) -> bool {
+        !self.0.is_finished()
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Actor for ShowActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Message>,
+        Arguments { ctx, id }: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        ctx.shows.publish(id.clone(), me.clone());
+        let mut state = State::new(ctx, id);
+        state.take_up(&me).await;
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Assign { ask, reply } => {
+                if !reply.is_closed() {
+                    let result = state.assign(&me, ask).await;
+                    answer(reply, result);
+                }
+            }
+            Message::Release { ask, reply } => state.release(&me, ask, reply).await,
+            Message::Start { reply } => state.start(&me, reply).await,
+            Message::Stop { reply } => state.stop(&me, reply).await,
+            Message::Failover { to, by, reply } => {
+                let result = state.force(&me, to, by).await;
+                answer(reply, result);
+            }
+            Message::Hold { held, reply } => {
+                let result = state.hold(held).await;
+                answer(reply, result);
+            }
+            Message::Signals { vm, signals } => state.signals(&me, &vm, *signals).await,
+            Message::StudioUp { vm } => state.studio_up(&me, &vm).await,
+            Message::StudioChanged { vm } => state.studio_changed(&me, &vm),
+            Message::StreamNoticed { vm, active } => {
+                tracing::debug!(show = %state.id, %vm, active, "the studio says its stream turned");
+            }
+            Message::VmReady { vm } => state.vm_ready(&me, &vm).await,
+            Message::VmFailed { vm, reason } => state.vm_failed(&me, &vm, reason).await,
+            Message::Judge => {
+                state.judge_due = None;
+                state.judge(&me).await;
+            }
+            Message::IngestAnswered { reachable } => state.ingest_answered(&me, reachable).await,
+            Message::Drive => state.drive(&me).await,
+            Message::StepEnded { epoch, ended } => state.step_ended(&me, epoch, ended).await,
+            Message::StreamStarted { epoch, result } => state.stream_started(&me, epoch, result).await,
+            Message::StreamStopped { epoch, result } => state.stream_stopped(&me, epoch, result).await,
+            Message::Cleaned { epoch, key, result } => state.cleaned(&me, epoch, key, result).await,
+            Message::CaptureDue { round } => state.capture_due(&me, round),
+            Message::Captured { epoch, result } => state.captured(&me, epoch, result).await,
+            Message::IdleCheck => state.idle_check(&me),
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.ctx.shows.withdraw(&state.id, &me);
+        Ok(())
+    }
+}
+
+impl State {
+    fn new(ctx: Arc<Context>, id: ShowId) -> Self {
+        Self {
+            ctx,
+            id,
+            signals: Signals::default(),
+            ingest: IngestSign::default(),
+            asking_ingest: false,
+            told_ingest_away: false,
+            told_held: false,
+            on_air_since: Timestamp(0),
+            blind_until: Timestamp(0),
+            judged_at: None,
+            judge_due: None,
+            inactive_in_a_row: 0,
+            steps: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            turning: None,
+            waiting_for_air: Vec::new(),
+            waiting_for_quiet: Vec::new(),
+            waiting_for_release: Vec::new(),
+            capture_round: 0,
+            capturing: None,
+            told_waiting: false,
+        }
+    }
+
+    /// This show as the ledger has it; a new one if it has none yet.
+    fn show(&self) -> Arc<Show> {
+        let known = self.ctx.state().show(&self.id).cloned();
+        known.unwrap_or_else(|| Arc::new(Show::new(self.id.clone())))
+    }
+
+    /// Goes on with whatever the ledger says is under way.
+    async fn take_up(&mut self, me: &ActorRef<Message>) {
+        let show = self.show();
+        self.on_air_since = self.ctx.now();
+        match &show.phase {
+            Phase::Idle => self.linger(me),
+            Phase::OffAir | Phase::OnAir => {
+                if let Some(vm) = &show.vm {
+                    self.signals = self.ctx.board.latest(vm).signals;
+                }
+                if show.stream_wanted && show.phase == Phase::OffAir {
+                    self.turn_on(me, &show);
+                }
+                self.capture_soon(me, self.ctx.options.obs.capture_debounce);
+                self.judge(me).await;
+            }
+            Phase::FailingOver(_) => {
+                let _ = me.cast(Message::Drive);
+            }
+            Phase::Releasing { .. } => self.clean(me, &show, None),
+        }
+    }
+
+    fn linger(&self, me: &ActorRef<Message>) {
+        me.send_after(LINGER, || Message::IdleCheck);
+    }
+
+    fn idle_check(&self, me: &ActorRef<Message>) {
+        if self.show().phase == Phase::Idle {
+            me.stop(None);
+        }
+    }
+
+    async fn commit(&self, events: Vec<show::Event>) -> Result<Arc<Show>, CommandError> {
+        let events = events
+            .into_iter()
+            .map(|event| Event::show(&self.id, event))
+            .collect();
+        match self.ctx.commit(events).await {
+            Ok(committed) => {
+                let show = committed.state.show(&self.id).cloned();
+                Ok(show.unwrap_or_else(|| Arc::new(Show::new(self.id.clone()))))
+            }
+            Err(error) => Err(super::vm::commit_error(error)),
+        }
+    }
+
+    /// Commits what the show itself has found out; a refusal means that the world has moved on.
+    async fn note(&self, event: show::Event) -> bool {
+        match self.commit(vec![event]).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(show = %self.id, %error, "the ledger did not take an event");
+                false
+            }
+        }
+    }
+
+    fn step(action: Action) -> Option<Step> {
+        match action {
+            Action::Fence => Some(Step::Fence),
+            Action::Restore => Some(Step::Restore),
+            Action::Publish => Some(Step::Publish),
+            Action::ChooseSpare | Action::AwaitTarget | Action::Finish => None,
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The failover: decide, then do whatever the facts still ask for, until the show is on air elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+
+use super::{Ended, Message, State, Step, Task, effects};
+use crate::actors::coordinator::{CommandError, Moving};
+use crate::actors::news::Level;
+use crate::domain::event::Event;
+use crate::domain::failover::verdict::{IngestSign, OutputSign};
+use crate::domain::failover::{Action, Cause, Ending, Evidence, Failover};
+use crate::domain::ids::{Epoch, VmId};
+use crate::domain::placement::Wish;
+use crate::domain::pool::{Allocation, Denied};
+use crate::domain::show::{Event as Fact, Phase, Show};
+use crate::domain::time::Timestamp;
+use crate::domain::vm::Power;
+
+/// While something is missing (a spare, a ready target), the facts are looked at this often.
+const DRIVE_EVERY: Duration = Duration::from_millis(500);
+/// Failures of one step on one target before another target is tried.
+const STEP_TRIES: u32 = 3;
+/// How long a target that was ordered to start may still say stopped.
+const START_VISIBLE: Duration = Duration::from_secs(10);
+
+impl State {
+    /// An operator wants the show elsewhere, wherever it is in its life.
+    pub(super) async fn force(
+        &mut self,
+        me: &ActorRef<Message>,
+        to: Option<VmId>,
+        by: Option<String>,
+    ) -> Result<Moving, CommandError> {
+        let show = self.show();
+        if let Some(failover) = show.failover() {
+            return Ok(moving(&show, failover));
+        }
+        if !matches!(show.phase, Phase::OnAir | Phase::OffAir) {
+            return Err(CommandError::NotAssigned(self.id.clone()));
+        }
+        tracing::info!(show = %self.id, ?to, ?by, "an operator moves the show");
+        self.begin_move(me, &show, Cause::Forced, self.ctx.now(), to)
+            .await?;
+        let show = self.show();
+        match show.failover() {
+            Some(failover) => Ok(moving(&show, failover)),
+            None => Err(CommandError::Refused("the move has ended already".to_owned())),
+        }
+    }
+
+    /// Decides: the new epoch and the target are durable before anything moves.
+    pub(super) async fn begin_move(
+        &mut self,
+        me: &ActorRef<Message>,
+        show: &Show,
+        cause: Cause,
+        since: Timestamp,
+        wanted: Option<VmId>,
+    ) -> Result<(), CommandError> {
+        let decided_at = self.ctx.now();
+        let from = show
+            .vm
+            .clone()
+            .ok_or_else(|| CommandError::NotAssigned(self.id.clone()))?;
+        let strict = wanted.is_some();
+        let target = match self.reserve_spare(&from, wanted).await {
+            Ok(allocation) => Some(allocation),
+            Err(error) if strict => return Err(error),
+            Err(error) => {
+                tracing::warn!(show = %self.id, %error, "no spare now; the show waits for one");
+                None
+            }
+        };
+        let evidence = Evidence {
+            suspected_at: since,
+            decided_at,
+            last_output_at: self.signals.last_output_at,
+            summary: format!("{} on {from}", cause.as_str()),
+        };
+        let to = target.as_ref().map(|allocation| allocation.vm().clone());
+        let epoch = show.epoch.next();
+        let began = Fact::FailoverBegan {
+            epoch,
+            cause,
+            to: to.clone(),
+            evidence,
+        };
+        self.commit(vec![began]).await?;
+        self.turning = None;
+        self.capturing = None;
+        self.failures.clear();
+        self.told_waiting = false;
+        let level = if cause == Cause::Forced {
+            Level::Info
+        } else {
+            Level::Critical
+        };
+        let whereto = to
+            .as_ref()
+            .map_or("the next spare".to_owned(), ToString::to_string);
+        let message = format!(
+            "show {} is being moved from {from} to {whereto}: {}",
+            self.id,
+            cause.as_str()
+        );
+        self.alert(level, "Failover started", message, Some(&from));
+        self.ready_target(target.as_ref());
+        self.ctx.machines.duty_changed(&from);
+        let _ = me.cast(Message::Drive);
+        Ok(())
+    }
+
+    async fn reserve_spare(&self, from: &VmId, wanted: Option<VmId>) -> Result<Allocation, CommandError> {
+        let wish = Wish {
+            preferred: wanted,
+            exclude: vec![from.clone()],
+            ..Wish::default()
+        };
+        self.reserve(wish).await
+    }
+
+    fn ready_target(&self, target: Option<&Allocation>) {
+        let Some(allocation) = target else { return };
+        if let Allocation::Cold(vm) = allocation {
+            self.ctx.machines.start_soon(vm);
+        }
+        self.ctx.machines.duty_changed(allocation.vm());
+    }
+
+    /// Does what the facts ask for. Safe to call at any time.
+    pub(super) async fn drive(&mut self, me: &ActorRef<Message>) {
+        let show = self.show();
+        let Some(failover) = show.failover() else { return };
+        let ready = self.target_is_ready(failover);
+        if !ready && failover.fenced.is_none() && self.has_recovered(failover) {
+            return self.recovered(me, failover).await;
+        }
+        if let Some((vm, reason)) = self.unusable_target(failover) {
+            return self.lose_spare(me, &vm, reason).await;
+        }
+        for action in failover.next(ready) {
+            match action {
+                Action::ChooseSpare => self.choose_spare(me, failover).await,
+                Action::AwaitTarget => self.drive_later(me),
+                Action::Fence | Action::Restore => self.begin_step(me, &show, failover, action),
+                Action::Publish => {
+                    let known = failover.publishing_at.is_some();
+                    if known
+                        || self
+                            .note(Fact::Publishing {
+                                epoch: failover.epoch,
+                            })
+                            .await
+                    {
+                        self.begin_step(me, &show, failover, action);
+                    }
+                }
+                Action::Finish => self.finish(me, failover, Ending::Moved).await,
+            }
+        }
+    }
+
+    fn drive_later(&self, me: &ActorRef<Message>) {
+        me.send_after(DRIVE_EVERY, || Message::Drive);
+    }
+
+    fn target_is_ready(&self, failover: &Failover) -> bool {
+        let state = self.ctx.state();
+        let target = failover.to.as_ref().and_then(|to| state.vm(to));
+        target.is_some_and(|vm| vm.power == Power::Ready && vm.fault.is_none())
+    }
+
+    /// The old VM is on air again and nothing has been moved yet.
+    fn has_recovered(&self, failover: &Failover) -> bool {
+        failover.cause != Cause::Forced
+            && failover.publish
+            && self.signals.is_publishing()
+            && self
+                .signals
+                .last_output_at
+                .is_some_and(|at| at > failover.began_at)
+    }
+
+    fn unusable_target(&self, failover: &Failover) -> Option<(VmId, String)> {
+        let to = failover.to.as_ref()?;
+        let state = self.ctx.state();
+        let Some(vm) = state.vm(to) else {
+            return Some((to.clone(), "it has left the pool".to_owned()));
+        };
+        if let Some(fault) = &vm.fault {
+            return Some((to.clone(), fault.reason.clone()));
+        }
+        let chosen_at = failover.chosen_at.unwrap_or(failover.began_at);
+        let overdue = self.ctx.now().since(chosen_at) > START_VISIBLE;
+        match vm.power {
+            Power::Stopped if overdue => Some((to.clone(), "it is off and does not start".to_owned())),
+            Power::Stopping { .. } => Some((to.clone(), "it is being stopped".to_owned())),
+            Power::Stopped | Power::Starting { .. } | Power::Booting | Power::Ready => None,
+        }
+    }
+
+    async fn choose_spare(&mut self, me: &ActorRef<Message>, failover: &Failover) {
+        match self.reserve_spare(&failover.from, None).await {
+            Ok(allocation) => {
+                let event = Fact::SpareChosen {
+                    epoch: failover.epoch,
+                    vm: allocation.vm().clone(),
+                };
+                if self.note(event).await {
+                    self.ready_target(Some(&allocation));
+                    let _ = me.cast(Message::Drive);
+                    return;
+                }
+            }
+            Err(CommandError::Denied(Denied::Exhausted))
+                if !std::mem::replace(&mut self.told_waiting, true) =>
+            {
+                let message = format!(
+                    "show {} waits for a VM: none is free and none can be started",
+                    self.id
+                );
+                self.alert(Level::Critical, "No spare VM", message, Some(&failover.from));
+            }
+            Err(error) => tracing::debug!(show = %self.id, %error, "still no spare"),
+        }
+        self.drive_later(me);
+    }
+
+    fn begin_step(&mut self, me: &ActorRef<Message>, show: &Show, failover: &Failover, action: Action) {
+        let (Some(step), Some(to)) = (Self::step(action), failover.to.clone()) else {
+            return;
+        };
+        if self.steps.get(&step).is_some_and(Task::is_running) {
+            return;
+        }
+        let (ctx, me, epoch, from) = (
+            Arc::clone(&self.ctx),
+            me.clone(),
+            failover.epoch,
+            failover.from.clone(),
+        );
+        let studio = show.studio.clone();
+        let task = Task::spawn(async move {
+            let options = &ctx.options.failover;
+            let ended = match step {
+                // Bounded inside, way by way.
+                Step::Fence => Ended::Fence(effects::fence(&ctx, &from).await),
+                Step::Restore => {
+                    let work = effects::restore(&ctx, &to, studio.as_deref());
+                    Ended::Restore(within(options.restore_deadline, "restoring the studio", work).await)
+                }
+                Step::Publish => {
+                    let work = effects::publish(&ctx, &to);
+                    Ended::Publish(within(options.verify_deadline, "seeing output rise", work).await)
+                }
+            };
+            let _ = me.cast(Message::StepEnded { epoch, ended });
+        });
+        self.steps.insert(step, task);
+    }
+
+    pub(super) async fn step_ended(&mut self, me: &ActorRef<Message>, epoch: Epoch, ended: Ended) {
+        let show = self.show();
+        let Some(failover) = show.failover().filter(|failover| failover.epoch == epoch) else {
+            return;
+        };
+        match ended {
+            Ended::Fence(Ok(how)) => {
+                self.steps.remove(&Step::Fence);
+                self.note(Fact::Fenced { epoch, how }).await;
+            }
+            Ended::Restore(Ok(differences)) => {
+                self.steps.remove(&Step::Restore);
+                self.note(Fact::Restored { epoch, differences }).await;
+            }
+            Ended::Publish(Ok(_)) => {
+                self.steps.remove(&Step::Publish);
+                return self.finish(me, failover, Ending::OnAir).await;
+            }
+            Ended::Fence(Err(error)) => {
+                self.steps.remove(&Step::Fence);
+                let count = self.count_failure(Step::Fence);
+                tracing::error!(show = %self.id, error, count, "the old VM is not fenced yet; trying again");
+                if count == 1 {
+                    let message = format!(
+                        "show {} stays off air until {} is fenced: {error}",
+                        self.id, failover.from
+                    );
+                    self.alert(
+                        Level::Critical,
+                        "Old VM not fenced",
+                        message,
+                        Some(&failover.from),
+                    );
+                }
+                return self.drive_later(me);
+            }
+            Ended::Restore(Err(error)) => return self.step_failed(me, Step::Restore, failover, error).await,
+            Ended::Publish(Err(error)) => return self.step_failed(me, Step::Publish, failover, error).await,
+        }
+        self.drive(me).await;
+    }
+
+    fn count_failure(&mut self, step: Step) -> u32 {
+        let count = self.failures.entry(step).or_default();
+        *count += 1;
+        *count
+    }
+
+    async fn step_failed(&mut self, me: &ActorRef<Message>, step: Step, failover: &Failover, error: String) {
+        self.steps.remove(&step);
+        let count = self.count_failure(step);
+        tracing::warn!(show = %self.id, ?step, error, count, "a step of the failover failed");
+        match (&failover.to, count >= STEP_TRIES) {
+            (Some(to), true) => self.lose_spare(me, &to.clone(), error).await,
+            (Some(_) | None, _) => self.drive_later(me),
+        }
+    }
+
+    /// The target is no good: another one, in a new epoch.
+    pub(super) async fn lose_spare(&mut self, me: &ActorRef<Message>, vm: &VmId, reason: String) {
+        let show = self.show();
+        let Some(failover) = show.failover() else { return };
+        self.steps.clear();
+        self.failures.clear();
+        let message = format!(
+            "show {}: the spare {vm} cannot be used ({reason}); taking another",
+            self.id
+        );
+        self.alert(Level::Warning, "Spare lost", message, Some(vm));
+        let event = Fact::SpareLost {
+            epoch: failover.epoch.next(),
+            vm: vm.clone(),
+            reason,
+        };
+        if self.note(event).await {
+            for vm in [&failover.from, vm] {
+                self.ctx.machines.duty_changed(vm);
+            }
+        }
+        self.drive_later(me);
+    }
+
+    async fn recovered(&mut self, me: &ActorRef<Message>, failover: &Failover) {
+        self.finish(me, failover, Ending::Recovered).await;
+    }
+
+    async fn finish(&mut self, me: &ActorRef<Message>, failover: &Failover, ending: Ending) {
+        let mut events = vec![Fact::FailoverEnded {
+            epoch: failover.epoch,
+            ending,
+        }];
+        if ending == Ending::OnAir && !self.show().stream_wanted {
+            // It was streaming by hand; from here on it is ours to keep on air.
+            events.push(Fact::StreamWanted { wanted: true });
+        }
+        let events = events
+            .into_iter()
+            .map(|event| Event::show(&self.id, event))
+            .collect();
+        if let Err(error) = self.ctx.commit(events).await {
+            tracing::error!(show = %self.id, %error, "the end of the failover was not recorded; trying again");
+            return self.drive_later(me);
+        }
+        self.steps.clear();
+        self.failures.clear();
+        self.ingest = IngestSign::Unknown;
+        let show = self.show();
+        let now_on = show.vm.clone();
+        for vm in std::iter::once(&failover.from).chain(&failover.to) {
+            self.ctx.machines.duty_changed(vm);
+        }
+        self.signals = now_on
+            .as_ref()
+            .map(|vm| self.ctx.board.latest(vm).signals)
+            .unwrap_or_default();
+        // What was last seen of its output was seen before its stream was started.
+        self.signals.output = OutputSign::Unknown;
+        let whereto = now_on.as_ref().map_or("nowhere".to_owned(), ToString::to_string);
+        let message = format!("show {} is on {whereto} ({ending:?})", self.id);
+        self.alert(Level::Info, "Failover done", message, now_on.as_ref());
+        self.ctx.pool.poke();
+        if show.phase == Phase::OnAir {
+            self.gone_on_air(me).await;
+        } else {
+            self.capture_soon(me, self.ctx.options.obs.capture_debounce);
+        }
+        self.judged_at = None;
+        let _ = me.cast(Message::Judge);
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("{what} took longer than {} s", limit.as_secs())),
+    }
+}
+
+fn moving(show: &Show, failover: &Failover) -> Moving {
+    Moving {
+        show: show.id.clone(),
+        epoch: failover.epoch,
+        from: failover.from.clone(),
+        to: failover.to.clone(),
+    }
+}

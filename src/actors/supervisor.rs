@@ -1,0 +1,284 @@
+//! Supervision: who watches whom, and what happens when somebody dies.
+//!
+//! ractor tells a supervisor of its children's deaths and does nothing else; by default it stops the
+//! supervisor with them. [`Children`] is the part that remembers how each child is started and asks
+//! [`crate::domain::restart`] what to do; any actor can embed one. [`Supervisor`] is an actor that is nothing
+//! but one. Every child is on its own (OTP's one-for-one): the death of one never touches another.
+//!
+//! A child whose budget is used up is reported through its [`Spec::on_give_up`] and tried afresh after the
+//! policy's cool-down; its supervisor and its siblings go on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Signal, SpawnErr, SupervisionEvent};
+
+use super::clock::Clock;
+use crate::domain::restart::{Death, History, Policy, Restart, Verdict};
+
+/// Starts a child linked to the given supervisor.
+pub type Start = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
+
+/// Told why a child was given up.
+pub type OnGiveUp = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How a child is started and when again.
+#[derive(Clone)]
+pub struct Spec {
+    pub restart: Restart,
+    pub start: Start,
+    pub on_give_up: Option<OnGiveUp>,
+}
+
+/// A restart that is due after a while; its owner brings it back to [`Children::retry`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry<K> {
+    pub key: K,
+    pub generation: u64,
+    pub after: Duration,
+}
+
+struct Child {
+    spec: Spec,
+    running: Option<ActorCell>,
+    history: History,
+    /// Rises with every start and stop, so that a retry that is no longer wanted is recognised.
+    generation: u64,
+}
+
+/// The children of one actor.
+pub struct Children<K> {
+    children: BTreeMap<K, Child>,
+    keys: HashMap<ActorId, K>,
+    policy: Policy,
+    clock: Clock,
+}
+
+impl<K: Ord + Clone + Debug> Children<K> {
+    #[must_use]
+    pub fn new(policy: Policy, clock: Clock) -> Self {
+        Self {
+            children: BTreeMap::new(),
+            keys: HashMap::new(),
+            policy,
+            clock,
+        }
+    }
+
+    /// Starts a child under this key; does nothing if it is there already, running or waiting for a retry.
+    /// A start that fails counts as a death.
+    #[must_use = "a retry that is dropped leaves the child down"]
+    pub async fn start(&mut self, me: ActorCell, key: K, spec: Spec) -> Option<Retry<K>> {
+        if self.children.contains_key(&key) {
+            return None;
+        }
+        let child = Child {
+            spec,
+            running: None,
+            history: History::default(),
+            generation: 0,
+        };
+        self.children.insert(key.clone(), child);
+        self.launch(me, key).await
+    }
+
+    /// A retry's time has come.
+    #[must_use = "a retry that is dropped leaves the child down"]
+    pub async fn retry(&mut self, me: ActorCell, key: K, generation: u64) -> Option<Retry<K>> {
+        let due = self
+            .children
+            .get(&key)
+            .is_some_and(|c| c.generation == generation && c.running.is_none());
+        if due { self.launch(me, key).await } else { None }
+    }
+
+    /// Stops a child for good: its backlog is dropped, its `post_stop` runs.
+    pub fn stop(&mut self, key: &K) {
+        if let Some(child) = self.children.remove(key)
+            && let Some(cell) = child.running
+        {
+            self.keys.remove(&cell.get_id());
+            cell.stop(None);
+        }
+    }
+
+    /// Takes a supervision event and says what is to be restarted, if anything.
+    #[must_use = "a retry that is dropped leaves the child down"]
+    pub fn observe(&mut self, event: &SupervisionEvent) -> Option<Retry<K>> {
+        match event {
+            SupervisionEvent::ActorFailed(cell, reason) => {
+                self.died(cell.get_id(), Death::Failed, &reason.to_string())
+            }
+            // Killed while it handles a message, an actor hands back no state; killed while it waits for one
+            // (ractor 0.16.5), it hands back its state, and only the reason tells.
+            SupervisionEvent::ActorTerminated(cell, state, reason) => {
+                let killed = state.is_none() || reason.as_deref() == Some(Signal::Kill.to_string().as_str());
+                let death = if killed { Death::Failed } else { Death::Normal };
+                self.died(cell.get_id(), death, reason.as_deref().unwrap_or("it ended"))
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<&ActorCell> {
+        self.children.get(key).and_then(|child| child.running.as_ref())
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.children.keys()
+    }
+
+    async fn launch(&mut self, me: ActorCell, key: K) -> Option<Retry<K>> {
+        let child = self.children.get_mut(&key)?;
+        child.generation += 1;
+        match (child.spec.start)(me).await {
+            Ok(cell) => {
+                self.keys.insert(cell.get_id(), key);
+                child.running = Some(cell);
+                None
+            }
+            Err(error) => self.decide(key, Death::Failed, &error.to_string()),
+        }
+    }
+
+    fn died(&mut self, actor: ActorId, death: Death, reason: &str) -> Option<Retry<K>> {
+        let key = self.keys.remove(&actor)?;
+        self.children.get_mut(&key)?.running = None;
+        self.decide(key, death, reason)
+    }
+
+    fn decide(&mut self, key: K, death: Death, reason: &str) -> Option<Retry<K>> {
+        let child = self.children.get_mut(&key)?;
+        let generation = child.generation;
+        match child
+            .history
+            .died(child.spec.restart, death, &self.policy, self.clock.now())
+        {
+            Verdict::After(after) => {
+                tracing::warn!(child = ?key, reason, restart_ms = after.as_millis(), "an actor died; restarting it");
+                Some(Retry {
+                    key,
+                    generation,
+                    after,
+                })
+            }
+            Verdict::GiveUp { retry_after } => {
+                tracing::error!(
+                    child = ?key, reason, retry_s = retry_after.as_secs(),
+                    "an actor keeps dying; giving it up for a while"
+                );
+                if let Some(on_give_up) = &child.spec.on_give_up {
+                    on_give_up(reason);
+                }
+                Some(Retry {
+                    key,
+                    generation,
+                    after: retry_after,
+                })
+            }
+            Verdict::Leave => {
+                self.children.remove(&key);
+                None
+            }
+        }
+    }
+}
+
+/// An actor that does nothing but supervise.
+pub struct Supervisor<K>(std::marker::PhantomData<fn(K)>);
+
+impl<K> Default for Supervisor<K> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+pub enum Message<K> {
+    /// Start a child unless it is there already; the port is answered once it has been tried.
+    Start {
+        key: K,
+        spec: Spec,
+        reply: Option<ractor::RpcReplyPort<()>>,
+    },
+    Stop {
+        key: K,
+    },
+    Retry {
+        key: K,
+        generation: u64,
+    },
+}
+
+/// What a supervisor starts with.
+pub struct Arguments<K> {
+    pub policy: Policy,
+    pub clock: Clock,
+    pub children: Vec<(K, Spec)>,
+}
+
+impl<K: Ord + Clone + Debug + Send + Sync + 'static> Actor for Supervisor<K> {
+    type Msg = Message<K>;
+    type State = Children<K>;
+    type Arguments = Arguments<K>;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Self::Msg>,
+        arguments: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let mut children = Children::new(arguments.policy, arguments.clock);
+        for (key, spec) in arguments.children {
+            let retry = children.start(me.get_cell(), key, spec).await;
+            schedule(&me, retry);
+        }
+        Ok(children)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        children: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Start { key, spec, reply } => {
+                let retry = children.start(me.get_cell(), key, spec).await;
+                schedule(&me, retry);
+                if let Some(port) = reply {
+                    super::mailbox::answer(port, ());
+                }
+            }
+            Message::Stop { key } => children.stop(&key),
+            Message::Retry { key, generation } => {
+                let retry = children.retry(me.get_cell(), key, generation).await;
+                schedule(&me, retry);
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        children: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        schedule(&me, children.observe(&event));
+        Ok(())
+    }
+}
+
+fn schedule<K: Send + Sync + 'static>(me: &ActorRef<Message<K>>, retry: Option<Retry<K>>) {
+    if let Some(Retry {
+        key,
+        generation,
+        after,
+    }) = retry
+    {
+        me.send_after(after, move || Message::Retry { key, generation });
+    }
+}

@@ -1,0 +1,68 @@
+//! A task with an actor around it, so that it can be watched, killed and restarted like any other.
+//!
+//! For work that is one long conversation rather than a mailbox: a link to a machine, the gateway's server.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::AbortHandle;
+
+use super::supervisor::Spec;
+use crate::domain::restart::Restart;
+
+/// How a child is started that is nothing but this task. The task ending counts as its failure.
+pub fn spec(restart: Restart, task: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Spec {
+    let start = move |supervisor: ractor::ActorCell| {
+        let task = task();
+        let spawned = async move {
+            let (actor, _) = Actor::spawn_linked(None, Shell, task, supervisor).await?;
+            Ok(actor.get_cell())
+        };
+        Box::pin(spawned) as BoxFuture<'static, _>
+    };
+    Spec {
+        restart,
+        start: Arc::new(start),
+        on_give_up: None,
+    }
+}
+
+struct Shell;
+
+/// The task has ended.
+struct Ended;
+
+/// Aborts the task when the actor's state goes, however the actor ends.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Actor for Shell {
+    type Msg = Ended;
+    type State = Task;
+    type Arguments = BoxFuture<'static, ()>;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Ended>,
+        task: Self::Arguments,
+    ) -> Result<Task, ActorProcessingErr> {
+        let running = tokio::spawn(task);
+        let abort = running.abort_handle();
+        tokio::spawn(async move {
+            // However it ended, by returning or by a panic, it is over.
+            let _ = running.await;
+            let _ = me.cast(Ended);
+        });
+        Ok(Task(abort))
+    }
+
+    async fn handle(&self, _: ActorRef<Ended>, Ended: Ended, _: &mut Task) -> Result<(), ActorProcessingErr> {
+        Err("its task has ended".into())
+    }
+}

@@ -1,0 +1,349 @@
+//! How others reach a VM: by its id, with a deadline, in the VM's own words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorRef, RpcReplyPort};
+
+use super::{Arguments, Machine, Message, Shell, Studio};
+use crate::actors::context::Context;
+use crate::actors::coordinator::{Checked, CommandError, PowerTurned};
+use crate::actors::mailbox::{Directory, NoAnswer};
+use crate::actors::supervisor::{self, Spec};
+use crate::domain::event::Event;
+use crate::domain::ids::{Epoch, RequestKey, ShowId, VmId};
+use crate::domain::instance::Instance;
+use crate::domain::restart::Restart;
+use crate::domain::state::{Rejected, State};
+use crate::domain::time::Timestamp;
+use crate::domain::vm::{self, Status};
+use crate::domain::{show, state};
+use crate::infra::cloud::Error as CloudError;
+use crate::infra::ledger::CommitError;
+
+/// Limit on what a VM actor answers from memory or after one commit.
+const QUICK: Duration = Duration::from_secs(5);
+/// Limit on what waits for the cloud: its own time-outs, with retries, fit in.
+const CLOUD: Duration = Duration::from_secs(60);
+
+/// A VM did not do what it was told.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VmError {
+    #[error("it is no longer in the pool")]
+    Gone,
+    #[error("it is {status}: {advice}")]
+    WrongStatus { status: Status, advice: &'static str },
+    #[error("it belongs to show {show}")]
+    Occupied { show: ShowId },
+    #[error(transparent)]
+    Cloud(CloudError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("its actor is down and being restarted")]
+    Down,
+    #[error("its actor did not answer in time")]
+    TimedOut,
+}
+
+impl From<NoAnswer> for VmError {
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::Down => Self::Down,
+            NoAnswer::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl VmError {
+    /// In the words of the coordinator's handle.
+    pub fn about(self, vm: &VmId) -> CommandError {
+        match self {
+            Self::Gone => CommandError::UnknownVm(vm.clone()),
+            Self::WrongStatus { status, advice } => CommandError::WrongStatus {
+                vm: vm.clone(),
+                status,
+                advice,
+            },
+            Self::Occupied { show } => CommandError::Occupied { vm: vm.clone(), show },
+            Self::Cloud(error) => CommandError::Cloud {
+                vm: Some(vm.clone()),
+                code: error.code.clone(),
+                message: error.to_string(),
+            },
+            Self::Commit(error) => commit_error(error),
+            Self::Down => CommandError::Restarting {
+                subject: format!("VM {vm}"),
+            },
+            Self::TimedOut => CommandError::TimedOut {
+                what: "the command to the VM",
+                limit: CLOUD,
+            },
+        }
+    }
+}
+
+/// What a refused or failed commit means for whoever gave the command.
+pub fn commit_error(error: CommitError) -> CommandError {
+    match error {
+        CommitError::Rejected(rejected) => rejected_error(rejected),
+        CommitError::QueueFull => CommandError::Busy,
+        CommitError::TimedOut => CommandError::TimedOut {
+            what: "writing to the ledger",
+            limit: Duration::from_secs(5),
+        },
+        CommitError::Closed => CommandError::Stopping,
+        CommitError::NotStorable { .. } => CommandError::Refused(error.to_string()),
+        CommitError::Failed(error) => CommandError::Ledger(error.to_string()),
+    }
+}
+
+fn rejected_error(rejected: Rejected) -> CommandError {
+    const ADVICE: &str = "look at its status and try again";
+    match rejected {
+        state::Rejected::Vm(rejected) | state::Rejected::Show(show::Rejected::Vm(rejected)) => match rejected
+        {
+            vm::Rejected::WrongStatus { vm, status } => CommandError::WrongStatus {
+                vm,
+                status,
+                advice: ADVICE,
+            },
+            vm::Rejected::Occupied { vm, show, .. } => CommandError::Occupied { vm, show },
+            vm::Rejected::NotOccupied { .. }
+            | vm::Rejected::StaleEpoch { .. }
+            | vm::Rejected::StaleAttempt { .. }
+            | vm::Rejected::OtherInstance { .. } => CommandError::Refused(rejected.to_string()),
+        },
+        state::Rejected::Show(show::Rejected::AlreadyAssigned { show, vm }) => {
+            CommandError::AlreadyAssigned { show, vm }
+        }
+        state::Rejected::Show(show::Rejected::NotAssigned { show }) => CommandError::NotAssigned(show),
+        state::Rejected::Show(show::Rejected::WrongPhase { show, phase }) => CommandError::WrongPhase {
+            show,
+            phase,
+            advice: ADVICE,
+        },
+        state::Rejected::UnknownVm(vm) | state::Rejected::Show(show::Rejected::UnknownVm(vm)) => {
+            CommandError::UnknownVm(vm)
+        }
+        state::Rejected::KeyUsed => CommandError::KeyReused,
+        state::Rejected::Show(show::Rejected::StaleEpoch { .. })
+        | state::Rejected::DuplicateVm(_)
+        | state::Rejected::DuplicateInstance { .. } => CommandError::Refused(rejected.to_string()),
+    }
+}
+
+/// Every VM actor, and their supervisor.
+#[derive(Clone, Default)]
+pub struct Machines {
+    directory: Directory<VmId, Message>,
+    supervisor: Directory<(), supervisor::Message<VmId>>,
+}
+
+impl Machines {
+    pub(super) fn publish(&self, id: VmId, actor: ActorRef<Message>) {
+        self.directory.publish(id, actor);
+    }
+
+    pub(super) fn withdraw(&self, id: &VmId, actor: &ActorRef<Message>) {
+        self.directory.withdraw(id, actor);
+    }
+
+    pub(crate) fn supervised_by(&self, supervisor: ActorRef<supervisor::Message<VmId>>) {
+        self.supervisor.publish((), supervisor);
+    }
+
+    /// Kills a VM's actor, as a bug in it would. For drills.
+    pub(crate) fn kill(&self, vm: &VmId) -> bool {
+        self.directory.get(vm).inspect(|actor| actor.kill()).is_some()
+    }
+
+    /// Whether the VM has an actor that accepts messages.
+    pub(crate) fn is_up(&self, vm: &VmId) -> bool {
+        self.directory
+            .get(vm)
+            .is_some_and(|actor| actor.get_status() == ractor::ActorStatus::Running)
+    }
+
+    /// Takes an instance into the pool and starts its actor.
+    ///
+    /// # Errors
+    /// [`CommitError`] if the ledger does not take it.
+    pub(crate) async fn adopt(
+        &self,
+        ctx: &Arc<Context>,
+        id: VmId,
+        instance: Instance,
+    ) -> Result<(), CommitError> {
+        ctx.commit(vec![Event::vm(&id, vm::Event::Adopted { instance })])
+            .await?;
+        let spec = spec(ctx, &id);
+        self.supervisor.cast(
+            &(),
+            supervisor::Message::Start {
+                key: id,
+                spec,
+                reply: None,
+            },
+        );
+        Ok(())
+    }
+
+    /// The VM has left the pool: its actor is stopped for good.
+    pub(super) fn dismiss(&self, id: &VmId) {
+        self.supervisor
+            .cast(&(), supervisor::Message::Stop { key: id.clone() });
+    }
+
+    pub(crate) async fn assign(
+        &self,
+        vm: &VmId,
+        show: ShowId,
+        epoch: Epoch,
+        by: Option<String>,
+        key: Option<RequestKey>,
+    ) -> Result<Arc<State>, VmError> {
+        self.ask(vm, QUICK, |reply| Message::Assign {
+            show,
+            epoch,
+            by,
+            key,
+            reply,
+        })
+        .await
+    }
+
+    pub(crate) fn start_soon(&self, vm: &VmId) -> bool {
+        self.directory.cast(vm, Message::Start { reply: None })
+    }
+
+    pub(crate) fn stop_soon(&self, vm: &VmId) -> bool {
+        self.directory.cast(vm, Message::Stop { reply: None })
+    }
+
+    pub(crate) async fn start(&self, vm: &VmId) -> Result<PowerTurned, VmError> {
+        self.ask(vm, CLOUD, |reply| Message::Start { reply: Some(reply) })
+            .await
+    }
+
+    pub(crate) async fn stop(&self, vm: &VmId) -> Result<PowerTurned, VmError> {
+        self.ask(vm, CLOUD, |reply| Message::Stop { reply: Some(reply) })
+            .await
+    }
+
+    pub(crate) async fn reboot(&self, vm: &VmId, force: bool) -> Result<PowerTurned, VmError> {
+        self.ask(vm, CLOUD, |reply| Message::Reboot { force, reply })
+            .await
+    }
+
+    pub(crate) async fn terminate(&self, vm: &VmId) -> Result<PowerTurned, VmError> {
+        self.ask(vm, CLOUD, |reply| Message::Terminate { reply }).await
+    }
+
+    /// Returns once the cloud says that the machine is off.
+    pub(crate) async fn cut_power(&self, vm: &VmId, limit: Duration) -> Result<(), VmError> {
+        self.ask(vm, limit, |reply| Message::CutPower { reply }).await
+    }
+
+    pub(crate) async fn maintain(
+        &self,
+        vm: &VmId,
+        enabled: bool,
+        reason: Option<String>,
+    ) -> Result<Status, VmError> {
+        self.ask(vm, QUICK, |reply| Message::Maintain {
+            enabled,
+            reason,
+            reply,
+        })
+        .await
+    }
+
+    pub(crate) async fn check(&self, vm: &VmId, limit: Duration) -> Result<Checked, VmError> {
+        self.ask(vm, limit, |reply| Message::Check { reply }).await
+    }
+
+    /// The session with a VM's studio, if it is up.
+    pub(crate) async fn studio(&self, vm: &VmId) -> Option<Arc<dyn Studio>> {
+        let asked = self
+            .directory
+            .ask(vm, QUICK, |reply| Message::Studio { reply })
+            .await;
+        asked.ok().flatten()
+    }
+
+    /// The SSH session of a VM, if it is up.
+    pub(crate) async fn shell(&self, vm: &VmId) -> Option<Arc<dyn Shell>> {
+        let asked = self
+            .directory
+            .ask(vm, QUICK, |reply| Message::Shell { reply })
+            .await;
+        asked.ok().flatten()
+    }
+
+    pub(crate) fn duty_changed(&self, vm: &VmId) {
+        self.directory.cast(vm, Message::DutyChanged);
+    }
+
+    pub(crate) fn sighted(&self, vm: &VmId, seen: Option<Instance>, looked_at: Timestamp) {
+        self.directory.cast(
+            vm,
+            Message::Sighted {
+                seen: seen.map(Box::new),
+                looked_at,
+            },
+        );
+    }
+
+    async fn ask<R: Send + 'static>(
+        &self,
+        vm: &VmId,
+        limit: Duration,
+        message: impl FnOnce(RpcReplyPort<Result<R, VmError>>) -> Message,
+    ) -> Result<R, VmError> {
+        self.directory.ask(vm, limit, message).await?
+    }
+}
+
+/// How a VM's actor is started, and what is done when it keeps dying.
+pub(crate) fn spec(ctx: &Arc<Context>, id: &VmId) -> Spec {
+    let arguments = Arguments {
+        ctx: Arc::clone(ctx),
+        id: id.clone(),
+    };
+    let start = move |supervisor: ractor::ActorCell| {
+        let arguments = arguments.clone();
+        let spawned = async move {
+            let (actor, _) = Actor::spawn_linked(None, Machine, arguments, supervisor).await?;
+            Ok(actor.get_cell())
+        };
+        Box::pin(spawned) as futures_util::future::BoxFuture<'static, _>
+    };
+    let (ctx, id) = (Arc::clone(ctx), id.clone());
+    let on_give_up = move |reason: &str| {
+        let (ctx, id) = (Arc::clone(&ctx), id.clone());
+        let reason = format!("its actor keeps failing: {reason}");
+        tokio::spawn(async move {
+            let source = format!("vm-actor-{id}");
+            let title = "VM cannot be supervised";
+            ctx.alert(
+                crate::actors::news::Level::Critical,
+                source,
+                title,
+                reason.clone(),
+                None,
+                Some(&id),
+            );
+            if let Err(error) = ctx
+                .commit(vec![Event::vm(&id, vm::Event::Faulted { reason })])
+                .await
+            {
+                tracing::error!(vm = %id, %error, "could not put the VM in error");
+            }
+        });
+    };
+    Spec {
+        restart: Restart::Transient,
+        start: Arc::new(start),
+        on_give_up: Some(Arc::new(on_give_up)),
+    }
+}

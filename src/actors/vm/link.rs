@@ -1,0 +1,125 @@
+//! A link: a child that keeps one conversation with the machine going.
+//!
+//! It is a task in an actor's shell ([`task`]): it can wait as it must, and be watched, killed and restarted like
+//! any other. It takes orders (where, how fast) and casts reports; it ends only when its VM's actor is gone.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::sync::watch;
+
+use super::{Message, obs, probe, ssh};
+use crate::actors::context::Context;
+use crate::actors::supervisor::Spec;
+use crate::actors::task;
+use crate::domain::instance::Instance;
+use crate::domain::restart::Restart;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Link {
+    Probe,
+    Obs,
+    Ssh,
+}
+
+impl Link {
+    pub const ALL: [Link; 3] = [Self::Probe, Self::Obs, Self::Ssh];
+
+    /// Whether this tree is configured to have it.
+    pub fn is_wanted(self, ctx: &Context) -> bool {
+        match self {
+            Self::Probe => true,
+            Self::Obs => ctx.world.obs.is_some(),
+            Self::Ssh => ctx.world.ssh.is_some(),
+        }
+    }
+}
+
+/// What a link is to do now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// The machine to talk to; `None` while it is off.
+    pub target: Option<Target>,
+    pub pace: Pace,
+    /// Rises when somebody wants a check at once.
+    pub nudge: u64,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            target: None,
+            pace: Pace::Idle,
+            nudge: 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    pub ip: IpAddr,
+    pub service_port: u16,
+    pub instance: Arc<Instance>,
+}
+
+/// How closely a VM is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Nothing depends on it.
+    Idle,
+    /// It is coming up, or a show counts on it.
+    Watched,
+    OnAir,
+}
+
+/// The watched pace: quick enough to notice within seconds that a VM came up.
+pub const WATCHED_EVERY: Duration = Duration::from_secs(1);
+
+/// Everything a link's task needs.
+pub struct Conversation {
+    pub ctx: Arc<Context>,
+    pub orders: watch::Receiver<Order>,
+    pub vm: ActorRef<Message>,
+}
+
+impl Conversation {
+    /// Waits until there is a machine to talk to; `None` when the VM actor is gone.
+    pub async fn target(&mut self) -> Option<(Target, Pace)> {
+        loop {
+            let order = self.orders.borrow_and_update().clone();
+            if let Some(target) = order.target {
+                return Some((target, order.pace));
+            }
+            self.orders.changed().await.ok()?;
+        }
+    }
+
+    /// Sleeps, but not past a change of orders.
+    pub async fn pause(&mut self, span: Duration) {
+        // Either outcome leads back to reading the orders; a closed channel is noticed there.
+        let _ = tokio::time::timeout(span, self.orders.changed()).await;
+    }
+
+    pub fn report(&self, report: super::report::Report) {
+        // The VM actor may just have died; its successor starts links of its own.
+        let _ = self.vm.cast(Message::Reported(report));
+    }
+}
+
+/// How this link is started and restarted.
+pub fn spec(link: Link, ctx: Arc<Context>, orders: watch::Receiver<Order>, vm: ActorRef<Message>) -> Spec {
+    task::spec(Restart::Permanent, move || {
+        let conversation = Conversation {
+            ctx: Arc::clone(&ctx),
+            orders: orders.clone(),
+            vm: vm.clone(),
+        };
+        match link {
+            Link::Probe => Box::pin(probe::run(conversation)),
+            Link::Obs => Box::pin(obs::run(conversation)),
+            Link::Ssh => Box::pin(ssh::run(conversation)),
+        }
+    })
+}

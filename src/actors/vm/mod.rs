@@ -1,0 +1,307 @@
+//! One VM: its power, its three links (probe, OBS, SSH), and what they report.
+//!
+//! ```text
+//! vm/<id>
+//! ├─ probe   asks the show server
+//! ├─ obs     holds a session with the studio, polls its output
+//! └─ ssh     holds a connection
+//! ```
+//!
+//! The links run at a pace that depends on what the VM is for: slow when idle, fast on air. What they report
+//! becomes signals (for the show that holds the VM), a reading (for health, with hysteresis) and an
+//! observation on the board. The VM decides nothing about shows: it accepts them, tells them what it sees, and
+//! carries out power changes.
+
+mod duty;
+mod handle;
+mod link;
+mod obs;
+mod power;
+mod probe;
+mod report;
+mod ssh;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+
+pub(crate) use self::handle::spec;
+pub use self::handle::{Machines, VmError, commit_error};
+use self::link::{Link, Order};
+use super::context::Context;
+use super::coordinator::{Checked, PowerTurned};
+use super::mailbox::answer;
+use super::supervisor::{Children, Retry};
+use crate::domain::failover::verdict::Signals;
+use crate::domain::health::Hysteresis;
+use crate::domain::ids::{Attempt, Epoch, InstanceId, RequestKey, ShowId, VmId};
+use crate::domain::instance::{Instance, PowerChange};
+use crate::domain::state::State as LedgerState;
+use crate::domain::vm::{Status, Vm};
+use crate::infra::cloud::{Error as CloudError, StateChange};
+use crate::infra::obs::Session as Studio;
+use crate::infra::ssh::Session as Shell;
+
+/// What a VM actor is told.
+pub enum Message {
+    /// Give this VM to a show.
+    Assign {
+        show: ShowId,
+        epoch: Epoch,
+        by: Option<String>,
+        key: Option<RequestKey>,
+        reply: RpcReplyPort<Result<Arc<LedgerState>, VmError>>,
+    },
+    /// Start it. Without a port nobody waits, and a VM that is not stopped is left as it is.
+    Start {
+        reply: Option<RpcReplyPort<Result<PowerTurned, VmError>>>,
+    },
+    /// Stop it if no show holds it.
+    Stop {
+        reply: Option<RpcReplyPort<Result<PowerTurned, VmError>>>,
+    },
+    Reboot {
+        force: bool,
+        reply: RpcReplyPort<Result<PowerTurned, VmError>>,
+    },
+    Terminate {
+        reply: RpcReplyPort<Result<PowerTurned, VmError>>,
+    },
+    /// Cut its power because its show is being moved away; answered when the cloud says it is off.
+    CutPower {
+        reply: RpcReplyPort<Result<(), VmError>>,
+    },
+    Maintain {
+        enabled: bool,
+        reason: Option<String>,
+        reply: RpcReplyPort<Result<Status, VmError>>,
+    },
+    Check {
+        reply: RpcReplyPort<Result<Checked, VmError>>,
+    },
+    /// The session with its studio, if there is one now.
+    Studio {
+        reply: RpcReplyPort<Option<Arc<dyn Studio>>>,
+    },
+    /// Its SSH session, if there is one now.
+    Shell {
+        reply: RpcReplyPort<Option<Arc<dyn Shell>>>,
+    },
+    /// The ledger has changed what it is for.
+    DutyChanged,
+    /// The cloud's sweep saw it, or no longer did.
+    Sighted {
+        seen: Option<Box<Instance>>,
+        looked_at: crate::domain::time::Timestamp,
+    },
+    /// A power call ended.
+    PowerCalled {
+        attempt: Attempt,
+        change: PowerChange,
+        result: Result<StateChange, CloudError>,
+    },
+    /// A start or stop has taken too long.
+    PowerOverdue {
+        attempt: Attempt,
+    },
+    /// A start failed for a passing reason; try it again.
+    PowerRetry {
+        attempt: Attempt,
+    },
+    /// Its services had enough time to come up.
+    ReadyOverdue {
+        boot: u64,
+    },
+    /// From its links.
+    Reported(report::Report),
+    /// Telling the show server ended.
+    Notified {
+        show: Option<ShowId>,
+    },
+    /// An attempt to stop an abandoned stream ended.
+    Silenced,
+    RestartLink(Retry<Link>),
+}
+
+/// The VM actor.
+pub(super) struct Machine;
+
+/// What a VM actor starts with.
+#[derive(Clone)]
+pub(super) struct Arguments {
+    pub ctx: Arc<Context>,
+    pub id: VmId,
+}
+
+/// The procedure of one VM; everything durable is in the ledger.
+pub(super) struct State {
+    ctx: Arc<Context>,
+    id: VmId,
+    links: Children<Link>,
+    order: tokio::sync::watch::Sender<Order>,
+    signals: Signals,
+    hysteresis: Hysteresis,
+    /// Checks in a row that found everything in order while it has a fault.
+    good_in_a_row: u32,
+    observation: super::board::Observation,
+    studio: Option<Arc<dyn Studio>>,
+    shell: Option<Arc<dyn Shell>>,
+    /// Output bytes as of the last poll.
+    bytes: Option<u64>,
+    /// What the show server was last told successfully; outer `None`: nothing yet.
+    notified: Option<Option<ShowId>>,
+    notifying: bool,
+    /// Counts boots, so that an old readiness deadline is recognised.
+    boot: u64,
+    /// An abandoned stream is being stopped.
+    silencing: bool,
+}
+
+impl State {
+    /// This VM as the ledger has it; `None` once it has left the pool.
+    fn vm(&self) -> Option<Arc<Vm>> {
+        self.ctx.state().vm(&self.id).cloned()
+    }
+}
+
+impl Actor for Machine {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Message>,
+        Arguments { ctx, id }: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let vm = ctx
+            .state()
+            .vm(&id)
+            .cloned()
+            .ok_or_else(|| format!("{id} is not in the pool"))?;
+        let links = Children::new(ctx.options.restart, ctx.clock);
+        let (order, _) = tokio::sync::watch::channel(Order::default());
+        let mut state = State {
+            hysteresis: Hysteresis::new(vm.health),
+            links,
+            order,
+            signals: Signals::default(),
+            good_in_a_row: 0,
+            observation: (*ctx.board.latest(&id)).clone(),
+            studio: None,
+            shell: None,
+            bytes: None,
+            notified: None,
+            notifying: false,
+            boot: 0,
+            silencing: false,
+            ctx,
+            id: id.clone(),
+        };
+        state.take_up(&me, &vm).await;
+        state.ctx.machines.publish(id, me);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Assign {
+                show,
+                epoch,
+                by,
+                key,
+                reply,
+            } => {
+                answer(reply, state.assign(show, epoch, by, key).await);
+            }
+            Message::Start { reply } => state.start(&me, reply).await,
+            Message::Stop { reply } => state.stop(&me, reply).await,
+            Message::Reboot { force, reply } => state.reboot(&me, force, reply).await,
+            Message::Terminate { reply } => state.terminate(reply).await,
+            Message::CutPower { reply } => state.cut_power(&me, reply).await,
+            Message::Maintain {
+                enabled,
+                reason,
+                reply,
+            } => {
+                answer(reply, state.maintain(enabled, reason).await);
+            }
+            Message::Check { reply } => state.check(reply),
+            Message::Studio { reply } => answer(reply, state.studio.clone()),
+            Message::Shell { reply } => answer(reply, state.shell.clone()),
+            Message::DutyChanged => state.duty_changed(&me),
+            Message::Sighted { seen, looked_at } => state.sighted(&me, seen.as_deref(), looked_at).await,
+            Message::PowerCalled {
+                attempt,
+                change,
+                result,
+            } => {
+                state.power_called(&me, attempt, change, result).await;
+            }
+            Message::PowerOverdue { attempt } => state.power_overdue(attempt).await,
+            Message::PowerRetry { attempt } => state.power_retry(&me, attempt),
+            Message::ReadyOverdue { boot } => state.ready_overdue(boot).await,
+            Message::Reported(report) => state.reported(&me, report).await,
+            Message::Notified { show } => state.notified(&me, show),
+            Message::Silenced => state.silencing = false,
+            Message::RestartLink(retry) => {
+                let again = state
+                    .links
+                    .retry(me.get_cell(), retry.key, retry.generation)
+                    .await;
+                schedule(&me, again);
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.ctx.machines.withdraw(&state.id, &me);
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let retry = state.links.observe(&event);
+        schedule(&me, retry);
+        Ok(())
+    }
+}
+
+fn schedule(me: &ActorRef<Message>, retry: Option<Retry<Link>>) {
+    if let Some(retry) = retry {
+        me.send_after(retry.after, move || Message::RestartLink(retry));
+    }
+}
+
+impl State {
+    /// Starts the links and picks up whatever power change was under way.
+    async fn take_up(&mut self, me: &ActorRef<Message>, vm: &Vm) {
+        self.send_order(vm);
+        for link in Link::ALL {
+            if link.is_wanted(&self.ctx) {
+                let spec = link::spec(link, Arc::clone(&self.ctx), self.order.subscribe(), me.clone());
+                let retry = self.links.start(me.get_cell(), link, spec).await;
+                schedule(me, retry);
+            }
+        }
+        self.resume_power(me, vm);
+    }
+
+    fn instance_id(vm: &Vm) -> InstanceId {
+        vm.instance_id().clone()
+    }
+}
+
+/// How often a passing failure of a start is retried.
+const POWER_RETRY_AFTER: Duration = Duration::from_secs(5);

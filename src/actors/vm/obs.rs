@@ -1,0 +1,117 @@
+//! The OBS link: one session with the studio, its output polled, its notices passed on.
+//!
+//! A session that closes is called again at once: whether that is refused tells a dead studio from a lost
+//! connection. A poll that goes unanswered is reported with the time of the last answer, since that is when
+//! the silence began.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::link::{Conversation, Pace, Target, WATCHED_EVERY};
+use super::report::Report;
+use crate::domain::time::Timestamp;
+use crate::infra::obs::{Error, Notice, Session};
+
+/// Unanswered polls after which the session is given up and the studio called anew.
+const UNANSWERED_MAX: u32 = 2;
+/// Longest pause between two calls of a studio that a show depends on.
+const RECONNECT_MAX_ON_AIR: Duration = Duration::from_millis(500);
+
+pub async fn run(mut link: Conversation) {
+    let Some(connector) = link.ctx.world.obs.clone() else {
+        return;
+    };
+    let first = link.ctx.options.obs.reconnect_initial;
+    let mut backoff = first;
+    let mut lost_at: Option<Timestamp> = None;
+    while let Some((target, pace)) = link.target().await {
+        let began = link.ctx.now();
+        match connector.connect(&link.ctx.obs_endpoint(target.ip)).await {
+            Ok((session, notices)) => {
+                backoff = first;
+                link.report(Report::StudioUp {
+                    session: Arc::clone(&session),
+                });
+                lost_at = converse(&mut link, &target, session.as_ref(), notices).await;
+            }
+            Err(error) => {
+                let since = lost_at.unwrap_or(began);
+                link.report(Report::StudioDown { since, error });
+                let longest = match pace {
+                    Pace::OnAir => RECONNECT_MAX_ON_AIR,
+                    Pace::Idle | Pace::Watched => link.ctx.options.obs.reconnect_max,
+                };
+                link.pause(backoff).await;
+                backoff = (backoff * 2).min(longest);
+            }
+        }
+    }
+}
+
+/// Polls until the session is lost (returns since when) or the machine is another one.
+async fn converse(
+    link: &mut Conversation,
+    target: &Target,
+    session: &dyn Session,
+    mut notices: mpsc::Receiver<Notice>,
+) -> Option<Timestamp> {
+    let mut heard_at = link.ctx.now();
+    let mut unanswered = 0;
+    loop {
+        let (now_target, pace) = link.target().await?;
+        if now_target.ip != target.ip {
+            return None;
+        }
+        match session.output().await {
+            Ok(output) => {
+                heard_at = link.ctx.now();
+                unanswered = 0;
+                link.report(Report::Output { output, at: heard_at });
+            }
+            Err(error @ Error::TimedOut { .. }) => {
+                unanswered += 1;
+                link.report(Report::StudioSilent {
+                    since: heard_at,
+                    error,
+                });
+                if unanswered >= UNANSWERED_MAX {
+                    link.report(Report::StudioLost);
+                    return Some(heard_at);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the session with the studio is lost");
+                link.report(Report::StudioLost);
+                return Some(link.ctx.now());
+            }
+        }
+        let poll = match pace {
+            Pace::Idle => link.ctx.options.obs.poll,
+            Pace::Watched => WATCHED_EVERY.min(link.ctx.options.obs.poll),
+            Pace::OnAir => link.ctx.options.obs.poll_on_air,
+        };
+        if listen(link, &mut notices, poll).await.is_none() {
+            link.report(Report::StudioLost);
+            return Some(link.ctx.now());
+        }
+    }
+}
+
+/// Passes notices on until the next poll is due. `None` when the session has ended.
+async fn listen(link: &mut Conversation, notices: &mut mpsc::Receiver<Notice>, span: Duration) -> Option<()> {
+    let until = tokio::time::Instant::now() + span;
+    loop {
+        tokio::select! {
+            // A notice first: the end of the session is the fastest sign of a dead studio.
+            biased;
+            notice = notices.recv() => link.report(Report::Noticed(notice?)),
+            changed = link.orders.changed() => {
+                changed.ok()?;
+                return Some(());
+            }
+            () = tokio::time::sleep_until(until) => return Some(()),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! What the links report, and what it becomes: signals, a reading, an observation, health.
+
+use std::sync::Arc;
+
+use ractor::ActorRef;
+
+use super::{Message, State, Studio};
+use crate::actors::news::Item;
+use crate::actors::show;
+use crate::domain::event::Event;
+use crate::domain::failover::verdict::{OutputSign, Sign, Trouble};
+use crate::domain::health::Reading;
+use crate::domain::studio::Output;
+use crate::domain::time::Timestamp;
+use crate::domain::vm::{self, Health, Power, Vm};
+use crate::infra::probe::{Error as ProbeError, ServerStatus};
+use crate::infra::{obs, ssh};
+
+/// From a link to its VM.
+pub enum Report {
+    Probed {
+        began: Timestamp,
+        result: Result<ServerStatus, ProbeError>,
+    },
+    StudioUp {
+        session: Arc<dyn Studio>,
+    },
+    /// The session is gone; whether the studio is, the next call tells.
+    StudioLost,
+    /// The studio could not be called.
+    StudioDown {
+        since: Timestamp,
+        error: obs::Error,
+    },
+    /// The studio does not answer on its session.
+    StudioSilent {
+        since: Timestamp,
+        error: obs::Error,
+    },
+    Output {
+        output: Output,
+        at: Timestamp,
+    },
+    Noticed(obs::Notice),
+    ShellUp {
+        session: Arc<dyn ssh::Session>,
+    },
+    ShellAnswered,
+    ShellDown {
+        since: Timestamp,
+        error: ssh::Error,
+    },
+}
+
+impl State {
+    pub(super) async fn reported(&mut self, me: &ActorRef<Message>, report: Report) {
+        let Some(vm) = self.vm() else { return };
+        if !matches!(vm.power, Power::Booting | Power::Ready) {
+            // A late word from a machine that is being switched off.
+            return;
+        }
+        let was_probe = matches!(report, Report::Probed { .. });
+        self.take_in(&vm, report);
+        self.observation.signals = self.signals;
+        self.observation.reading = self.reading(&vm);
+        self.ctx.board.post(&self.id, self.observation.clone());
+        if let Some((show, _)) = vm.occupancy.tenant() {
+            self.ctx.shows.tell(
+                show,
+                show::Message::Signals {
+                    vm: self.id.clone(),
+                    signals: Box::new(self.signals),
+                },
+            );
+        }
+        match vm.power {
+            Power::Booting => self.settle_boot(me, &vm).await,
+            Power::Ready if was_probe => self.settle_health(me, &vm).await,
+            Power::Ready | Power::Stopped | Power::Starting { .. } | Power::Stopping { .. } => {}
+        }
+    }
+
+    fn take_in(&mut self, vm: &Vm, report: Report) {
+        let now = self.ctx.now();
+        match report {
+            Report::Probed { began, result } => self.probed(began, result),
+            Report::StudioUp { session } => {
+                self.studio = Some(session);
+                self.bytes = None;
+                self.signals.obs = Sign::good(now);
+                self.tell_show(vm, |vm| show::Message::StudioUp { vm });
+            }
+            Report::StudioLost => {
+                self.studio = None;
+                self.bytes = None;
+            }
+            Report::StudioDown { since, error } => {
+                self.signals.obs = match studio_trouble(&error) {
+                    Some(how) => self.signals.obs.worsen(since, how),
+                    None => Sign::Unknown,
+                };
+                self.signals.output = OutputSign::Unknown;
+                self.observation.output = None;
+                self.observation.error = Some(format!("OBS: {error}"));
+            }
+            Report::StudioSilent { since, error } => {
+                self.signals.obs = self.signals.obs.worsen(since, Trouble::Silent);
+                self.observation.error = Some(format!("OBS: {error}"));
+            }
+            Report::Output { output, at } => self.output(output, at),
+            Report::Noticed(notice) => self.noticed(vm, &notice),
+            Report::ShellUp { session } => {
+                self.shell = Some(session);
+                self.signals.ssh = Sign::good(now);
+            }
+            Report::ShellAnswered => self.signals.ssh = Sign::good(now),
+            Report::ShellDown { since, error } => {
+                self.shell = None;
+                if let Some(how) = shell_trouble(&error) {
+                    self.signals.ssh = self.signals.ssh.worsen(since, how);
+                }
+                self.observation.error = Some(format!("SSH: {error}"));
+            }
+        }
+    }
+
+    fn probed(&mut self, began: Timestamp, result: Result<ServerStatus, ProbeError>) {
+        let now = self.ctx.now();
+        self.observation.checked_at = Some(now);
+        match result {
+            Ok(status) => {
+                self.signals.probe = Sign::good(now);
+                self.observation.response_time = Some(status.response_time);
+                self.observation.uptime_s = status.uptime_s;
+                self.observation.version = status.version;
+                self.observation.server_obs_connected = status.obs_connected;
+                self.observation.server_obs_streaming = status.obs_streaming;
+                self.observation.server_obs_recording = status.obs_recording;
+                self.observation.server_obs_scene = status.obs_scene;
+                self.observation.error = None;
+            }
+            Err(error) => {
+                self.signals.probe = self.signals.probe.worsen(began, probe_trouble(&error));
+                self.observation.response_time = None;
+                self.observation.server_obs_connected = None;
+                self.observation.server_obs_streaming = None;
+                self.observation.error = Some(format!("show server: {error}"));
+            }
+        }
+    }
+
+    fn output(&mut self, output: Output, at: Timestamp) {
+        self.signals.obs = Sign::good(at);
+        let rose = output.active && self.bytes.is_some_and(|before| output.bytes > before);
+        let turned = self
+            .observation
+            .output
+            .is_none_or(|before| before.active != output.active);
+        self.signals.output = match self.signals.output {
+            _ if rose => {
+                self.signals.last_output_at = Some(at);
+                OutputSign::Rising { at }
+            }
+            flat @ OutputSign::Flat { .. } if !turned => flat,
+            OutputSign::Rising { at } => OutputSign::Flat { since: at },
+            // A stream that has just started or stopped is flat from now.
+            OutputSign::Flat { .. } | OutputSign::Unknown => OutputSign::Flat { since: at },
+        };
+        self.bytes = Some(output.bytes);
+        self.observation.output = Some(output);
+    }
+
+    fn noticed(&mut self, vm: &Vm, notice: &obs::Notice) {
+        match notice {
+            obs::Notice::Changed | obs::Notice::ProgramScene(_) => {
+                self.tell_show(vm, |vm| show::Message::StudioChanged { vm });
+            }
+            obs::Notice::Stream { active } => {
+                let active = *active;
+                self.tell_show(vm, |vm| show::Message::StreamNoticed { vm, active });
+            }
+            obs::Notice::Exiting => tracing::info!(vm = %self.id, "the studio says that it is exiting"),
+        }
+    }
+
+    pub(super) fn tell_show(&self, vm: &Vm, message: impl FnOnce(crate::domain::ids::VmId) -> show::Message) {
+        if let Some((show, _)) = vm.occupancy.tenant() {
+            self.ctx.shows.tell(show, message(self.id.clone()));
+        }
+    }
+
+    fn reading(&self, _: &Vm) -> Reading {
+        let obs = if self.ctx.world.obs.is_some() {
+            up(self.signals.obs)
+        } else {
+            self.observation.server_obs_connected
+        };
+        Reading {
+            node: up(self.signals.probe),
+            obs,
+            ssh: up(self.signals.ssh),
+        }
+    }
+
+    /// A booting VM is ready once everything that it should have has answered.
+    async fn settle_boot(&mut self, me: &ActorRef<Message>, vm: &Vm) {
+        let reading = self.observation.reading;
+        let studio = self.ctx.world.obs.is_none() || reading.obs == Some(true);
+        let shell = self.ctx.world.ssh.is_none() || reading.ssh == Some(true);
+        if reading.node != Some(true) || !studio || !shell {
+            return;
+        }
+        if self.commit(vec![vm::Event::Ready]).await {
+            self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);
+            self.good_in_a_row = 0;
+            self.observation.proven_at = Some(self.ctx.now());
+            self.ctx.board.post(&self.id, self.observation.clone());
+            self.duty_changed(me);
+            self.tell_show(vm, |vm| show::Message::VmReady { vm });
+            self.ctx.pool.poke();
+        }
+    }
+
+    async fn settle_health(&mut self, me: &ActorRef<Message>, vm: &Vm) {
+        let now = self.ctx.now();
+        let level = self.observation.reading.level();
+        if level == Health::Healthy {
+            self.observation.proven_at = Some(now);
+            self.ctx.board.post(&self.id, self.observation.clone());
+        }
+        let thresholds = self.ctx.options.probe.thresholds;
+        if let Some(health) = self.hysteresis.observe(level, thresholds)
+            && self.commit(vec![vm::Event::HealthTurned { health }]).await
+        {
+            self.ctx.pool.poke();
+        }
+        self.ctx.news.tell(Item::Checked {
+            vm: self.id.clone(),
+            health: self.hysteresis.believed(),
+            reading: self.observation.reading,
+            response_time: self.observation.response_time,
+            at: now,
+        });
+        if vm.fault.is_some() && vm.is_free() {
+            self.prove(me, level).await;
+        }
+    }
+
+    /// A VM with a fault becomes usable again once checks in a row found everything in order, and it is
+    /// certain that it publishes nothing for the show that left it.
+    async fn prove(&mut self, me: &ActorRef<Message>, level: Health) {
+        if self.observation.output.is_some_and(|output| output.active) {
+            self.good_in_a_row = 0;
+            self.silence(me);
+            return;
+        }
+        self.good_in_a_row = if level == Health::Healthy {
+            self.good_in_a_row + 1
+        } else {
+            0
+        };
+        if self.good_in_a_row < self.ctx.options.probe.thresholds.recover {
+            return;
+        }
+        self.good_in_a_row = 0;
+        let mut events = vec![vm::Event::FaultCleared];
+        if self.vm().is_some_and(|vm| vm.health != Health::Healthy) {
+            events.push(vm::Event::HealthTurned {
+                health: Health::Healthy,
+            });
+        }
+        if self.commit(events).await {
+            self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);
+            self.duty_changed(me);
+            self.ctx.pool.poke();
+        }
+    }
+
+    /// Stops the stream of a VM that no show counts on.
+    fn silence(&mut self, me: &ActorRef<Message>) {
+        let (Some(studio), false) = (self.studio.clone(), self.silencing) else {
+            return;
+        };
+        self.silencing = true;
+        tracing::warn!(vm = %self.id, "it still publishes though its show has left it; stopping its stream");
+        let me = me.clone();
+        tokio::spawn(async move {
+            if let Err(error) = studio.stop_stream().await {
+                tracing::warn!(%error, "could not stop an abandoned stream; trying again at the next check");
+            }
+            let _ = me.cast(Message::Silenced);
+        });
+    }
+
+    /// Commits events about this VM; a refusal means that the world has moved on and is only logged.
+    pub(super) async fn commit(&self, events: Vec<vm::Event>) -> bool {
+        if events.is_empty() {
+            return false;
+        }
+        let events = events
+            .into_iter()
+            .map(|event| Event::vm(&self.id, event))
+            .collect();
+        match self.ctx.commit(events).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(vm = %self.id, %error, "the ledger did not take an event");
+                false
+            }
+        }
+    }
+}
+
+fn up(sign: Sign) -> Option<bool> {
+    match sign {
+        Sign::Unknown => None,
+        Sign::Good { .. } => Some(true),
+        Sign::Bad { .. } => Some(false),
+    }
+}
+
+/// `None`: it answered, but not so that it can be used.
+fn studio_trouble(error: &obs::Error) -> Option<Trouble> {
+    match error {
+        obs::Error::Refused | obs::Error::Closed => Some(Trouble::Refused),
+        obs::Error::TimedOut { .. } | obs::Error::Unreachable(_) => Some(Trouble::Silent),
+        obs::Error::BadPassword | obs::Error::Denied { .. } | obs::Error::Protocol(_) => None,
+    }
+}
+
+fn probe_trouble(error: &ProbeError) -> Trouble {
+    match error {
+        ProbeError::TimedOut(_) | ProbeError::Unreachable(_) => Trouble::Silent,
+        // The machine answered, if not well.
+        ProbeError::Refused | ProbeError::Http(_) | ProbeError::NotJson | ProbeError::TooLarge(_) => {
+            Trouble::Refused
+        }
+    }
+}
+
+/// `None`: it says nothing about the machine; if the connection ended, the next one will tell why.
+fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
+    match error {
+        ssh::Error::TimedOut(_) | ssh::Error::Unreachable(_) => Some(Trouble::Silent),
+        ssh::Error::Refused
+        | ssh::Error::AuthFailed { .. }
+        | ssh::Error::HostKeyChanged { .. }
+        | ssh::Error::HostKeyUnknown { .. }
+        | ssh::Error::BadKey(_)
+        | ssh::Error::Protocol(_) => Some(Trouble::Refused),
+        // Nothing that the machine did.
+        ssh::Error::Closed | ssh::Error::HostKeyStore(_) | ssh::Error::BadCommand(_) => None,
+    }
+}

@@ -1,0 +1,183 @@
+//! What clients may ask for, on one path for HTTP and Socket.IO: the same checks, the same answers.
+
+use std::time::Duration;
+
+use super::auth::Caller;
+use super::error::ApiError;
+use super::extract::{self, WAIT_MAX};
+use super::gateway::Gateway;
+use super::project;
+use super::types::assignment::{AssignBody, AssignReply, ReleaseBody, ReleaseReply};
+use super::types::pool::PowerReply;
+use crate::actors::coordinator::{Assign, Assigned, CommandError, PowerTurned, Release};
+use crate::domain::ids::{RequestKey, ShowId, VmId};
+
+const REGION_CHARS_MAX: usize = 64;
+const CAPABILITIES_MAX: usize = 16;
+
+/// Gives the competition a VM, waiting until it is ready for as long as was asked.
+///
+/// # Errors
+/// What the contract lists for assign.
+pub async fn assign(
+    gateway: &Gateway,
+    caller: Caller,
+    show: ShowId,
+    body: AssignBody,
+    key: Option<RequestKey>,
+    wait: Option<Duration>,
+) -> Result<AssignReply, ApiError> {
+    gateway.require_initialized()?;
+    let wait = wait.or(body.wait.then_some(WAIT_MAX)).unwrap_or_default();
+    let ask = checked_ask(body, caller, key)?;
+    let coordinator = gateway.coordinator();
+    let mut assigned = coordinator
+        .assign(show, ask)
+        .await
+        .map_err(|error| gateway.refuse(error))?;
+    if !assigned.ready
+        && !wait.is_zero()
+        // With too many waiting already, this one is told at once that its VM is starting.
+        && let Ok(_place) = gateway.waits().try_acquire()
+    {
+        match coordinator.await_ready(&assigned.show, wait).await {
+            Ok(ready) => {
+                assigned = Assigned {
+                    repeated: assigned.repeated,
+                    ..ready
+                }
+            }
+            Err(CommandError::TimedOut { .. }) => {}
+            Err(error) => return Err(gateway.refuse(error)),
+        }
+    }
+    Ok(assign_reply(gateway, &assigned))
+}
+
+fn checked_ask(body: AssignBody, caller: Caller, key: Option<RequestKey>) -> Result<Assign, ApiError> {
+    let preferred = body.preferred_vm_id.filter(|id| !id.is_empty());
+    let preferred = preferred
+        .map(|id| extract::vm_id(&id, "preferredVmId"))
+        .transpose()?;
+    let region = body.region.filter(|region| !region.is_empty());
+    if region
+        .as_ref()
+        .is_some_and(|region| region.chars().count() > REGION_CHARS_MAX)
+    {
+        let error = format!("region has at most {REGION_CHARS_MAX} characters");
+        return Err(ApiError::field("region", error));
+    }
+    if body.capabilities.len() > CAPABILITIES_MAX {
+        let error = format!("at most {CAPABILITIES_MAX} capabilities may be asked for");
+        return Err(ApiError::field("capabilities", error));
+    }
+    Ok(Assign {
+        preferred,
+        allow_fallback: body.allow_fallback,
+        region,
+        capabilities: body.capabilities,
+        by: Some(caller.name().to_owned()),
+        key,
+    })
+}
+
+/// The answer to an assign, also sent as `vmAssigned` when a VM becomes ready later.
+#[must_use]
+pub fn assign_reply(gateway: &Gateway, assigned: &Assigned) -> AssignReply {
+    let state = gateway.state();
+    let vm = state.vm(&assigned.vm);
+    let port = gateway.coordinator().settings().service_port;
+    let reachable = vm.filter(|_| assigned.ready).map(|vm| &vm.instance);
+    AssignReply {
+        success: true,
+        vm_id: assigned.vm.to_string(),
+        instance_id: vm.map(|vm| vm.instance_id().to_string()),
+        public_ip: reachable.and_then(project::ip).map(|ip| ip.to_string()),
+        vm_address: reachable.and_then(|instance| project::vm_address(instance, port)),
+        competition_id: assigned.show.to_string(),
+        status: if assigned.ready { "assigned" } else { "starting" },
+        estimated_ready_time: assigned.estimated_ready_at.into(),
+        position: (!assigned.ready).then_some(assigned.position),
+        epoch: assigned.epoch.0,
+        repeated: assigned.repeated,
+    }
+}
+
+/// Gives the competition's VM back; having none is not an error.
+///
+/// # Errors
+/// What the contract lists for release.
+pub async fn release(
+    gateway: &Gateway,
+    caller: Caller,
+    show: ShowId,
+    body: ReleaseBody,
+    key: Option<RequestKey>,
+) -> Result<ReleaseReply, ApiError> {
+    gateway.require_initialized()?;
+    let before = gateway.state();
+    let ask = Release {
+        stop_vm: body.stop_vm,
+        by: Some(caller.name().to_owned()),
+        key,
+    };
+    let released = gateway
+        .coordinator()
+        .release(show, ask)
+        .await
+        .map_err(|error| gateway.refuse(error))?;
+    let vm = released.vm.as_ref();
+    // A VM that was terminated meanwhile is still known from before.
+    let record = vm.and_then(|vm| gateway.state().vm(vm).or_else(|| before.vm(vm)).cloned());
+    Ok(ReleaseReply {
+        success: true,
+        competition_id: released.show.to_string(),
+        vm_id: vm.map(ToString::to_string),
+        instance_id: record.map(|vm| vm.instance_id().to_string()),
+        status: released.status.map(|status| status.as_str()),
+        archived: (body.archive_recordings && vm.is_some()).then_some(false),
+        message: vm.is_none().then_some("No VM was assigned to this competition"),
+    })
+}
+
+/// Starts a stopped VM.
+///
+/// # Errors
+/// What the contract lists for start.
+pub async fn start_vm(gateway: &Gateway, vm: VmId) -> Result<PowerReply, ApiError> {
+    gateway.require_initialized()?;
+    let turned = gateway
+        .coordinator()
+        .start_vm(vm)
+        .await
+        .map_err(|error| gateway.refuse(error))?;
+    let message = format!("VM {} is starting", turned.vm);
+    Ok(power_reply(&turned, message, Some("starting")))
+}
+
+/// Stops a VM that no competition has.
+///
+/// # Errors
+/// What the contract lists for stop.
+pub async fn stop_vm(gateway: &Gateway, vm: VmId) -> Result<PowerReply, ApiError> {
+    gateway.require_initialized()?;
+    let turned = gateway
+        .coordinator()
+        .stop_vm(vm)
+        .await
+        .map_err(|error| gateway.refuse(error))?;
+    let message = format!("VM {} is stopping", turned.vm);
+    Ok(power_reply(&turned, message, Some("stopping")))
+}
+
+#[must_use]
+pub fn power_reply(turned: &PowerTurned, message: String, status: Option<&'static str>) -> PowerReply {
+    PowerReply {
+        success: true,
+        vm_id: turned.vm.to_string(),
+        instance_id: turned.instance.to_string(),
+        message,
+        status,
+        estimated_ready_time: turned.estimated_ready_at.map(Into::into),
+    }
+}

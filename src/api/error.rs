@@ -1,0 +1,403 @@
+//! Errors on the wire, and the only place that decides which status and body a refused command gets.
+//!
+//! Every error is a JSON object: `error` is a sentence for people, `code` (where there is one) is for
+//! programs, and further fields name what the error is about. Nothing internal is ever in it.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::project;
+use super::reply::json;
+use crate::actors::coordinator::CommandError;
+use crate::domain::pool::Denied;
+use crate::domain::state::State;
+
+/// What a client reads when something is refused.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// A sentence for people.
+    pub error: String,
+    /// UPPER_SNAKE, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// What it is about: `vmId`, `status`, `assignedTo`, `field`, ….
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub fields: Map<String, Value>,
+}
+
+/// A refusal on its way to the client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub body: ErrorBody,
+    /// Seconds after which trying again may help.
+    pub retry_after_s: Option<u32>,
+}
+
+impl ApiError {
+    #[must_use]
+    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        let body = ErrorBody {
+            error: error.into(),
+            code: None,
+            fields: Map::new(),
+        };
+        Self {
+            status,
+            body,
+            retry_after_s: None,
+        }
+    }
+
+    /// 400 about one field of the request.
+    #[must_use]
+    pub fn field(field: impl Into<String>, error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error).with("field", field.into())
+    }
+
+    /// 503 while the pool has not been looked at yet.
+    #[must_use]
+    pub fn not_initialized(reason: Option<String>) -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "VM pool manager not initialized")
+            .code("NOT_INITIALIZED")
+            .retry_after(1);
+        match reason {
+            Some(reason) => error.with("message", reason),
+            None => error,
+        }
+    }
+
+    /// 503 because a bound is reached.
+    #[must_use]
+    pub fn busy(what: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{what}; try again in a moment"),
+        )
+        .code("BUSY")
+        .retry_after(1)
+    }
+
+    /// 429 with the time after which it may be tried again.
+    #[must_use]
+    pub fn too_many_requests(retry_after_s: u32) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests; try again later",
+        )
+        .code("RATE_LIMITED")
+        .with("retryAfterSeconds", retry_after_s)
+        .retry_after(retry_after_s)
+    }
+
+    /// 404 for a path that leads nowhere.
+    #[must_use]
+    pub fn no_such_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing at this path").code("NOT_FOUND")
+    }
+
+    /// 500 with nothing internal in it.
+    #[must_use]
+    pub fn internal(request_id: &str) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "an internal error; it was logged",
+        )
+        .code("INTERNAL")
+        .with("requestId", request_id)
+    }
+
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.body.code = Some(code);
+        self
+    }
+
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.body.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Translates a refused command. `state` supplies what the error does not carry, such as an address.
+    #[must_use]
+    pub fn from_command(error: CommandError, state: &State) -> Self {
+        let text = error.to_string();
+        match error {
+            CommandError::UnknownVm(vm) => unknown_vm(vm.as_str()),
+            CommandError::AlreadyAssigned { show, vm } => {
+                let ip = state.vm(&vm).and_then(|vm| project::ip(&vm.instance));
+                Self::new(StatusCode::BAD_REQUEST, text)
+                    .code("ALREADY_ASSIGNED")
+                    .with("competitionId", show.as_str())
+                    .with("vmId", vm.as_str())
+                    .with("publicIp", ip.map(|ip| ip.to_string()))
+            }
+            CommandError::NotAssigned(show) => not_assigned(show.as_str()),
+            CommandError::WrongPhase { show, phase, .. } => Self::new(StatusCode::CONFLICT, text)
+                .code("WRONG_PHASE")
+                .with("competitionId", show.as_str())
+                .with("phase", phase),
+            CommandError::Denied(denied) => from_denied(denied, text),
+            CommandError::WrongStatus { vm, status, .. } => Self::new(StatusCode::CONFLICT, text)
+                .code("WRONG_STATUS")
+                .with("vmId", vm.as_str())
+                .with("status", status.as_str()),
+            CommandError::Occupied { vm, show } => Self::new(StatusCode::CONFLICT, text)
+                .code("OCCUPIED")
+                .with("vmId", vm.as_str())
+                .with("assignedTo", show.as_str()),
+            CommandError::PoolFull { total, max } => Self::new(StatusCode::CONFLICT, text)
+                .code("POOL_FULL")
+                .with("total", total)
+                .with("maxInstances", max),
+            CommandError::KeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, text).code("IDEMPOTENCY_KEY_REUSED")
+            }
+            CommandError::Stopping => Self::new(StatusCode::CONFLICT, text).code("STOPPING"),
+            CommandError::Cloud { vm, code, message } => {
+                let error = Self::new(StatusCode::BAD_GATEWAY, format!("the cloud refused: {message}"))
+                    .code("CLOUD_FAILED")
+                    .with("awsCode", code);
+                match vm {
+                    Some(vm) => error.with("vmId", vm.as_str()),
+                    None => error,
+                }
+            }
+            CommandError::Studio { vm, .. } => Self::new(StatusCode::BAD_GATEWAY, text)
+                .code("STUDIO_FAILED")
+                .with("vmId", vm.as_str()),
+            CommandError::Restarting { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+                .code("RESTARTING")
+                .retry_after(1),
+            CommandError::TimedOut { limit, .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, text)
+                .code("TIMED_OUT")
+                .with("limitMs", crate::domain::time::millis(limit)),
+            CommandError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+                .code("BUSY")
+                .retry_after(1),
+            CommandError::Ledger(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, text).code("LEDGER"),
+            CommandError::Refused(_) => Self::new(StatusCode::CONFLICT, text).code("REFUSED"),
+        }
+    }
+
+    /// As [`ApiError::from_command`], for a termination: existing clients know 400 and a `message` for a VM
+    /// that is assigned.
+    #[must_use]
+    pub fn from_terminate(error: CommandError, state: &State) -> Self {
+        let occupied = matches!(error, CommandError::Occupied { .. });
+        let mut translated = Self::from_command(error, state);
+        if occupied {
+            translated.status = StatusCode::BAD_REQUEST;
+            translated = translated.with("message", "Release the VM from its competition first");
+        }
+        translated
+    }
+}
+
+/// 404 for a VM id that names nothing.
+#[must_use]
+pub fn unknown_vm(vm: &str) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "VM not found")
+        .code("VM_NOT_FOUND")
+        .with("vmId", vm)
+}
+
+/// 404 for a competition without a VM, with the nulls that some clients read.
+#[must_use]
+pub fn not_assigned(show: &str) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "No VM is assigned to this competition")
+        .code("NOT_ASSIGNED")
+        .with("competitionId", show)
+        .with("vm", Value::Null)
+        .with("vmId", Value::Null)
+}
+
+fn from_denied(denied: Denied, text: String) -> ApiError {
+    match denied {
+        Denied::PreferredUnknown(vm) => unknown_vm(vm.as_str()),
+        Denied::PreferredBusy { vm, status } => ApiError::new(StatusCode::CONFLICT, text)
+            .code("PREFERRED_BUSY")
+            .with("vmId", vm.as_str())
+            .with("status", status.as_str()),
+        Denied::Exhausted => ApiError::new(StatusCode::CONFLICT, text).code("POOL_EXHAUSTED"),
+        Denied::MaxConcurrent { limit } => ApiError::new(StatusCode::CONFLICT, text)
+            .code("MAX_CONCURRENT")
+            .with("maxConcurrent", limit),
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = json(self.status, &self.body);
+        if let Some(seconds) = self.retry_after_s {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::ids::{ShowId, VmId};
+    use crate::domain::vm::Status;
+
+    fn vm() -> VmId {
+        VmId::new("vm-a").unwrap()
+    }
+
+    fn show() -> ShowId {
+        ShowId::new("finals").unwrap()
+    }
+
+    /// One of each, with the status and code it must get.
+    fn table() -> Vec<(CommandError, u16, &'static str)> {
+        let exhausted = CommandError::Denied(Denied::Exhausted);
+        let busy = Denied::PreferredBusy {
+            vm: vm(),
+            status: Status::Error,
+        };
+        let timed_out = CommandError::TimedOut {
+            what: "it",
+            limit: Duration::from_secs(5),
+        };
+        let cloud = CommandError::Cloud {
+            vm: Some(vm()),
+            code: Some("X".into()),
+            message: "m".into(),
+        };
+        let wrong_phase = CommandError::WrongPhase {
+            show: show(),
+            phase: "idle",
+            advice: "a",
+        };
+        let wrong_status = CommandError::WrongStatus {
+            vm: vm(),
+            status: Status::Stopped,
+            advice: "a",
+        };
+        vec![
+            (CommandError::UnknownVm(vm()), 404, "VM_NOT_FOUND"),
+            (
+                CommandError::AlreadyAssigned {
+                    show: show(),
+                    vm: vm(),
+                },
+                400,
+                "ALREADY_ASSIGNED",
+            ),
+            (CommandError::NotAssigned(show()), 404, "NOT_ASSIGNED"),
+            (wrong_phase, 409, "WRONG_PHASE"),
+            (
+                CommandError::Denied(Denied::PreferredUnknown(vm())),
+                404,
+                "VM_NOT_FOUND",
+            ),
+            (CommandError::Denied(busy), 409, "PREFERRED_BUSY"),
+            (exhausted, 409, "POOL_EXHAUSTED"),
+            (
+                CommandError::Denied(Denied::MaxConcurrent { limit: 4 }),
+                409,
+                "MAX_CONCURRENT",
+            ),
+            (wrong_status, 409, "WRONG_STATUS"),
+            (
+                CommandError::Occupied {
+                    vm: vm(),
+                    show: show(),
+                },
+                409,
+                "OCCUPIED",
+            ),
+            (CommandError::PoolFull { total: 5, max: 5 }, 409, "POOL_FULL"),
+            (CommandError::KeyReused, 422, "IDEMPOTENCY_KEY_REUSED"),
+            (CommandError::Stopping, 409, "STOPPING"),
+            (cloud, 502, "CLOUD_FAILED"),
+            (
+                CommandError::Studio {
+                    vm: vm(),
+                    message: "m".into(),
+                },
+                502,
+                "STUDIO_FAILED",
+            ),
+            (
+                CommandError::Restarting { subject: "x".into() },
+                503,
+                "RESTARTING",
+            ),
+            (timed_out, 504, "TIMED_OUT"),
+            (CommandError::Busy, 503, "BUSY"),
+            (CommandError::Ledger("disk full".into()), 503, "LEDGER"),
+            (CommandError::Refused("no".into()), 409, "REFUSED"),
+        ]
+    }
+
+    #[test]
+    fn every_refused_command_has_a_status_a_code_and_a_sentence() {
+        for (error, status, code) in table() {
+            let translated = ApiError::from_command(error.clone(), &State::default());
+            assert_eq!(translated.status.as_u16(), status, "{error}");
+            assert_eq!(translated.body.code, Some(code), "{error}");
+            assert!(!translated.body.error.is_empty(), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_about_a_vm_or_a_show_name_it() {
+        let occupied = CommandError::Occupied {
+            vm: vm(),
+            show: show(),
+        };
+        let body = ApiError::from_command(occupied.clone(), &State::default()).body;
+        assert_eq!(body.fields["vmId"], "vm-a");
+        assert_eq!(body.fields["assignedTo"], "finals");
+
+        let terminate = ApiError::from_terminate(occupied, &State::default());
+        assert_eq!(terminate.status, StatusCode::BAD_REQUEST);
+        assert!(terminate.body.fields.contains_key("message"));
+
+        let already = CommandError::AlreadyAssigned {
+            show: show(),
+            vm: vm(),
+        };
+        let body = ApiError::from_command(already, &State::default()).body;
+        assert_eq!(body.fields["competitionId"], "finals");
+        assert_eq!(body.fields["publicIp"], Value::Null);
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_says_when_to_try_again() {
+        for error in [
+            CommandError::Busy,
+            CommandError::Restarting { subject: "x".into() },
+        ] {
+            assert_eq!(
+                ApiError::from_command(error, &State::default()).retry_after_s,
+                Some(1)
+            );
+        }
+        let limited = ApiError::too_many_requests(7).into_response();
+        assert_eq!(limited.headers()[header::RETRY_AFTER], "7");
+    }
+}

@@ -1,0 +1,288 @@
+//! What every request passes first and every answer last: request id, preflight, bounds, deadline, panics,
+//! CORS, and JSON where somebody else answered an error without it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use super::connection::Cutter;
+use super::error::ApiError;
+use super::extract::WAIT_MAX;
+use super::gateway::Gateway;
+use super::options::AuthMode;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_CHARS_MAX: usize = 128;
+const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
+const EXPOSED: HeaderValue = HeaderValue::from_static("X-Request-Id,Retry-After");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+
+/// Path of the Socket.IO transport.
+pub const SOCKET_PATH: &str = "/socket.io";
+
+pub async fn front(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = if request.method() == Method::OPTIONS {
+        preflight(request.headers())
+    } else {
+        answer(&gateway, request, next, &id).await
+    };
+    allow_origin(&gateway, origin.as_ref(), response.headers_mut());
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+async fn answer(gateway: &Gateway, request: Request, next: Next, id: &HeaderValue) -> Response {
+    let path = request.uri().path();
+    if is_socket(path) {
+        return transport(gateway, request, next).await;
+    }
+    if counts_as_activity(request.method(), path) {
+        gateway.touch();
+    }
+    let is_check = matches!(path, "/healthz" | "/readyz");
+    let Ok(_place) = gateway.requests().try_acquire() else {
+        if is_check {
+            return next.run(request).await;
+        }
+        return ApiError::busy("too many requests are being answered").into_response();
+    };
+    let limit = deadline(gateway, path);
+    let logged = tracing::enabled!(tracing::Level::DEBUG)
+        .then(|| (request.method().clone(), path.to_owned(), Instant::now()));
+    let response = within(limit, next.run(request), id).await;
+    if let Some((method, path, began)) = logged {
+        let (status, took) = (response.status().as_u16(), began.elapsed());
+        tracing::debug!(%method, path, status, ?took, request_id = ?id, "answered");
+    }
+    if response.status().is_client_error() || response.status().is_server_error() {
+        return as_json(response);
+    }
+    response
+}
+
+/// The Socket.IO transport: long polls and WebSockets have bounds of their own.
+async fn transport(gateway: &Gateway, request: Request, next: Next) -> Response {
+    let cutter = request.extensions().get::<Cutter>().cloned();
+    let session = session_of(request.uri().query().unwrap_or_default()).map(str::to_owned);
+    let is_full =
+        || gateway.sockets() >= gateway.options().sockets_max || gateway.handshakes().take().is_err();
+    if session.is_none() && is_full() {
+        return ApiError::busy("too many clients are connected").into_response();
+    }
+    let response = next.run(request).await;
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(session), Some(cutter)) =
+        (response.status(), session, cutter)
+    {
+        gateway.transports().note(&session, &cutter);
+    }
+    response
+}
+
+fn session_of(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("sid="))
+}
+
+/// Runs a route within its deadline and survives its panic.
+async fn within(limit: Duration, run: impl Future<Output = Response>, id: &HeaderValue) -> Response {
+    let run = AssertUnwindSafe(run).catch_unwind();
+    match tokio::time::timeout(limit, run).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => {
+            tracing::error!(request_id = ?id, panic = panic_text(panic.as_ref()), "a route panicked");
+            ApiError::internal(id.to_str().unwrap_or_default()).into_response()
+        }
+        Err(_) => {
+            tracing::warn!(request_id = ?id, ?limit, "a request was not answered in time");
+            ApiError::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "not answered in time; it may still happen",
+            )
+            .code("TIMED_OUT")
+            .into_response()
+        }
+    }
+}
+
+/// What a panic said, for the log.
+#[must_use]
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+fn deadline(gateway: &Gateway, path: &str) -> Duration {
+    let limit = gateway.options().request_timeout;
+    if path.ends_with("/vm/assign") {
+        limit + WAIT_MAX
+    } else {
+        limit
+    }
+}
+
+/// An error that came without JSON gets the one error shape.
+fn as_json(response: Response) -> Response {
+    let has_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    if has_json {
+        return response;
+    }
+    let status = response.status();
+    let text = match status {
+        StatusCode::NOT_FOUND => return ApiError::no_such_route().into_response(),
+        StatusCode::METHOD_NOT_ALLOWED => "this path does not take this method",
+        _ => status.canonical_reason().unwrap_or("the request was refused"),
+    };
+    let mut replaced = ApiError::new(status, text).into_response();
+    for kept in [header::ALLOW, header::RETRY_AFTER] {
+        if let Some(value) = response.headers().get(&kept) {
+            replaced.headers_mut().insert(kept, value.clone());
+        }
+    }
+    replaced
+}
+
+fn preflight(asked: &HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    headers.append(
+        header::VARY,
+        HeaderValue::from_static("Access-Control-Request-Headers"),
+    );
+    response
+}
+
+/// Anybody may read in the modes without accounts; in `required` only the listed origins. Credentials are
+/// never allowed, since there are no cookies.
+fn allow_origin(gateway: &Gateway, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    let options = gateway.options();
+    match options.auth {
+        AuthMode::Open | AuthMode::Compat => {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+        }
+        AuthMode::Required => {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+            let listed = origin.filter(|origin| {
+                options
+                    .cors_origins
+                    .iter()
+                    .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+            });
+            let Some(origin) = listed else { return };
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+    }
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+}
+
+/// The client's own id if it is harmless, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let given = headers.get(REQUEST_ID).filter(|value| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    given
+        .cloned()
+        .unwrap_or_else(|| HeaderValue::from(NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Whether the path is the Socket.IO transport's.
+#[must_use]
+pub fn is_socket(path: &str) -> bool {
+    path.strip_prefix(SOCKET_PATH)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Looking at how things are is not using them: neither status polls nor static files keep a machine awake.
+fn counts_as_activity(method: &Method, path: &str) -> bool {
+    let Some(route) = path.strip_prefix("/api/") else {
+        return false;
+    };
+    if *method != Method::GET && *method != Method::HEAD {
+        return true;
+    }
+    let is_look = matches!(
+        route,
+        "status" | "coordinator/status" | "coordinator/activity" | "coordinator/idle" | "openapi.json"
+    );
+    let is_vm_status = route.starts_with("vm/") && route.ends_with("/status");
+    !(is_look || is_vm_status || route == "docs" || route.starts_with("docs/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_is_not_activity_and_doing_is() {
+        for look in [
+            "/api/status",
+            "/api/coordinator/idle",
+            "/api/vm/finals/status",
+            "/api/docs/",
+            "/",
+            "/healthz",
+        ] {
+            assert!(!counts_as_activity(&Method::GET, look), "{look}");
+        }
+        assert!(counts_as_activity(&Method::GET, "/api/admin/vm-pool"));
+        assert!(counts_as_activity(&Method::POST, "/api/coordinator/activity"));
+        assert!(counts_as_activity(
+            &Method::POST,
+            "/api/competitions/finals/vm/assign"
+        ));
+    }
+
+    #[test]
+    fn a_harmless_request_id_is_kept_and_another_is_replaced() {
+        let id = |text: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(text).unwrap());
+            request_id(&headers)
+        };
+        assert_eq!(id(b"abc-1"), "abc-1");
+        for bad in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
+            assert_ne!(id(bad).as_bytes(), bad);
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_the_transports_own_path_is_the_transports() {
+        assert!(is_socket("/socket.io/") && is_socket("/socket.io"));
+        assert!(!is_socket("/socket.iox") && !is_socket("/api/socket.io"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_500_without_its_text() {
+        let id = HeaderValue::from_static("r1");
+        let response = within(Duration::from_secs(1), async { panic!("secret detail") }, &id).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("r1") && !text.contains("secret"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_is_answered_at_its_deadline() {
+        let id = HeaderValue::from_static("r1");
+        let response = within(Duration::from_secs(1), std::future::pending(), &id).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    }
+}

@@ -1,0 +1,188 @@
+//! A competition on air: its stream, its moves, and holding it where it is.
+
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::actors::coordinator::StreamTurned;
+use crate::api::auth::{self, Granted, Operate};
+use crate::api::error::{ApiError, ErrorBody};
+use crate::api::extract::{self, Body, ShowPath};
+use crate::api::gateway::Gateway;
+use crate::api::openapi::{BodyRefusals, Refusals};
+use crate::api::reply::Reply;
+use crate::api::types::show::{
+    FailoverBody, FailoverReply, FailoverView, FailoversReply, HoldBody, HoldReply, StreamReply,
+};
+
+pub fn routes() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new()
+        .routes(routes!(failovers))
+        .routes(routes!(failover))
+        .routes(routes!(hold))
+        .routes(routes!(start))
+        .routes(routes!(stop))
+}
+
+/// Every move of the competition that is remembered, newest first.
+#[utoipa::path(
+    get, path = "/api/competitions/{compId}/failovers", tag = "shows",
+    params(("compId" = String, Path, description = "The competition")),
+    responses(
+        (status = 200, body = FailoversReply),
+        (status = 400, body = ErrorBody, description = "Not a legal id"),
+        Refusals
+    )
+)]
+async fn failovers(
+    _: Granted<auth::Show>,
+    State(gateway): State<Gateway>,
+    ShowPath(id): ShowPath,
+) -> Result<Reply<FailoversReply>, ApiError> {
+    gateway.require_initialized()?;
+    let state = gateway.state();
+    let show = state.show(&id);
+    Ok(Reply(FailoversReply {
+        competition_id: id.to_string(),
+        current: show.and_then(|show| show.failover()).map(FailoverView::from),
+        failovers: show
+            .into_iter()
+            .flat_map(|show| show.records.iter().rev())
+            .map(FailoverView::from)
+            .collect(),
+    }))
+}
+
+/// Moves the competition to another VM now. Decided and durable when this answers; it goes on by itself.
+#[utoipa::path(
+    post, path = "/api/competitions/{compId}/vm/failover", tag = "shows",
+    params(("compId" = String, Path, description = "The competition")),
+    request_body = Option<FailoverBody>,
+    responses(
+        (status = 200, body = FailoverReply),
+        (status = 404, body = ErrorBody, description = "It has no VM, or there is no such target"),
+        (status = 409, body = ErrorBody, description = "It is being moved already, or the target is not available"),
+        (status = 502, body = ErrorBody, description = "The cloud or the studio refused"),
+        BodyRefusals, Refusals
+    )
+)]
+async fn failover(
+    granted: Granted<Operate>,
+    State(gateway): State<Gateway>,
+    ShowPath(show): ShowPath,
+    Body(body): Body<FailoverBody>,
+) -> Result<Reply<FailoverReply>, ApiError> {
+    let to = body.to.map(|id| extract::vm_id(&id, "to")).transpose()?;
+    gateway.require_initialized()?;
+    let by = Some(granted.caller.name().to_owned());
+    let moving = gateway
+        .coordinator()
+        .failover(show, to, by)
+        .await
+        .map_err(|error| gateway.refuse(error))?;
+    Ok(Reply(FailoverReply {
+        success: true,
+        competition_id: moving.show.to_string(),
+        epoch: moving.epoch.0,
+        from_vm_id: moving.from.to_string(),
+        to_vm_id: moving.to.map(|vm| vm.to_string()),
+    }))
+}
+
+/// Forbids automatic failover of the competition, or allows it again.
+#[utoipa::path(
+    post, path = "/api/competitions/{compId}/vm/hold", tag = "shows",
+    params(("compId" = String, Path, description = "The competition")),
+    request_body = HoldBody,
+    responses(
+        (status = 200, body = HoldReply),
+        (status = 404, body = ErrorBody, description = "It has no VM"),
+        (status = 409, body = ErrorBody, description = "Not in this phase"),
+        BodyRefusals, Refusals
+    )
+)]
+async fn hold(
+    granted: Granted<Operate>,
+    State(gateway): State<Gateway>,
+    ShowPath(show): ShowPath,
+    Body(body): Body<HoldBody>,
+) -> Result<Reply<HoldReply>, ApiError> {
+    gateway.require_initialized()?;
+    let by = Some(granted.caller.name().to_owned());
+    let competition_id = show.to_string();
+    gateway
+        .coordinator()
+        .hold(show, body.held, by)
+        .await
+        .map_err(|error| gateway.refuse(error))?;
+    Ok(Reply(HoldReply {
+        success: true,
+        competition_id,
+        held: body.held,
+    }))
+}
+
+/// Starts the competition's stream; answers when output is seen to leave.
+#[utoipa::path(
+    post, path = "/api/competitions/{compId}/show/start", tag = "shows",
+    params(("compId" = String, Path, description = "The competition")),
+    responses(
+        (status = 200, body = StreamReply),
+        (status = 400, body = ErrorBody, description = "Not a legal id"),
+        (status = 404, body = ErrorBody, description = "It has no VM"),
+        (status = 409, body = ErrorBody, description = "Not in this phase"),
+        (status = 502, body = ErrorBody, description = "The studio refused"),
+        Refusals
+    )
+)]
+async fn start(
+    granted: Granted<Operate>,
+    State(gateway): State<Gateway>,
+    ShowPath(show): ShowPath,
+) -> Result<Reply<StreamReply>, ApiError> {
+    gateway.require_initialized()?;
+    let by = Some(granted.caller.name().to_owned());
+    let turned = gateway
+        .coordinator()
+        .start_show(show, by)
+        .await
+        .map_err(|error| gateway.refuse(error))?;
+    Ok(Reply(stream_reply(&turned)))
+}
+
+/// Stops the competition's stream.
+#[utoipa::path(
+    post, path = "/api/competitions/{compId}/show/stop", tag = "shows",
+    params(("compId" = String, Path, description = "The competition")),
+    responses(
+        (status = 200, body = StreamReply),
+        (status = 400, body = ErrorBody, description = "Not a legal id"),
+        (status = 404, body = ErrorBody, description = "It has no VM"),
+        (status = 409, body = ErrorBody, description = "Not in this phase"),
+        (status = 502, body = ErrorBody, description = "The studio refused"),
+        Refusals
+    )
+)]
+async fn stop(
+    granted: Granted<Operate>,
+    State(gateway): State<Gateway>,
+    ShowPath(show): ShowPath,
+) -> Result<Reply<StreamReply>, ApiError> {
+    gateway.require_initialized()?;
+    let by = Some(granted.caller.name().to_owned());
+    let turned = gateway
+        .coordinator()
+        .stop_show(show, by)
+        .await
+        .map_err(|error| gateway.refuse(error))?;
+    Ok(Reply(stream_reply(&turned)))
+}
+
+fn stream_reply(turned: &StreamTurned) -> StreamReply {
+    StreamReply {
+        success: true,
+        competition_id: turned.show.to_string(),
+        vm_id: turned.vm.to_string(),
+        on_air: turned.on_air,
+    }
+}

@@ -1,0 +1,143 @@
+//! A competition's VM on the wire.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Ms;
+use super::vm::Services;
+
+/// Asks for a VM for a competition.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AssignBody {
+    /// This one and no other, unless `allowFallback`.
+    pub preferred_vm_id: Option<String>,
+    /// Take another if the preferred one is busy.
+    pub allow_fallback: bool,
+    /// Region tag, or the beginning of an availability zone.
+    #[schema(max_length = 64)]
+    pub region: Option<String>,
+    /// All of these must be among the VM's capabilities.
+    pub capabilities: Vec<String>,
+    /// Hold the request until the VM is ready, for at most 300 s.
+    pub wait: bool,
+}
+
+/// The competition has a VM: ready (200), or still starting (202).
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssignReply {
+    pub success: bool,
+    pub vm_id: String,
+    pub instance_id: Option<String>,
+    /// `null` until it is ready.
+    pub public_ip: Option<String>,
+    /// `host:port` of its show server; `null` until it is ready.
+    pub vm_address: Option<String>,
+    pub competition_id: String,
+    /// `assigned` or `starting`
+    pub status: &'static str,
+    pub estimated_ready_time: Ms,
+    /// Competitions that wait for a VM to start, this one included. Only while it is starting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u32>,
+    /// How often the competition has been given a VM.
+    pub epoch: u64,
+    /// This repeats the answer to an earlier request with the same key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
+}
+
+/// Gives a competition's VM back.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReleaseBody {
+    /// Stop the VM afterwards.
+    #[serde(rename = "stopVM")]
+    pub stop_vm: bool,
+    /// Accepted; there is no archive yet, and the answer says so.
+    pub archive_recordings: bool,
+}
+
+/// The competition has no VM any more.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseReply {
+    pub success: bool,
+    pub competition_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vm_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Of the VM, now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<&'static str>,
+    /// Whether recordings were archived, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archived: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<&'static str>,
+}
+
+/// The VM that a competition has.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssignmentView {
+    pub competition_id: String,
+    pub vm_id: String,
+    pub instance_id: String,
+    pub public_ip: Option<String>,
+    pub vm_address: Option<String>,
+    /// Of the VM.
+    pub status: &'static str,
+    pub services: Option<Services>,
+    pub epoch: u64,
+    /// `off_air on_air failing_over releasing`
+    pub phase: &'static str,
+    /// An operator forbade automatic failover.
+    pub held: bool,
+    /// A producer wants it streaming.
+    pub stream_wanted: bool,
+}
+
+/// What a test of a competition's VM found.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TestReply {
+    pub success: bool,
+    pub competition_id: String,
+    pub vm_id: String,
+    pub healthy: bool,
+    /// `ec2 nodeServer obsWebsocket noMachine nimble ssh`
+    pub checks: BTreeMap<&'static str, Check>,
+}
+
+/// One check. `ok` is `null` where it cannot be tested.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    pub ok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How the VM of a competition does, for its card in the browser.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VmStatus {
+    pub online: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obs_connected: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_vm: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

@@ -1,0 +1,241 @@
+//! From configuration to a running tree: the one place that knows every part.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::actors::clock::Clock;
+use crate::actors::context::{
+    AddressKind, FailoverOptions, ObsOptions, Options, ProbeOptions, SshOptions, World,
+};
+use crate::actors::coordinator::Coordinator;
+use crate::actors::root::Node;
+use crate::actors::supervisor::Spec;
+use crate::config::{self, Config};
+use crate::domain::failover::{Cap, verdict};
+use crate::domain::health::Thresholds;
+use crate::domain::pool::Settings;
+use crate::domain::restart;
+use crate::infra::cloud::{Cloud, rest};
+use crate::infra::ledger::{self, Ledger};
+use crate::infra::{obs, probe, ssh};
+
+/// Opens the ledger, connects the outside world and starts the tree.
+///
+/// # Errors
+/// What could not be opened and what to do about it.
+pub async fn node(
+    config: &Config,
+    gateway: impl FnOnce(Coordinator) -> Option<Spec>,
+) -> anyhow::Result<Node> {
+    let ledger = open_ledger(&config.ledger).await?;
+    let world = world(config).await?;
+    Ok(Node::start(Clock::system(), ledger, options(config), world, gateway).await?)
+}
+
+/// Replaying a long journal blocks, so it has a thread of its own.
+async fn open_ledger(config: &config::Ledger) -> anyhow::Result<Ledger> {
+    let options = ledger::Options {
+        queue_max: config.queue_max,
+        batch_max: config.batch_max,
+        snapshot_every: config.snapshot_every,
+        commit_deadline: config.commit_deadline,
+        ..ledger::Options::new(config.path.clone())
+    };
+    let opened = tokio::task::spawn_blocking(move || Ledger::open(options)).await;
+    Ok(opened.context("opening the ledger")??)
+}
+
+/// The adapters that the configuration asks for.
+async fn world(config: &Config) -> anyhow::Result<World> {
+    let obs: Option<Arc<dyn obs::Connector>> = config
+        .obs
+        .enabled
+        .then(|| Arc::new(obs::ObwsConnector) as Arc<dyn obs::Connector>);
+    Ok(World {
+        cloud: cloud(config).await?,
+        probe: Arc::new(probe::HttpProbe::new()?),
+        obs,
+        ssh: shell(&config.ssh)?,
+    })
+}
+
+async fn cloud(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
+    match config.cloud.provider {
+        config::Provider::Rest => {
+            let url = config.cloud.endpoint_url.clone().context(
+                "cloud.provider = \"rest\" needs cloud.endpoint_url: the address of the cloud's API",
+            )?;
+            Ok(Arc::new(rest::RestCloud::new(rest_config(config, url))?))
+        }
+        config::Provider::Ec2 => ec2(config).await,
+    }
+}
+
+#[cfg(feature = "ec2")]
+async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
+    use crate::infra::cloud::ec2::{Backoff, Config as Ec2, Ec2Cloud, Timeouts};
+    let cloud = &config.cloud;
+    let ec2 = Ec2 {
+        endpoint_url: cloud.endpoint_url.clone(),
+        ami_id: cloud.ami_id.clone(),
+        security_group_id: cloud.security_group_id.clone(),
+        subnet_id: cloud.subnet_id.clone(),
+        key_pair_name: Some(config.key_pair_name()),
+        instance_type: config.pool.default_instance_type.clone(),
+        timeouts: Timeouts {
+            connect: cloud.connect_timeout,
+            read: cloud.read_timeout,
+            attempt: cloud.attempt_timeout,
+            operation: cloud.operation_timeout,
+        },
+        attempts: cloud.attempts,
+        backoff: Backoff {
+            initial: cloud.backoff_initial,
+            max: cloud.backoff_max,
+        },
+        ..Ec2::new(cloud.region.clone(), config.pool.project.clone())
+    };
+    Ok(Arc::new(Ec2Cloud::new(ec2).await))
+}
+
+#[cfg(not(feature = "ec2"))]
+async fn ec2(_: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
+    anyhow::bail!(
+        "this understudy was built without EC2; build it with `cargo build --features ec2`, \
+         or set cloud.provider = \"rest\""
+    )
+}
+
+/// What the actors are configured with.
+#[must_use]
+pub fn options(config: &Config) -> Options {
+    Options {
+        settings: settings(config),
+        address: match config.cloud.address {
+            config::Address::Public => AddressKind::Public,
+            config::Address::Private => AddressKind::Private,
+        },
+        obs_port: config.vm.obs_port,
+        ssh_port: config.vm.ssh_port,
+        notify_show_server: config.vm.notify_show_server,
+        start_timeout: config.pool.start_timeout,
+        ready_timeout: config.pool.ready_timeout,
+        stop_timeout: config.pool.stop_timeout,
+        sweep_interval: config.cloud.sweep_interval,
+        probe: ProbeOptions {
+            interval_on_air: config.probe.interval_on_air,
+            deadline: config.probe.deadline,
+            deadline_on_air: config.probe.deadline_on_air,
+            thresholds: Thresholds {
+                fail: config.probe.fail_threshold,
+                recover: config.probe.recover_threshold,
+            },
+        },
+        obs: ObsOptions {
+            password: config.obs.password.clone(),
+            connect_deadline: config.obs.connect_deadline,
+            call_deadline: config.obs.call_deadline,
+            poll: config.obs.poll,
+            poll_on_air: config.obs.poll_on_air,
+            reconnect_initial: config.obs.reconnect_initial,
+            reconnect_max: config.obs.reconnect_max,
+            capture_debounce: config.obs.capture_debounce,
+            capture_interval: config.obs.capture_interval,
+        },
+        ssh: SshOptions {
+            connect_deadline: config.ssh.connect_deadline,
+            keepalive: config.ssh.keepalive,
+            keepalive_on_air: config.ssh.keepalive_on_air,
+            keepalive_deadline: config.ssh.keepalive_deadline,
+        },
+        failover: failover(&config.failover),
+        restart: restart::Policy {
+            restarts_max: config.supervision.restarts_max,
+            window: config.supervision.window,
+            backoff_initial: config.supervision.backoff_initial,
+            backoff_max: config.supervision.backoff_max,
+            cooldown: config.supervision.cooldown,
+        },
+    }
+}
+
+fn failover(config: &config::Failover) -> FailoverOptions {
+    FailoverOptions {
+        enabled: config.enabled,
+        verdict: verdict::Policy {
+            silence_limit: config.silence_limit,
+            studio_grace: config.studio_grace,
+        },
+        cap: Cap {
+            moves_max: config.cap,
+            window: config.cap_window,
+        },
+        fence_obs_deadline: config.fence_obs_deadline,
+        fence_ssh_deadline: config.fence_ssh_deadline,
+        fence_deadline: config.fence_deadline,
+        restore_deadline: config.restore_deadline,
+        verify_deadline: config.verify_deadline,
+        ingest_check_deadline: config.ingest_check_deadline,
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let pool = &config.pool;
+    Settings {
+        warm_count: pool.warm_count,
+        cold_count: pool.cold_count,
+        max_instances: pool.max_instances,
+        max_concurrent: pool.max_concurrent,
+        health_check_interval: pool.health_check_interval,
+        idle_timeout: pool.idle_timeout(),
+        warmup_time: pool.warmup_time,
+        service_port: config.vm.service_port,
+        region: config.cloud.region.clone(),
+        ami_id: config.cloud.ami_id.clone(),
+        default_instance_type: pool.default_instance_type.clone(),
+    }
+}
+
+fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>> {
+    if !config.enabled {
+        return Ok(None);
+    }
+    let key = config
+        .key_path
+        .clone()
+        .context("ssh.enabled = true needs ssh.key_path: the private key's file")?;
+    let host_keys = match config.host_keys {
+        config::HostKeys::Pin => ssh::HostKeyPolicy::PinOnFirstUse {
+            store: config.pins_path.clone(),
+        },
+        config::HostKeys::KnownHosts => {
+            let path = config.known_hosts_path.clone();
+            let path = path.context("ssh.host_keys = \"known_hosts\" needs ssh.known_hosts_path")?;
+            ssh::HostKeyPolicy::KnownHosts { path }
+        }
+    };
+    let connector = ssh::RusshConnector::new(ssh::Config {
+        user: config.user.clone(),
+        key,
+        host_keys,
+        keep_alive_interval: config.keepalive,
+        keep_alive_max: KEEP_ALIVE_MAX,
+    });
+    Ok(Some(Arc::new(connector)))
+}
+
+/// Unanswered keep-alives after which a connection is given up; OpenSSH's own `ServerAliveCountMax`.
+const KEEP_ALIVE_MAX: usize = 3;
+
+fn rest_config(config: &Config, url: String) -> rest::Config {
+    let cloud = &config.cloud;
+    rest::Config {
+        connect_timeout: cloud.connect_timeout,
+        read_timeout: cloud.read_timeout,
+        request_timeout: cloud.attempt_timeout,
+        retries: cloud.attempts.saturating_sub(1) as usize,
+        retry_delay: cloud.backoff_initial,
+        ..rest::Config::new(url, config.pool.project.clone())
+    }
+}

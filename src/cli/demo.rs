@@ -1,0 +1,145 @@
+//! `understudy demo`: a simulated pool, two shows on air, and the studio of one breaks.
+//!
+//! What is told is read from the ledger's feed as it happens. The coordinator is the real one; only the
+//! machines are simulated ([`super::stage`]).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::client::Client;
+use super::connection::Connection;
+use super::failure::{Exit, Outcome};
+use super::gateway::Gateway;
+use super::stage::{Producer, Setting, Stage};
+use super::status::{Snapshot, board};
+use super::story::{Story, Teller};
+use super::terminal::Terminal;
+use super::{DemoArgs, logging, serve};
+use crate::actors::coordinator::{Batch, Coordinator};
+use crate::config::{self, Config};
+use crate::domain::ids::ShowId;
+use crate::domain::show::Phase;
+use crate::sim::model::fault::Fault;
+use crate::sim::world::WorldConfig;
+
+/// The shows of the demonstration; the first one's studio breaks.
+const SHOWS: [&str; 2] = ["gala", "finals"];
+/// Longest that setting up may take on a busy machine.
+const SET_UP: Duration = Duration::from_secs(60);
+/// How long the shows are on air before something breaks: time to look.
+const CALM: Duration = Duration::from_secs(3);
+
+/// # Errors
+/// When the stage cannot be set: usually because something listens on an address already.
+pub async fn run(args: DemoArgs, terminal: &Terminal) -> Outcome {
+    let limit = args.run_for;
+    let play = play(args, terminal);
+    match limit {
+        Some(limit) => match tokio::time::timeout(limit.max(Duration::from_secs(1)), play).await {
+            Ok(outcome) => outcome,
+            // It has run for as long as it was asked to.
+            Err(_) => Ok(Exit::Done),
+        },
+        None => play.await,
+    }
+}
+
+async fn play(args: DemoArgs, terminal: &Terminal) -> Outcome {
+    let base = base_config(args.port)?;
+    logging::install(&base.log, terminal)?;
+    let stage = Stage::set(Setting {
+        world: WorldConfig::default(),
+        base,
+    })
+    .await?;
+    let gateway = Gateway::bind(&stage.config)?;
+    let node = stage
+        .coordinator(|coordinator| Some(gateway.spec(coordinator)))
+        .await?;
+    let coordinator = node.coordinator();
+    let story = Story::begin(coordinator.now());
+    let teller = Teller::new(story, terminal.clone(), args.quiet);
+    teller.welcome(gateway.address());
+    let told = tokio::spawn(tell(coordinator.feed(), teller.clone()));
+    let ended = tokio::select! {
+        ended = perform(&stage, &coordinator, &teller, &gateway, terminal) => ended,
+        told = tokio::signal::ctrl_c() => told.context("listening for Ctrl-C"),
+    };
+    told.abort();
+    serve::stop(&gateway, node).await?;
+    ended.map(|()| Exit::Done)
+}
+
+/// The demonstration's configuration: the reference's values where `config/demo.toml` says nothing.
+fn base_config(port: u16) -> anyhow::Result<Config> {
+    let loaded = Config::parse(Path::new("config/demo.toml"), config::DEMO, Vec::new())?;
+    let mut config = loaded.config;
+    config.server.listen.set_port(port);
+    Ok(config)
+}
+
+/// Tells every commit as it happens.
+async fn tell(mut feed: broadcast::Receiver<Arc<Batch>>, teller: Teller) {
+    loop {
+        match feed.recv().await {
+            Ok(batch) => batch
+                .entries
+                .iter()
+                .for_each(|entry| teller.tell(entry, &batch.state)),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn perform(
+    stage: &Stage,
+    coordinator: &Coordinator,
+    teller: &Teller,
+    gateway: &Gateway,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    let producer = Producer {
+        coordinator: coordinator.clone(),
+    };
+    producer.until_available(SHOWS.len(), SET_UP).await?;
+    let shows = SHOWS
+        .iter()
+        .map(|name| ShowId::new(*name))
+        .collect::<Result<Vec<_>, _>>()?;
+    for show in &shows {
+        producer.go_on_air(stage, show, SET_UP).await?;
+    }
+    // A spare has to be warm before something may break: that is what the pool is for.
+    producer.until_available(1, SET_UP).await?;
+    teller.pause("Both shows are on air. In three seconds the studio of one of them breaks.");
+    tokio::time::sleep(CALM).await;
+    let star = &shows[0];
+    let state = coordinator.state();
+    let vm = state.vm_of_show(star).context("the show has no VM")?;
+    teller.disaster(star, &vm.id);
+    stage.world.fault(vm.instance_id(), Fault::StudioCrash)?;
+    producer
+        .until("the show on air elsewhere", SET_UP, |state| {
+            let show = state.show(star)?;
+            (show.phase == Phase::OnAir && !show.records.is_empty()).then_some(())
+        })
+        .await?;
+    producer.until_available(1, SET_UP).await?;
+    show_status(gateway, terminal, teller).await?;
+    teller.encore(gateway.address());
+    std::future::pending().await
+}
+
+/// The same table as `understudy status` prints, from the same server.
+async fn show_status(gateway: &Gateway, terminal: &Terminal, teller: &Teller) -> anyhow::Result<()> {
+    let client = Client::new(&Connection::to(format!("http://{}", gateway.address())))?;
+    let snapshot = Snapshot::fetch(&client).await?;
+    teller.table(&board::render(&snapshot, None, terminal));
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The gateway as a child of the tree: the API's server, restarted like any other part.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::actors::coordinator::Coordinator;
+use crate::actors::supervisor::Spec;
+use crate::actors::task;
+use crate::api;
+use crate::config::{self, Config};
+use crate::domain::restart::Restart;
+
+/// A bound address, and the switch that ends serving on it.
+pub struct Gateway {
+    listener: Arc<std::net::TcpListener>,
+    address: SocketAddr,
+    options: api::Options,
+    stop: watch::Sender<bool>,
+    /// True while a server runs.
+    running: Arc<watch::Sender<bool>>,
+}
+
+impl Gateway {
+    /// Binds the configured address.
+    ///
+    /// # Errors
+    /// When it cannot be bound: usually because something listens there already.
+    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+        let wanted = config.server.listen;
+        let listener = std::net::TcpListener::bind(wanted).with_context(|| {
+            format!(
+                "cannot listen on {wanted}; is another understudy running? (server.listen chooses another)"
+            )
+        })?;
+        listener
+            .set_nonblocking(true)
+            .context("making the listener non-blocking")?;
+        let address = listener.local_addr().context("reading the listener's address")?;
+        Ok(Self {
+            listener: Arc::new(listener),
+            address,
+            options: options(config),
+            stop: watch::channel(false).0,
+            running: Arc::new(watch::channel(false).0),
+        })
+    }
+
+    /// Where it listens, with the port that was chosen if the configuration left it open.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How the tree starts it.
+    pub fn spec(&self, coordinator: Coordinator) -> Spec {
+        let (listener, options) = (Arc::clone(&self.listener), self.options.clone());
+        let (stop, running) = (self.stop.subscribe(), Arc::clone(&self.running));
+        task::spec(Restart::Permanent, move || {
+            Box::pin(serve(
+                Arc::clone(&listener),
+                options.clone(),
+                coordinator.clone(),
+                stop.clone(),
+                Arc::clone(&running),
+            ))
+        })
+    }
+
+    /// Takes no new requests and lets the open ones finish, for at most `limit`.
+    pub async fn close(&self, limit: Duration) {
+        let mut running = self.running.subscribe();
+        self.stop.send_replace(true);
+        if tokio::time::timeout(limit, running.wait_for(|running| !running))
+            .await
+            .is_err()
+        {
+            tracing::warn!("open requests did not finish in time and are cut off");
+        }
+    }
+}
+
+async fn serve(
+    listener: Arc<std::net::TcpListener>,
+    options: api::Options,
+    coordinator: Coordinator,
+    mut stop: watch::Receiver<bool>,
+    running: Arc<watch::Sender<bool>>,
+) {
+    let listening = listener.try_clone().and_then(TcpListener::from_std);
+    let listening = match listening {
+        Ok(listening) => listening,
+        Err(error) => {
+            tracing::error!(%error, "the gateway cannot use its listener");
+            return;
+        }
+    };
+    running.send_replace(true);
+    let stopping = stop.clone();
+    let asked = async move {
+        // A closed channel means that nobody is left to ask.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = api::serve(options, coordinator, [listening], asked).await {
+        tracing::error!(%error, "the gateway failed");
+    }
+    running.send_replace(false);
+    if *stopping.borrow() {
+        // It ended because it was asked to: nothing to restart.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn options(config: &Config) -> api::Options {
+    let server = &config.server;
+    api::Options {
+        auth: match server.auth {
+            config::Auth::Open => api::AuthMode::Open,
+            config::Auth::Compat => api::AuthMode::Compat,
+            config::Auth::Required => api::AuthMode::Required,
+        },
+        admin_token: server.admin_token.clone(),
+        cors_origins: server.cors_origins.clone(),
+        body_bytes_max: server.body_bytes_max,
+        connections_max: server.connections_max,
+        sockets_max: server.sockets_max,
+        request_timeout: server.request_timeout,
+        static_dir: server.static_dir.clone(),
+        public_ip: server.public_ip,
+        ..api::Options::default()
+    }
+}

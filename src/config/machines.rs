@@ -1,0 +1,273 @@
+//! The far side: the cloud, the machines in it, and what happens when one of them fails.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::studio::Secret;
+
+use super::reader::{Choice, Reader, Section};
+use super::server::{any, section};
+use super::span::{mins, ms, secs};
+
+/// The cloud that owns the instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cloud {
+    pub provider: Provider,
+    pub region: String,
+    /// Another endpoint than the region's own.
+    pub endpoint_url: Option<String>,
+    /// Which of a VM's addresses the coordinator talks to.
+    pub address: Address,
+    /// Between two listings of all instances.
+    pub sweep_interval: Duration,
+    /// Image to launch; without one nothing is launched.
+    pub ami_id: Option<String>,
+    pub security_group_id: Option<String>,
+    pub subnet_id: Option<String>,
+    /// See [`super::Config::key_pair_name`] for its default.
+    pub key_pair_name: Option<String>,
+    pub connect_timeout: Duration,
+    pub read_timeout: Duration,
+    /// Limit on one attempt of a call.
+    pub attempt_timeout: Duration,
+    /// Limit on a call, all attempts together.
+    pub operation_timeout: Duration,
+    /// Attempts of a call, the first included.
+    pub attempts: u32,
+    pub backoff_initial: Duration,
+    pub backoff_max: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// Amazon EC2, or what speaks its API at `endpoint_url`.
+    Ec2,
+    /// The simulator's cloud over HTTP, at `endpoint_url`.
+    Rest,
+}
+
+impl Choice for Provider {
+    const ALL: &'static [(&'static str, Self)] = &[("ec2", Self::Ec2), ("rest", Self::Rest)];
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address {
+    Public,
+    Private,
+}
+
+impl Choice for Address {
+    const ALL: &'static [(&'static str, Self)] = &[("public", Self::Public), ("private", Self::Private)];
+}
+
+section!("cloud" => Cloud {
+    provider: choice(Provider::Ec2),
+    region: text("us-east-1", any),
+    endpoint_url: url_opt(),
+    address: choice(Address::Public),
+    sweep_interval: span(secs(5), ms(100)..=mins(10)),
+    ami_id: text_opt(),
+    security_group_id: text_opt(),
+    subnet_id: text_opt(),
+    key_pair_name: text_opt(),
+    connect_timeout: span(secs(3), ms(100)..=mins(1)),
+    read_timeout: span(secs(10), ms(100)..=mins(5)),
+    attempt_timeout: span(secs(15), ms(100)..=mins(5)),
+    operation_timeout: span(secs(45), ms(100)..=mins(15)),
+    attempts: whole(3, 1..=10),
+    backoff_initial: span(secs(1), ms(10)..=mins(1)),
+    backoff_max: span(secs(10), ms(10)..=mins(5)),
+});
+
+/// What listens on a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vm {
+    /// TCP port of the show server.
+    pub service_port: u16,
+    /// TCP port of obs-websocket.
+    pub obs_port: u16,
+    pub ssh_port: u16,
+    /// Tell the show server which show it serves.
+    pub notify_show_server: bool,
+}
+
+section!("vm" => Vm {
+    service_port: whole(3003, 1..=65_535),
+    obs_port: whole(4455, 1..=65_535),
+    ssh_port: whole(22, 1..=65_535),
+    notify_show_server: flag(true),
+});
+
+/// Asking a VM's show server how it is. The interval of a VM that is not on air is
+/// [`super::Pool::health_check_interval`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    pub interval_on_air: Duration,
+    pub deadline: Duration,
+    pub deadline_on_air: Duration,
+    /// Failures in a row until a VM counts as unhealthy.
+    pub fail_threshold: u32,
+    /// Successes in a row until it counts as healthy again.
+    pub recover_threshold: u32,
+}
+
+section!("probe" => Probe {
+    interval_on_air: span(secs(1), ms(50)..=mins(1)),
+    deadline: span(secs(5), ms(50)..=mins(1)),
+    deadline_on_air: span(secs(1), ms(50)..=mins(1)),
+    fail_threshold: whole(3, 1..=100),
+    recover_threshold: whole(2, 1..=100),
+});
+
+/// The link to a VM's OBS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obs {
+    pub enabled: bool,
+    pub password: Option<Secret>,
+    /// File the password was or would be read from.
+    pub password_file: Option<PathBuf>,
+    /// Limit on connecting and identifying.
+    pub connect_deadline: Duration,
+    /// Limit on each request.
+    pub call_deadline: Duration,
+    /// Between two looks at the stream output.
+    pub poll: Duration,
+    pub poll_on_air: Duration,
+    pub reconnect_initial: Duration,
+    pub reconnect_max: Duration,
+    /// Quiet time after a change before the studio is captured.
+    pub capture_debounce: Duration,
+    /// Between two captures of a studio that reports no change.
+    pub capture_interval: Duration,
+}
+
+impl Obs {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let enabled = section.flag("enabled", true);
+        let (password, password_file) = section.secret(
+            "password",
+            "OBS_WEBSOCKET_PASSWORD",
+            "text without control characters",
+            |text| !text.chars().any(char::is_control),
+        );
+        Self {
+            enabled,
+            password,
+            password_file,
+            connect_deadline: section.span("connect_deadline", secs(5), ms(50)..=mins(1)),
+            call_deadline: section.span("call_deadline", secs(2), ms(50)..=mins(1)),
+            poll: section.span("poll", secs(5), ms(50)..=mins(10)),
+            poll_on_air: section.span("poll_on_air", ms(250), ms(20)..=mins(1)),
+            reconnect_initial: section.span("reconnect_initial", ms(100), ms(10)..=mins(1)),
+            reconnect_max: section.span("reconnect_max", secs(5), ms(10)..=mins(10)),
+            capture_debounce: section.span("capture_debounce", ms(500), ms(10)..=mins(1)),
+            capture_interval: section.span("capture_interval", secs(30), ms(100)..=mins(60)),
+        }
+    }
+}
+
+impl Default for Obs {
+    fn default() -> Self {
+        Self::read(&mut Reader::default().section("obs"))
+    }
+}
+
+/// The SSH link to a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ssh {
+    /// Defaults to whether `key_path` is set.
+    pub enabled: bool,
+    pub user: String,
+    /// File of the private key.
+    pub key_path: Option<PathBuf>,
+    pub host_keys: HostKeys,
+    /// Folder of pinned host keys, one file per instance.
+    pub pins_path: PathBuf,
+    /// In OpenSSH's format; needed for [`HostKeys::KnownHosts`].
+    pub known_hosts_path: Option<PathBuf>,
+    /// Limit on connecting and authenticating.
+    pub connect_deadline: Duration,
+    /// Between two round trips on an idle connection.
+    pub keepalive: Duration,
+    pub keepalive_on_air: Duration,
+    /// Limit on one such round trip.
+    pub keepalive_deadline: Duration,
+}
+
+/// Whether a server is the one it says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostKeys {
+    /// Trust an instance's first key, refuse another one later.
+    Pin,
+    /// Trust only what is listed.
+    KnownHosts,
+}
+
+impl Choice for HostKeys {
+    const ALL: &'static [(&'static str, Self)] = &[("pin", Self::Pin), ("known_hosts", Self::KnownHosts)];
+}
+
+impl Ssh {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let key_path = section.path_opt("key_path");
+        Self {
+            enabled: section.flag("enabled", key_path.is_some()),
+            key_path,
+            user: section.text("user", "ubuntu", any),
+            host_keys: section.choice("host_keys", HostKeys::Pin),
+            pins_path: section.path("pins_path", "var/host_keys"),
+            known_hosts_path: section.path_opt("known_hosts_path"),
+            connect_deadline: section.span("connect_deadline", secs(10), ms(50)..=mins(2)),
+            keepalive: section.span("keepalive", secs(15), ms(100)..=mins(10)),
+            keepalive_on_air: section.span("keepalive_on_air", secs(1), ms(50)..=mins(1)),
+            keepalive_deadline: section.span("keepalive_deadline", secs(1), ms(50)..=mins(1)),
+        }
+    }
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Self::read(&mut Reader::default().section("ssh"))
+    }
+}
+
+/// Putting another VM on air.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failover {
+    pub enabled: bool,
+    /// Time without rising output bytes, on air, until the output counts as silent.
+    pub silence_limit: Duration,
+    /// Time a lost studio link has to come back before the studio counts as lost.
+    pub studio_grace: Duration,
+    /// Limit on fencing the old VM, by whatever means.
+    pub fence_deadline: Duration,
+    /// Of that, for stopping its stream over OBS.
+    pub fence_obs_deadline: Duration,
+    /// Of that, for stopping OBS over SSH.
+    pub fence_ssh_deadline: Duration,
+    pub restore_deadline: Duration,
+    /// Limit on output bytes rising on the new VM.
+    pub verify_deadline: Duration,
+    /// Failovers of one show within `cap_window`; after that it is held for an operator.
+    pub cap: u32,
+    pub cap_window: Duration,
+    /// Limit on asking whether the ingest is there at all.
+    pub ingest_check_deadline: Duration,
+    /// Start the stream again on a VM whose studio came back by itself.
+    pub auto_resume: bool,
+}
+
+section!("failover" => Failover {
+    enabled: flag(true),
+    silence_limit: span(secs(3), ms(100)..=mins(5)),
+    studio_grace: span(ms(200), Duration::ZERO..=mins(1)),
+    fence_deadline: span(secs(60), ms(100)..=mins(10)),
+    fence_obs_deadline: span(secs(1), ms(50)..=mins(1)),
+    fence_ssh_deadline: span(secs(2), ms(50)..=mins(1)),
+    restore_deadline: span(secs(10), ms(100)..=mins(5)),
+    verify_deadline: span(secs(10), ms(100)..=mins(5)),
+    cap: whole(3, 1..=1000),
+    cap_window: span(mins(10), secs(1)..=mins(1440)),
+    ingest_check_deadline: span(secs(2), ms(50)..=mins(1)),
+    auto_resume: flag(true),
+});

@@ -1,0 +1,281 @@
+//! The coordinator's own side: its server, ledger, pool policy, supervision and log.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::studio::Secret;
+
+use super::reader::{Choice, Reader, Section};
+use super::span::{mins, ms, secs};
+
+/// Declares how a section is read: per key its kind, default and range, in the order of the reference.
+macro_rules! section {
+    ($name:literal => $Section:ident { $($key:ident: $kind:ident($($argument:expr),* $(,)?)),* $(,)? }) => {
+        impl $Section {
+            pub(super) fn read(section: &mut Section<'_>) -> Self {
+                Self { $($key: section.$kind(stringify!($key), $($argument),*)),* }
+            }
+        }
+
+        impl Default for $Section {
+            fn default() -> Self {
+                Self::read(&mut Reader::default().section($name))
+            }
+        }
+    };
+}
+pub(super) use section;
+
+/// Where the server listens unless told otherwise: loopback, so that nothing is exposed by accident, on the
+/// port existing clients expect.
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3003);
+
+/// Shortest admin token, in characters: 16 random characters are beyond guessing over a network.
+const ADMIN_TOKEN_CHARS_MIN: usize = 16;
+
+/// HTTP and Socket.IO.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// Defaults to [`Auth::Open`] on loopback, else to [`Auth::Required`].
+    pub auth: Auth,
+    pub admin_token: Option<Secret>,
+    /// File the admin token was or would be read from.
+    pub admin_token_file: Option<PathBuf>,
+    /// Origins browsers may call from; `*` is any. Defaults to `*`, in [`Auth::Required`] to none.
+    pub cors_origins: Vec<String>,
+    /// Largest request body, in bytes.
+    pub body_bytes_max: usize,
+    pub connections_max: usize,
+    /// Socket.IO clients at a time.
+    pub sockets_max: usize,
+    /// Limit on answering a request that does not ask to wait.
+    pub request_timeout: Duration,
+    /// Folder of a built web application to serve.
+    pub static_dir: Option<PathBuf>,
+    /// This coordinator's own public address, for its status answer.
+    pub public_ip: Option<IpAddr>,
+}
+
+/// Who may call what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody, everything. Only while listening on loopback.
+    Open,
+    /// What existing clients call stays anonymous, the dangerous rest needs the admin token.
+    Compat,
+    Required,
+}
+
+impl Choice for Auth {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("open", Self::Open),
+        ("compat", Self::Compat),
+        ("required", Self::Required),
+    ];
+}
+
+impl Auth {
+    /// As written in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.word()
+    }
+}
+
+impl Server {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let listen = section.socket("listen", LISTEN);
+        let auth_default = if is_loopback(listen) {
+            Auth::Open
+        } else {
+            Auth::Required
+        };
+        let auth = section.choice("auth", auth_default);
+        let (admin_token, admin_token_file) = section.secret(
+            "admin_token",
+            "COORDINATOR_ADMIN_TOKEN",
+            "at least 16 letters, digits or signs without blanks, as it travels in an HTTP header",
+            |token| token.len() >= ADMIN_TOKEN_CHARS_MIN && token.bytes().all(|b| b.is_ascii_graphic()),
+        );
+        let origins_default: &[&str] = match auth {
+            Auth::Open | Auth::Compat => &["*"],
+            Auth::Required => &[],
+        };
+        Self {
+            listen,
+            auth,
+            admin_token,
+            admin_token_file,
+            cors_origins: section.texts(
+                "cors_origins",
+                origins_default,
+                "a list of \"*\" or origins such as \"https://shows.example.org\", without a path",
+                is_origin,
+            ),
+            body_bytes_max: section.whole("body_bytes_max", 102_400, 1024..=16_777_216),
+            connections_max: section.whole("connections_max", 4096, 1..=100_000),
+            sockets_max: section.whole("sockets_max", 2000, 1..=100_000),
+            request_timeout: section.span("request_timeout", secs(30), secs(1)..=mins(10)),
+            static_dir: section.path_opt("static_dir"),
+            public_ip: section.ip_opt("public_ip"),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::read(&mut Reader::default().section("server"))
+    }
+}
+
+/// Whether only this machine can reach `address`.
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn is_origin(text: &str) -> bool {
+    if text == "*" {
+        return true;
+    }
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b))
+    })
+}
+
+/// The durable journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    pub path: PathBuf,
+    /// Commits that may wait for the writer; the next one is refused.
+    pub queue_max: usize,
+    /// Commits written with one sync.
+    pub batch_max: usize,
+    /// Events between two snapshots: bounds replay.
+    pub snapshot_every: u64,
+    /// Limit on one commit, waiting included.
+    pub commit_deadline: Duration,
+}
+
+section!("ledger" => Ledger {
+    path: path("var/understudy.db"),
+    queue_max: whole(4096, 1..=1_000_000),
+    batch_max: whole(512, 1..=65_536),
+    snapshot_every: whole(20_000, 100..=10_000_000),
+    commit_deadline: span(secs(5), ms(100)..=mins(1)),
+});
+
+/// How many machines, and how long things may take. Over the wire some of these can be changed later, within
+/// narrower ranges.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Value of the `Project` tag: instances without it do not exist for the pool.
+    pub project: String,
+    /// VMs ready and unassigned at any time.
+    pub warm_count: u32,
+    /// Stopped VMs kept in reserve.
+    pub cold_count: u32,
+    /// Instances, in whatever state.
+    pub max_instances: u32,
+    /// Shows with a VM at a time.
+    pub max_concurrent: u32,
+    /// Between two probes of a VM that is not on air.
+    pub health_check_interval: Duration,
+    /// Minutes until an unassigned VM above the warm count is stopped; 0 is never. See [`Pool::idle_timeout`].
+    pub idle_timeout_minutes: f64,
+    /// Estimate of a start until starts have been measured.
+    pub warmup_time: Duration,
+    /// Limit on an instance getting to `running` with an address.
+    pub start_timeout: Duration,
+    /// Limit on an instance getting to `stopped`.
+    pub stop_timeout: Duration,
+    /// Limit on the services of a running instance coming up.
+    pub ready_timeout: Duration,
+    pub default_instance_type: String,
+    /// Prefer availability zones with fewer VMs in use.
+    pub placement_spread: bool,
+}
+
+impl Pool {
+    /// Time until an unassigned VM above the warm count is stopped; `None` is never.
+    #[must_use]
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        (self.idle_timeout_minutes > 0.0)
+            .then(|| Duration::try_from_secs_f64(self.idle_timeout_minutes * 60.0).ok())
+            .flatten()
+    }
+}
+
+section!("pool" => Pool {
+    project: text("understudy", any),
+    warm_count: whole(2, 0..=10_000),
+    cold_count: whole(3, 0..=10_000),
+    max_instances: whole(5, 1..=10_000),
+    max_concurrent: whole(4, 1..=10_000),
+    health_check_interval: span(secs(30), ms(500)..=mins(10)),
+    idle_timeout_minutes: number(120.0, 0.0..=525_600.0),
+    warmup_time: span(secs(180), secs(1)..=mins(15)),
+    start_timeout: span(secs(300), secs(1)..=mins(60)),
+    stop_timeout: span(secs(180), secs(1)..=mins(60)),
+    ready_timeout: span(secs(120), secs(1)..=mins(60)),
+    default_instance_type: text("t3.large", any),
+    placement_spread: flag(true),
+});
+
+pub(super) fn any(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+/// How often an actor may be restarted, and how fast.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervision {
+    /// Restarts within `window`; one more parks the VM in `error`.
+    pub restarts_max: u32,
+    pub window: Duration,
+    pub backoff_initial: Duration,
+    pub backoff_max: Duration,
+    /// Until a VM parked for crashing is tried again.
+    pub cooldown: Duration,
+}
+
+section!("supervision" => Supervision {
+    restarts_max: whole(5, 1..=1000),
+    window: span(secs(30), secs(1)..=mins(60)),
+    backoff_initial: span(ms(50), ms(1)..=mins(1)),
+    backoff_max: span(secs(5), ms(1)..=mins(10)),
+    cooldown: span(secs(60), secs(1)..=mins(1440)),
+});
+
+/// The log on standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// In the syntax of `tracing`'s environment filter.
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Choice for LogFormat {
+    const ALL: &'static [(&'static str, Self)] = &[("human", Self::Human), ("json", Self::Json)];
+}
+
+section!("log" => Log {
+    format: choice(LogFormat::Human),
+    filter: text("understudy=info,warn", |text| {
+        let parsed = tracing_subscriber::EnvFilter::try_new(text);
+        parsed.map(drop).map_err(|error| format!("a log filter such as \"understudy=info,warn\" ({error})"))
+    }),
+});

@@ -1,0 +1,93 @@
+//! What a studio announces: obs-websocket's events in the model's words.
+
+use serde_json::{Map, Value};
+
+use super::kinds::InputKind;
+use super::source::{Transform, Uuid};
+use super::stream::StreamState;
+
+/// A name and the identity behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub name: String,
+    pub uuid: Uuid,
+}
+
+#[derive(Debug, Clone)]
+pub enum StudioEvent {
+    ExitStarted,
+    CollectionChanging(String),
+    CollectionChanged(String),
+    CollectionListChanged(Vec<String>),
+    SceneCreated(Named),
+    SceneRemoved(Named),
+    SceneNameChanged {
+        uuid: Uuid,
+        old: String,
+        new: String,
+    },
+    /// Names in `sceneIndex` order.
+    SceneListChanged(Vec<Named>),
+    ProgramSceneChanged(Named),
+    Input {
+        input: Named,
+        change: InputChange,
+    },
+    Item {
+        scene: Named,
+        change: ItemChange,
+    },
+    TransitionChanged(Named),
+    TransitionDurationChanged {
+        duration_ms: u32,
+    },
+    Stream(StreamState),
+}
+
+/// What happened to an input.
+#[derive(Debug, Clone)]
+pub enum InputChange {
+    Created {
+        kind: &'static InputKind,
+        settings: Map<String, Value>,
+    },
+    Removed,
+    Renamed {
+        old: String,
+    },
+    Settings(Map<String, Value>),
+    Volume {
+        mul: f32,
+        db: f32,
+    },
+    Muted(bool),
+}
+
+/// What happened to the items of a scene.
+#[derive(Debug, Clone)]
+pub enum ItemChange {
+    Created {
+        source: Named,
+        id: u64,
+        index: usize,
+    },
+    Removed {
+        source: Named,
+        id: u64,
+    },
+    /// Item ids from back to front.
+    Reindexed(Vec<u64>),
+    Enabled {
+        id: u64,
+        enabled: bool,
+    },
+    Locked {
+        id: u64,
+        locked: bool,
+    },
+    Transform {
+        id: u64,
+        transform: Transform,
+        source_size: (f32, f32),
+    },
+}

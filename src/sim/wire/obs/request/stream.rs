@@ -1,0 +1,78 @@
+//! The stream output, and the record output that is never used.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Call, Reply, Table};
+use crate::domain::time::millis;
+
+pub(super) const TABLE: Table = &[
+    ("GetStreamStatus", status),
+    ("StartStream", start),
+    ("StopStream", stop),
+    ("ToggleStream", toggle),
+    ("GetRecordStatus", record_status),
+];
+
+/// `HH:MM:SS.mmm`
+fn timecode(duration: Duration) -> String {
+    let (ms, s) = (duration.subsec_millis(), duration.as_secs());
+    format!("{:02}:{:02}:{:02}.{ms:03}", s / 3_600, s / 60 % 60, s % 60)
+}
+
+fn status(call: &mut Call<'_>) -> Reply {
+    let output = call.studio.output();
+    let duration = output.duration(call.now);
+    Ok(Some(json!({
+        "outputActive": output.is_active(),
+        "outputReconnecting": output.is_reconnecting(),
+        "outputTimecode": timecode(duration),
+        "outputDuration": millis(duration),
+        "outputCongestion": 0.0,
+        "outputBytes": output.bytes(call.now),
+        "outputSkippedFrames": 0,
+        "outputTotalFrames": output.total_frames(call.now),
+    })))
+}
+
+fn start(call: &mut Call<'_>) -> Reply {
+    call.studio.start_stream(call.now)?;
+    Ok(None)
+}
+
+fn stop(call: &mut Call<'_>) -> Reply {
+    call.studio.stop_stream(call.now)?;
+    Ok(None)
+}
+
+fn toggle(call: &mut Call<'_>) -> Reply {
+    let was_active = call.studio.output().is_active();
+    if was_active {
+        stop(call)?
+    } else {
+        start(call)?
+    };
+    Ok(Some(json!({"outputActive": !was_active})))
+}
+
+fn record_status(_: &mut Call<'_>) -> Reply {
+    let nothing: Value = json!({
+        "outputActive": false,
+        "outputPaused": false,
+        "outputTimecode": timecode(Duration::ZERO),
+        "outputDuration": 0,
+        "outputBytes": 0,
+    });
+    Ok(Some(nothing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timecode_has_milliseconds() {
+        assert_eq!(timecode(Duration::from_millis(3_723_045)), "01:02:03.045");
+    }
+}

@@ -1,0 +1,7 @@
+//! The ledger's promises, kept on real files, by real processes that are really killed.
+
+mod commits;
+mod death;
+mod files;
+mod replay;
+mod support;

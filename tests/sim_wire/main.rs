@@ -1,0 +1,14 @@
+//! The contract of the simulated world's wire: real clients against its servers, and faults as they look from
+//! outside.
+
+mod cloud;
+#[path = "../support/eventually.rs"]
+mod eventually;
+mod faults;
+mod fleet;
+mod obs;
+mod protocol;
+mod ssh;
+mod status;
+mod stream;
+mod support;

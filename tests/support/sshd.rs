@@ -1,0 +1,272 @@
+//! A real OpenSSH server on loopback, for as long as a test needs it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use understudy::infra::ssh::{Config, Connector, Endpoint, Error, HostKeyPolicy, RusshConnector, Session};
+
+use super::{PLENTY, eventually};
+
+const SSHD: &str = "/usr/sbin/sshd";
+/// Directory that sshd insists on having as root.
+const PRIVILEGE_SEPARATION: &str = "/run/sshd";
+
+/// A server with its own host key and one authorised client key, which dies with this value.
+pub struct Sshd {
+    folder: TempDir,
+    address: SocketAddr,
+    extra: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Sshd {
+    /// Starts a server with an Ed25519 host key.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a server with further lines in its configuration.
+    pub async fn start_with(extra: &[&str]) -> Self {
+        assert!(
+            Path::new(SSHD).exists(),
+            "{SSHD} is missing: install the package openssh-server (apt-get install openssh-server)"
+        );
+        // Without rights there is nothing to make: sshd says itself what it misses.
+        let _ = std::fs::create_dir_all(PRIVILEGE_SEPARATION);
+        let folder = tempfile::tempdir().unwrap();
+        generate_key(&folder.path().join("host_key"), "ed25519");
+        generate_key(&folder.path().join("client_key"), "ed25519");
+        std::fs::copy(
+            folder.path().join("client_key.pub"),
+            folder.path().join("authorized_keys"),
+        )
+        .unwrap();
+        let free = TcpListener::bind("127.44.9.1:0").unwrap();
+        let mut server = Self {
+            folder,
+            address: free.local_addr().unwrap(),
+            extra: extra.iter().map(|&line| line.to_owned()).collect(),
+            child: None,
+        };
+        drop(free);
+        server.run().await;
+        server
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The user who may log in: whoever runs the test.
+    pub fn user(&self) -> String {
+        let output = Command::new("id").arg("-un").output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Private key that is let in.
+    pub fn client_key(&self) -> PathBuf {
+        self.folder.path().join("client_key")
+    }
+
+    /// A path beside the server's own files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The host's public key as `algorithm base64`.
+    pub fn host_key(&self) -> String {
+        let line = std::fs::read_to_string(self.folder.path().join("host_key.pub")).unwrap();
+        let mut fields = line.split(' ');
+        format!("{} {}", fields.next().unwrap(), fields.next().unwrap())
+    }
+
+    /// How to get in: the first key that the server shows is pinned, in a file of this server.
+    pub fn config(&self) -> Config {
+        Config {
+            user: self.user(),
+            key: self.client_key(),
+            host_keys: HostKeyPolicy::PinOnFirstUse {
+                store: self.path("pins"),
+            },
+            keep_alive_interval: Duration::from_secs(60),
+            keep_alive_max: 3,
+        }
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: self.address,
+            host: "i-0123456789abcdef0".to_owned(),
+            connect_deadline: PLENTY,
+        }
+    }
+
+    pub fn connector(&self) -> RusshConnector {
+        RusshConnector::new(self.config())
+    }
+
+    /// Connects as a process does that has just started.
+    pub async fn connect(&self) -> Result<Arc<dyn Session>, Error> {
+        self.connector().connect(&self.endpoint()).await
+    }
+
+    pub async fn connect_with(&self, change: impl FnOnce(&mut Config)) -> Result<Arc<dyn Session>, Error> {
+        let mut config = self.config();
+        change(&mut config);
+        RusshConnector::new(config).connect(&self.endpoint()).await
+    }
+
+    /// Gives the host another key of a kind that `ssh-keygen -t` knows. It takes effect with the next start.
+    pub fn replace_host_key(&self, kind: &str) {
+        std::fs::remove_file(self.folder.path().join("host_key")).unwrap();
+        generate_key(&self.folder.path().join("host_key"), kind);
+    }
+
+    /// Lets this public key in, and no other.
+    pub fn authorize(&self, public_key: &Path) {
+        std::fs::copy(public_key, self.folder.path().join("authorized_keys")).unwrap();
+    }
+
+    /// Adds a line to the configuration. It takes effect with the next start.
+    pub fn configure(&mut self, line: &str) {
+        self.extra.push(line.to_owned());
+    }
+
+    /// Starts the server again, on the same address.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.run().await;
+    }
+
+    /// Kills the server and everyone logged in.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops server and sessions where they are. Connections stay open, and nothing is answered.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    async fn run(&mut self) {
+        let folder = self.folder.path().display();
+        let mut config = format!(
+            "HostKey {folder}/host_key\n\
+             AuthorizedKeysFile {folder}/authorized_keys\n\
+             ListenAddress {}\n\
+             PidFile none\n\
+             StrictModes no\n\
+             UsePAM no\n\
+             UseDNS no\n\
+             PasswordAuthentication no\n",
+            self.address
+        );
+        for line in &self.extra {
+            config.push_str(line);
+            config.push('\n');
+        }
+        let config_path = self.folder.path().join("sshd_config");
+        std::fs::write(&config_path, config).unwrap();
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let child = Command::new(SSHD)
+            .args(["-D", "-e", "-f"])
+            .arg(&config_path)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let (address, log) = (self.address, self.folder.path().join("log"));
+        eventually(
+            &format!("sshd listens; its log is {}", log.display()),
+            || async move { TcpStream::connect(address).await.is_ok() },
+        )
+        .await;
+    }
+
+    /// Every session is a process of its own, in a group of its own, so they are found by their parents.
+    fn signal(&self, name: &str) {
+        let Some(child) = &self.child else { return };
+        let mut pids = vec![child.id()];
+        let mut next = 0;
+        while next < pids.len() {
+            pids.extend(children(pids[next]));
+            next += 1;
+        }
+        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+        // A session may have ended meanwhile, so success is not asked for.
+        let _ = Command::new("/bin/sh")
+            .arg("-c")
+            .arg(format!("kill -{name} {} 2>/dev/null", pids.join(" ")))
+            .status();
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The processes whose parent is `pid`, from the fourth field of `/proc/<pid>/stat` (proc(5)).
+fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(candidate) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        // The second field is the name in parentheses and may contain anything.
+        let parent = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1));
+        if parent.and_then(|text| text.parse().ok()) == Some(pid) {
+            found.push(candidate);
+        }
+    }
+    found
+}
+
+/// The error that a connection was refused with.
+pub fn refusal(answer: Result<Arc<dyn Session>, Error>) -> Error {
+    match answer {
+        Ok(_) => panic!("connected"),
+        Err(error) => error,
+    }
+}
+
+/// Makes a key pair without a passphrase.
+pub fn generate_key(path: &Path, kind: &str) {
+    generate(path, &["-t", kind, "-N", ""]);
+}
+
+/// Runs `ssh-keygen -f path` with further arguments.
+pub fn generate(path: &Path, arguments: &[&str]) {
+    let output = Command::new("ssh-keygen")
+        .args(["-q", "-C", "test"])
+        .args(arguments)
+        .arg("-f")
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .expect("ssh-keygen is missing: install the package openssh-client");
+    assert!(output.status.success(), "{output:?}");
+}
