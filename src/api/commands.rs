@@ -40,10 +40,7 @@ pub async fn assign(
         // With too many waiting already, this one is told at once that its VM is starting.
         && let Ok(_place) = gateway.waits().try_acquire()
     {
-        match coordinator
-            .await_ready(&assigned.show, wait)
-            .await
-        {
+        match coordinator.await_ready(&assigned.show, wait).await {
             Ok(ready) => {
                 assigned = Assigned {
                     repeated: assigned.repeated,

@@ -32,7 +32,7 @@ const REFUSALS_MAX: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/json; charset=utf-8\r\n\
-    retry-after: 1\r\nconnection: close\r\naccess-control-allow-origin: *\r\ncontent-length: 81\r\n\r\n\
+    retry-after: 1\r\nconnection: close\r\naccess-control-allow-origin: *\r\ncontent-length: 85\r\n\r\n\
     {\"error\":\"too many connections; try again in a moment\",\"code\":\"TOO_MANY_CONNECTIONS\"}";
 
 /// Why the gateway did not start, or ended.
