@@ -37,42 +37,43 @@ const CALM: Duration = Duration::from_secs(3);
 /// # Errors
 /// When the stage cannot be set: usually because something listens on an address already.
 pub async fn run(args: DemoArgs, terminal: &Terminal) -> Outcome {
-    let limit = args.run_for;
-    let play = play(args, terminal);
-    match limit {
-        Some(limit) => match tokio::time::timeout(limit.max(Duration::from_secs(1)), play).await {
-            Ok(outcome) => outcome,
-            // It has run for as long as it was asked to.
-            Err(_) => Ok(Exit::Done),
-        },
-        None => play.await,
-    }
-}
-
-async fn play(args: DemoArgs, terminal: &Terminal) -> Outcome {
     let base = base_config(args.port)?;
-    logging::install(&base.log, terminal)?;
-    let stage = Stage::set(Setting {
-        world: WorldConfig::default(),
-        base,
-    })
-    .await?;
+    logging::install(&quiet_log(), terminal)?;
+    let world = WorldConfig::default();
+    let stage = Stage::set(Setting { world, base }).await?;
     let gateway = Gateway::bind(&stage.config)?;
     let node = stage
         .coordinator(|coordinator| Some(gateway.spec(coordinator)))
         .await?;
     let coordinator = node.coordinator();
-    let story = Story::begin(coordinator.now());
-    let teller = Teller::new(story, terminal.clone(), args.quiet);
+    let teller = Teller::new(Story::begin(coordinator.now()), terminal.clone(), args.quiet);
     teller.welcome(gateway.address());
     let told = tokio::spawn(tell(coordinator.feed(), teller.clone()));
     let ended = tokio::select! {
         ended = perform(&stage, &coordinator, &teller, &gateway, terminal) => ended,
+        () = end_of(args.run_for) => Ok(()),
         told = tokio::signal::ctrl_c() => told.context("listening for Ctrl-C"),
     };
     told.abort();
     serve::stop(&gateway, node).await?;
     ended.map(|()| Exit::Done)
+}
+
+/// Returns when it has run for as long as it was asked to.
+async fn end_of(run_for: Option<Duration>) {
+    match run_for {
+        Some(span) => tokio::time::sleep(span).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The story tells what happens; the log would tell it again.
+fn quiet_log() -> config::Log {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "off".to_owned());
+    config::Log {
+        filter,
+        ..config::Log::default()
+    }
 }
 
 /// The demonstration's configuration: the reference's values where `config/demo.toml` says nothing.

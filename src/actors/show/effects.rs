@@ -46,8 +46,9 @@ pub async fn stop_stream(ctx: &Context, vm: &VmId) -> Result<(), String> {
         .map_err(|error| format!("its stream could not be stopped: {error}"))
 }
 
-/// Makes certain that a VM publishes nothing: asks its studio to stop; if it does not answer, kills it; if
-/// the machine does not answer, has the cloud switch it off and waits until it is.
+/// Makes certain that a VM publishes nothing: asks its studio to stop; if that does not answer, kills it; if
+/// the machine does not answer, has the cloud switch it off and waits until it is. A channel that is known to be
+/// silent is not waited for again.
 pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
     let state = ctx.state();
     let Some(machine) = state.vm(vm) else {
@@ -57,15 +58,20 @@ pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
         return Ok(Fence::MachineOff);
     }
     let options = &ctx.options.failover;
-    match tokio::time::timeout(options.fence_obs_deadline, stop_stream(ctx, vm)).await {
-        Ok(Ok(())) => return Ok(Fence::StreamStopped),
-        Ok(Err(error)) => tracing::info!(%vm, error, "not fenced through its studio; killing the studio"),
-        Err(_) => tracing::info!(%vm, "not fenced through its studio in time; killing the studio"),
+    let signals = ctx.board.latest(vm).signals;
+    if !signals.obs.is_silent() {
+        match tokio::time::timeout(options.fence_obs_deadline, stop_stream(ctx, vm)).await {
+            Ok(Ok(())) => return Ok(Fence::StreamStopped),
+            Ok(Err(error)) => tracing::info!(%vm, error, "not fenced through its studio; killing the studio"),
+            Err(_) => tracing::info!(%vm, "not fenced through its studio in time; killing the studio"),
+        }
     }
-    match tokio::time::timeout(options.fence_ssh_deadline, kill_studio(ctx, vm)).await {
-        Ok(Ok(())) => return Ok(Fence::StudioKilled),
-        Ok(Err(error)) => tracing::info!(%vm, error, "not fenced over SSH; cutting the machine's power"),
-        Err(_) => tracing::info!(%vm, "not fenced over SSH in time; cutting the machine's power"),
+    if !signals.ssh.is_silent() {
+        match tokio::time::timeout(options.fence_ssh_deadline, kill_studio(ctx, vm)).await {
+            Ok(Ok(())) => return Ok(Fence::StudioKilled),
+            Ok(Err(error)) => tracing::info!(%vm, error, "not fenced over SSH; cutting the machine's power"),
+            Err(_) => tracing::info!(%vm, "not fenced over SSH in time; cutting the machine's power"),
+        }
     }
     let limit = options.fence_deadline + Duration::from_secs(1);
     match ctx.machines.cut_power(vm, limit).await {

@@ -74,6 +74,15 @@ impl Sign {
         }
     }
 
+    /// Attempts on this channel go unanswered.
+    #[must_use]
+    pub fn is_silent(self) -> bool {
+        match self {
+            Self::Bad { how, .. } => how == Trouble::Silent,
+            Self::Unknown | Self::Good { .. } => false,
+        }
+    }
+
     fn answers(self) -> bool {
         match self {
             Self::Good { .. }
