@@ -88,7 +88,7 @@ async fn a_dropped_publisher_reconnects_by_itself() {
     machine.until(DEADLINE, lost).await.expect("reconnecting");
     let status = obws(&machine).await.streaming().status().await.unwrap();
     assert!(status.active && status.reconnecting);
-    world.ingest().bring_back().unwrap();
+    world.ingest().bring_back().await.unwrap();
     assert!(
         world
             .ingest()
@@ -145,6 +145,29 @@ async fn a_blackholed_machine_believes_it_streams_and_goes_on_when_it_is_back() 
             .await
     );
     assert_eq!(world.ingest().stretches().len(), 2);
+}
+
+#[tokio::test]
+async fn a_machine_that_returns_unfenced_is_witnessed_as_a_second_publisher() {
+    let world = world(2, 0).await;
+    let machines: Vec<_> = warm(&world).iter().map(|id| world.machine(id).unwrap()).collect();
+    go_live(&world, &machines[0], "k").await;
+    machines[0].fault(Fault::Blackhole);
+    assert!(
+        world
+            .ingest()
+            .until(DEADLINE, |ingest| ingest.publishers("k").is_empty())
+            .await
+    );
+    go_live(&world, &machines[1], "k").await;
+    assert_eq!(world.ingest().overlaps(), []);
+    machines[0].heal(FaultKind::Blackhole);
+    assert!(
+        world
+            .ingest()
+            .until(DEADLINE, |ingest| !ingest.overlaps().is_empty())
+            .await
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What can be wrong in the simulated world, on demand.
 //!
-//! A fault says what happened, in an operator's words; how it looks on the wire follows from the model.
+//! A fault says what happened, in an operator's words; how it looks on the wire follows from the model. What
+//! befalls a process befalls the one that runs: a studio that is not running cannot crash or hang.
 
 use std::time::Duration;
 

@@ -196,9 +196,10 @@ impl Ingest {
     ///
     /// # Errors
     /// When the address cannot be bound any more.
-    pub fn bring_back(&self) -> io::Result<()> {
-        if self.task().is_none() {
-            let listener = listen(self.shared.address)?;
+    pub async fn bring_back(&self) -> io::Result<()> {
+        let is_down = self.task().is_none();
+        if is_down {
+            let listener = TcpListener::bind(self.shared.address).await?;
             self.shared.up.send_replace(true);
             self.run(listener);
         }
