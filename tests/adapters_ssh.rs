@@ -4,14 +4,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::PLENTY;
-use support::eventually;
 use support::sshd::{Sshd, refusal};
+use support::{BRIEF, PLENTY, eventually};
 use tokio::net::TcpListener;
 
 use understudy::infra::ssh::{Connector, Endpoint, Error, Exec, Exit, Finished, Session};
-
-const BRIEF: Duration = Duration::from_millis(300);
 
 fn words(argv: &[&str]) -> Exec {
     Exec {

@@ -65,6 +65,16 @@ async fn a_key_that_cannot_be_used_is_explained() {
         let why = refused_key(&key).await;
         assert!(why.contains("passphrase") && why.contains(name), "{why}");
     }
+    for (name, arguments) in [
+        ("rsa", &["-t", "rsa", "-b", "1024", "-N", ""][..]),
+        ("rsa-pem", &["-t", "rsa", "-b", "1024", "-m", "PEM", "-N", ""]),
+        ("rsa-pkcs8", &["-t", "rsa", "-b", "1024", "-m", "PKCS8", "-N", ""]),
+    ] {
+        let key = server.path(name);
+        generate(&key, arguments);
+        let why = refused_key(&key).await;
+        assert!(why.contains("RSA keys are not supported"), "{name}: {why}");
+    }
     let garbage = server.path("garbage");
     std::fs::write(&garbage, "not a key").unwrap();
     assert!(refused_key(&garbage).await.contains("garbage"));

@@ -10,16 +10,14 @@ use std::time::Duration;
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, VerifiedPublicKey};
 use russh::{Channel, ChannelId, Sig};
-use support::PLENTY;
 use support::sshd::generate_key;
+use support::{BRIEF, PLENTY};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use understudy::infra::ssh::{
     Config, Connector, Endpoint, Error, Exec, HostKeyPolicy, RusshConnector, Session,
 };
-
-const BRIEF: Duration = Duration::from_millis(300);
 
 /// What happened at the server.
 #[derive(Debug, PartialEq)]

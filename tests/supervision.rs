@@ -84,20 +84,38 @@ impl Family {
             .iter()
             .map(|(name, restart)| (*name, spec(name, *restart, sender.clone(), &given_up)))
             .collect();
-        let arguments = Arguments { policy: policy(), clock: Clock::system(), children };
-        let (supervisor, _) = Actor::spawn(None, Supervisor::default(), arguments).await.unwrap();
-        Self { supervisor, births, _sender: sender, given_up }
+        let arguments = Arguments {
+            policy: policy(),
+            clock: Clock::system(),
+            children,
+        };
+        let (supervisor, _) = Actor::spawn(None, Supervisor::default(), arguments)
+            .await
+            .unwrap();
+        Self {
+            supervisor,
+            births,
+            _sender: sender,
+            given_up,
+        }
     }
 
     /// The next child to be born, within a virtual hour.
     async fn born(&mut self) -> (&'static str, ActorRef<Die>) {
         let birth = tokio::time::timeout(Duration::from_secs(3600), self.births.recv());
-        birth.await.expect("nobody was born within an hour").expect("the family is gone")
+        birth
+            .await
+            .expect("nobody was born within an hour")
+            .expect("the family is gone")
     }
 
     async fn nobody_is_born(&mut self, within: Duration) {
         let birth = tokio::time::timeout(within, self.births.recv()).await;
-        assert!(birth.is_err(), "somebody was born: {:?}", birth.unwrap().map(|(name, _)| name));
+        assert!(
+            birth.is_err(),
+            "somebody was born: {:?}",
+            birth.unwrap().map(|(name, _)| name)
+        );
     }
 }
 
@@ -135,7 +153,9 @@ async fn until_running(child: &ActorRef<Die>) {
         // Running is set before the first message is waited for.
         tokio::task::yield_now().await;
     };
-    tokio::time::timeout(Duration::from_secs(10), running).await.expect("the child does not run");
+    tokio::time::timeout(Duration::from_secs(10), running)
+        .await
+        .expect("the child does not run");
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,7 +217,10 @@ async fn restarts_wait_longer_each_time() {
         end(&child, Way::Error);
         (_, child) = family.born().await;
         let waited = died.elapsed().as_millis();
-        assert!((expected_ms..expected_ms + 5).contains(&waited), "waited {waited} ms, not {expected_ms}");
+        assert!(
+            (expected_ms..expected_ms + 5).contains(&waited),
+            "waited {waited} ms, not {expected_ms}"
+        );
     }
 }
 
@@ -212,7 +235,9 @@ async fn a_crash_loop_is_given_up_reported_once_and_tried_afresh_after_the_cool_
     }
     assert_eq!(family.given_up.load(Ordering::SeqCst), 0);
     end(&bad, Way::Panic);
-    family.nobody_is_born(policy().cooldown - Duration::from_secs(1)).await;
+    family
+        .nobody_is_born(policy().cooldown - Duration::from_secs(1))
+        .await;
     assert_eq!(family.given_up.load(Ordering::SeqCst), 1);
     let (name, _) = family.born().await;
     assert_eq!(name, "bad");
@@ -251,8 +276,14 @@ async fn a_child_that_fails_to_start_counts_as_dead_and_is_tried_again() {
         }),
         on_give_up: None,
     };
-    let arguments = Arguments { policy: policy(), clock: Clock::system(), children: vec![("late", spec)] };
-    let (supervisor, _) = Actor::spawn(None, Supervisor::default(), arguments).await.unwrap();
+    let arguments = Arguments {
+        policy: policy(),
+        clock: Clock::system(),
+        children: vec![("late", spec)],
+    };
+    let (supervisor, _) = Actor::spawn(None, Supervisor::default(), arguments)
+        .await
+        .unwrap();
     let born = tokio::time::timeout(Duration::from_secs(60), births.recv()).await;
     assert_eq!(born.unwrap().unwrap().0, "late");
     assert_eq!(tries.load(Ordering::SeqCst), 3);
@@ -274,7 +305,14 @@ async fn starting_a_key_that_is_there_already_changes_nothing() {
     let (_, child) = family.born().await;
     let (sender, _unused) = mpsc::unbounded_channel();
     let spec = spec("child", Restart::Permanent, sender, &family.given_up);
-    family.supervisor.cast(Message::Start { key: "child", spec, reply: None }).unwrap();
+    family
+        .supervisor
+        .cast(Message::Start {
+            key: "child",
+            spec,
+            reply: None,
+        })
+        .unwrap();
     family.nobody_is_born(Duration::from_secs(60)).await;
     assert_eq!(child.get_status(), ractor::ActorStatus::Running);
 }
@@ -289,5 +327,7 @@ async fn a_dying_supervisor_takes_its_children_with_it() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the child outlived its supervisor");
+    tokio::time::timeout(Duration::from_secs(10), gone)
+        .await
+        .expect("the child outlived its supervisor");
 }

@@ -11,6 +11,7 @@ use super::types::assignment::{AssignBody, AssignReply, ReleaseBody, ReleaseRepl
 use super::types::pool::PowerReply;
 use crate::actors::coordinator::{Assign, Assigned, CommandError, PowerTurned, Release};
 use crate::domain::ids::{RequestKey, ShowId, VmId};
+use crate::domain::vm::Status;
 
 const REGION_CHARS_MAX: usize = 64;
 const CAPABILITIES_MAX: usize = 16;
@@ -40,10 +41,7 @@ pub async fn assign(
         // With too many waiting already, this one is told at once that its VM is starting.
         && let Ok(_place) = gateway.waits().try_acquire()
     {
-        match coordinator
-            .await_ready(&assigned.show, wait)
-            .await
-        {
+        match coordinator.await_ready(&assigned.show, wait).await {
             Ok(ready) => {
                 assigned = Assigned {
                     repeated: assigned.repeated,
@@ -137,7 +135,7 @@ pub async fn release(
         competition_id: released.show.to_string(),
         vm_id: vm.map(ToString::to_string),
         instance_id: record.map(|vm| vm.instance_id().to_string()),
-        status: released.status.map(|status| status.as_str()),
+        status: released.status.map(Status::as_str),
         archived: (body.archive_recordings && vm.is_some()).then_some(false),
         message: vm.is_none().then_some("No VM was assigned to this competition"),
     })

@@ -15,7 +15,6 @@ use super::connection::Cutter;
 use super::error::ApiError;
 use super::extract::WAIT_MAX;
 use super::gateway::Gateway;
-use super::options::AuthMode;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -168,25 +167,23 @@ fn preflight(asked: &HeaderMap) -> Response {
     response
 }
 
-/// Anybody may read in the modes without accounts; in `required` only the listed origins. Credentials are
-/// never allowed, since there are no cookies.
+/// Browsers may call from the configured origins, or from anywhere if `*` is among them. Credentials are never
+/// allowed, since there are no cookies.
 fn allow_origin(gateway: &Gateway, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
-    let options = gateway.options();
-    match options.auth {
-        AuthMode::Open | AuthMode::Compat => {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-        }
-        AuthMode::Required => {
-            headers.append(header::VARY, HeaderValue::from_static("Origin"));
-            let listed = origin.filter(|origin| {
-                options
-                    .cors_origins
-                    .iter()
-                    .any(|allowed| allowed.as_bytes() == origin.as_bytes())
-            });
-            let Some(origin) = listed else { return };
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        }
+    let origins = &gateway.options().cors_origins;
+    if origins.iter().any(|allowed| allowed == "*") {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    } else {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        let is_listed = |origin: &&HeaderValue| {
+            origins
+                .iter()
+                .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+        };
+        let Some(origin) = origin.filter(is_listed) else {
+            return;
+        };
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
 }

@@ -35,7 +35,7 @@ pub struct Options {
     pub auth: AuthMode,
     /// The static operations token. Without it nothing that needs a token can be called.
     pub admin_token: Option<Secret>,
-    /// Origins that browsers may call from in [`AuthMode::Required`]; the other modes allow any.
+    /// Origins that browsers may call from; `*` is any.
     pub cors_origins: Vec<String>,
     /// Largest request body.
     pub body_bytes_max: usize,

@@ -32,7 +32,7 @@ const REFUSALS_MAX: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/json; charset=utf-8\r\n\
-    retry-after: 1\r\nconnection: close\r\naccess-control-allow-origin: *\r\ncontent-length: 81\r\n\r\n\
+    retry-after: 1\r\nconnection: close\r\naccess-control-allow-origin: *\r\ncontent-length: 85\r\n\r\n\
     {\"error\":\"too many connections; try again in a moment\",\"code\":\"TOO_MANY_CONNECTIONS\"}";
 
 /// Why the gateway did not start, or ended.
@@ -68,15 +68,15 @@ pub async fn serve(
     let drain_timeout = options.drain_timeout;
     let gateway = Gateway::new(options, coordinator);
     let (routes, sockets) = router(&gateway);
-    let door = Arc::new(Door::new(gateway, routes));
+    let door = Open(Arc::new(Door::new(gateway, routes)));
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(Arc::clone(&door).accept(listener));
+        accepting.spawn(Arc::clone(&door.0).accept(listener));
     }
     shutdown.await;
     accepting.abort_all();
     sockets.close("The coordinator is shutting down").await;
-    door.drain(drain_timeout).await;
+    door.0.drain(drain_timeout).await;
     Ok(())
 }
 
@@ -100,6 +100,15 @@ fn check(options: &Options, listening: &[SocketAddr]) -> Result<(), ServeError> 
         AuthMode::Required | AuthMode::Open => {}
     }
     Ok(())
+}
+
+/// A door that closes when serving ends, however it ends: connections do not outlive the gateway they serve.
+struct Open(Arc<Door>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closing.send_replace(true);
+    }
 }
 
 /// What all connections share.

@@ -48,8 +48,10 @@ async fn open_ledger(config: &config::Ledger) -> anyhow::Result<Ledger> {
 
 /// The adapters that the configuration asks for.
 async fn world(config: &Config) -> anyhow::Result<World> {
-    let obs: Option<Arc<dyn obs::Connector>> =
-        config.obs.enabled.then(|| Arc::new(obs::ObwsConnector) as Arc<dyn obs::Connector>);
+    let obs: Option<Arc<dyn obs::Connector>> = config
+        .obs
+        .enabled
+        .then(|| Arc::new(obs::ObwsConnector) as Arc<dyn obs::Connector>);
     Ok(World {
         cloud: cloud(config).await?,
         probe: Arc::new(probe::HttpProbe::new()?),
@@ -88,7 +90,10 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
             operation: cloud.operation_timeout,
         },
         attempts: cloud.attempts,
-        backoff: Backoff { initial: cloud.backoff_initial, max: cloud.backoff_max },
+        backoff: Backoff {
+            initial: cloud.backoff_initial,
+            max: cloud.backoff_max,
+        },
         ..Ec2::new(cloud.region.clone(), config.pool.project.clone())
     };
     Ok(Arc::new(Ec2Cloud::new(ec2).await))
@@ -162,7 +167,10 @@ fn failover(config: &config::Failover) -> FailoverOptions {
             silence_limit: config.silence_limit,
             studio_grace: config.studio_grace,
         },
-        cap: Cap { moves_max: config.cap, window: config.cap_window },
+        cap: Cap {
+            moves_max: config.cap,
+            window: config.cap_window,
+        },
         fence_obs_deadline: config.fence_obs_deadline,
         fence_ssh_deadline: config.fence_ssh_deadline,
         fence_deadline: config.fence_deadline,
@@ -193,9 +201,14 @@ fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>
     if !config.enabled {
         return Ok(None);
     }
-    let key = config.key_path.clone().context("ssh.enabled = true needs ssh.key_path: the private key's file")?;
+    let key = config
+        .key_path
+        .clone()
+        .context("ssh.enabled = true needs ssh.key_path: the private key's file")?;
     let host_keys = match config.host_keys {
-        config::HostKeys::Pin => ssh::HostKeyPolicy::PinOnFirstUse { store: config.pins_path.clone() },
+        config::HostKeys::Pin => ssh::HostKeyPolicy::PinOnFirstUse {
+            store: config.pins_path.clone(),
+        },
         config::HostKeys::KnownHosts => {
             let path = config.known_hosts_path.clone();
             let path = path.context("ssh.host_keys = \"known_hosts\" needs ssh.known_hosts_path")?;

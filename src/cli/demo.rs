@@ -12,10 +12,11 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::client::Client;
+use super::connection::Connection;
 use super::failure::{Exit, Outcome};
 use super::gateway::Gateway;
 use super::stage::{Producer, Setting, Stage};
-use super::status::{board, snapshot::Snapshot};
+use super::status::{Snapshot, board};
 use super::story::{Story, Teller};
 use super::terminal::Terminal;
 use super::{DemoArgs, logging, serve};
@@ -51,9 +52,15 @@ pub async fn run(args: DemoArgs, terminal: &Terminal) -> Outcome {
 async fn play(args: DemoArgs, terminal: &Terminal) -> Outcome {
     let base = base_config(args.port)?;
     logging::install(&base.log, terminal)?;
-    let stage = Stage::set(Setting { world: WorldConfig::default(), base }).await?;
+    let stage = Stage::set(Setting {
+        world: WorldConfig::default(),
+        base,
+    })
+    .await?;
     let gateway = Gateway::bind(&stage.config)?;
-    let node = stage.coordinator(|coordinator| Some(gateway.spec(coordinator))).await?;
+    let node = stage
+        .coordinator(|coordinator| Some(gateway.spec(coordinator)))
+        .await?;
     let coordinator = node.coordinator();
     let story = Story::begin(coordinator.now());
     let teller = Teller::new(story, terminal.clone(), args.quiet);
@@ -80,7 +87,10 @@ fn base_config(port: u16) -> anyhow::Result<Config> {
 async fn tell(mut feed: broadcast::Receiver<Arc<Batch>>, teller: Teller) {
     loop {
         match feed.recv().await {
-            Ok(batch) => batch.entries.iter().for_each(|entry| teller.tell(entry, &batch.state)),
+            Ok(batch) => batch
+                .entries
+                .iter()
+                .for_each(|entry| teller.tell(entry, &batch.state)),
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
@@ -94,9 +104,14 @@ async fn perform(
     gateway: &Gateway,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
-    let producer = Producer { coordinator: coordinator.clone() };
+    let producer = Producer {
+        coordinator: coordinator.clone(),
+    };
     producer.until_available(SHOWS.len(), SET_UP).await?;
-    let shows = SHOWS.iter().map(|name| ShowId::new(*name)).collect::<Result<Vec<_>, _>>()?;
+    let shows = SHOWS
+        .iter()
+        .map(|name| ShowId::new(*name))
+        .collect::<Result<Vec<_>, _>>()?;
     for show in &shows {
         producer.go_on_air(stage, show, SET_UP).await?;
     }
@@ -123,7 +138,7 @@ async fn perform(
 
 /// The same table as `understudy status` prints, from the same server.
 async fn show_status(gateway: &Gateway, terminal: &Terminal, teller: &Teller) -> anyhow::Result<()> {
-    let client = Client::new(&format!("http://{}", gateway.address()), None)?;
+    let client = Client::new(&Connection::to(format!("http://{}", gateway.address())))?;
     let snapshot = Snapshot::fetch(&client).await?;
     teller.table(&board::render(&snapshot, None, terminal));
     Ok(())

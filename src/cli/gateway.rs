@@ -33,9 +33,13 @@ impl Gateway {
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
         let wanted = config.server.listen;
         let listener = std::net::TcpListener::bind(wanted).with_context(|| {
-            format!("cannot listen on {wanted}; is another understudy running? (server.listen chooses another)")
+            format!(
+                "cannot listen on {wanted}; is another understudy running? (server.listen chooses another)"
+            )
         })?;
-        listener.set_nonblocking(true).context("making the listener non-blocking")?;
+        listener
+            .set_nonblocking(true)
+            .context("making the listener non-blocking")?;
         let address = listener.local_addr().context("reading the listener's address")?;
         Ok(Self {
             listener: Arc::new(listener),
@@ -71,7 +75,10 @@ impl Gateway {
     pub async fn close(&self, limit: Duration) {
         let mut running = self.running.subscribe();
         self.stop.send_replace(true);
-        if tokio::time::timeout(limit, running.wait_for(|running| !running)).await.is_err() {
+        if tokio::time::timeout(limit, running.wait_for(|running| !running))
+            .await
+            .is_err()
+        {
             tracing::warn!("open requests did not finish in time and are cut off");
         }
     }

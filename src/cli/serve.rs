@@ -56,7 +56,9 @@ async fn until_told(coordinator: &Coordinator) -> anyhow::Result<()> {
             () = tokio::time::sleep(LEDGER_LOOK) => {}
         }
         if let Err(reason) = coordinator.readiness().ledger {
-            anyhow::bail!("the ledger cannot write: {reason}. Shows stay on air; mend it and start understudy again");
+            anyhow::bail!(
+                "the ledger cannot write: {reason}. Shows stay on air; mend it and start understudy again"
+            );
         }
     }
 }

@@ -46,8 +46,14 @@ impl Stage {
     /// # Errors
     /// When an address of the world is in use or the directory cannot be made.
     pub async fn set(setting: Setting) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("understudy-").tempdir().context("making a directory")?;
-        let world_config = WorldConfig { ssh_key_dir: Some(dir.path().to_owned()), ..setting.world };
+        let dir = tempfile::Builder::new()
+            .prefix("understudy-")
+            .tempdir()
+            .context("making a directory")?;
+        let world_config = WorldConfig {
+            ssh_key_dir: Some(dir.path().to_owned()),
+            ..setting.world
+        };
         let world = World::start(world_config).await?;
         let config = coordinator_config(setting.base, &world, dir.path());
         Ok(Self { world, config, dir })
@@ -83,7 +89,10 @@ impl Stage {
             ("POOL__WARM_COUNT", config.pool.warm_count.to_string()),
             ("POOL__MAX_INSTANCES", config.pool.max_instances.to_string()),
             ("POOL__MAX_CONCURRENT", config.pool.max_concurrent.to_string()),
-            ("POOL__HEALTH_CHECK_INTERVAL", seconds(config.pool.health_check_interval)),
+            (
+                "POOL__HEALTH_CHECK_INTERVAL",
+                seconds(config.pool.health_check_interval),
+            ),
             ("POOL__WARMUP_TIME", seconds(config.pool.warmup_time)),
             ("CLOUD__PROVIDER", "rest".to_owned()),
             ("CLOUD__ENDPOINT_URL", self.world.cloud_url()),
@@ -101,7 +110,10 @@ impl Stage {
         if let Some(password) = &config.obs.password {
             variables.push(("OBS__PASSWORD", password.expose().to_owned()));
         }
-        variables.into_iter().map(|(name, value)| (format!("UNDERSTUDY__{name}"), value)).collect()
+        variables
+            .into_iter()
+            .map(|(name, value)| (format!("UNDERSTUDY__{name}"), value))
+            .collect()
     }
 
     /// The machine behind an instance.
@@ -109,7 +121,9 @@ impl Stage {
     /// # Errors
     /// If the world has no such machine.
     pub fn machine(&self, instance: &InstanceId) -> anyhow::Result<MachineHandle> {
-        self.world.machine(instance).with_context(|| format!("instance {instance} has no machine"))
+        self.world
+            .machine(instance)
+            .with_context(|| format!("instance {instance} has no machine"))
     }
 }
 
@@ -166,7 +180,10 @@ impl Producer {
     /// If that takes longer than `limit`.
     pub async fn until_available(&self, count: usize, limit: Duration) -> anyhow::Result<()> {
         let what = format!("{count} VMs available");
-        self.until(&what, limit, |state| (state.count(Status::Available) >= count).then_some(())).await
+        self.until(&what, limit, |state| {
+            (state.count(Status::Available) >= count).then_some(())
+        })
+        .await
     }
 
     /// Gives the show a VM, sets its studio up as a producer would in OBS, and goes on air with this key.
@@ -187,9 +204,14 @@ impl Producer {
             (studio.stream.as_ref()?.key.expose() == key).then_some(())
         })
         .await?;
-        self.coordinator.start_show(show.clone(), Some("rehearsal".to_owned())).await?;
+        self.coordinator
+            .start_show(show.clone(), Some("rehearsal".to_owned()))
+            .await?;
         let what = format!("show {show} on air");
-        self.until(&what, limit, |state| (state.show(show)?.phase == Phase::OnAir).then_some(())).await?;
+        self.until(&what, limit, |state| {
+            (state.show(show)?.phase == Phase::OnAir).then_some(())
+        })
+        .await?;
         Ok(assigned.vm)
     }
 

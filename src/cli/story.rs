@@ -60,17 +60,26 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
         ShowEvent::Reassigned { from, vm, .. } => (Tone::Busy, format!("has {vm} instead of {from}")),
         ShowEvent::WentOnAir { .. } => (Tone::Live, "is on air".to_owned()),
         ShowEvent::WentOffAir { .. } => (Tone::Plain, "is off air".to_owned()),
-        ShowEvent::Held { held: true } => (Tone::Busy, "is on hold: it is not moved automatically".to_owned()),
+        ShowEvent::Held { held: true } => {
+            (Tone::Busy, "is on hold: it is not moved automatically".to_owned())
+        }
         ShowEvent::Held { held: false } => (Tone::Plain, "is no longer on hold".to_owned()),
         ShowEvent::FailoverBegan { cause, to, epoch, .. } => {
-            let whereto = to.as_ref().map_or("waits for a spare".to_owned(), |to| format!("moves to {to}"));
-            (Tone::Bad, format!("{}: {whereto} (epoch {epoch})", cause.as_str().replace('-', " ")))
+            let whereto = to
+                .as_ref()
+                .map_or("waits for a spare".to_owned(), |to| format!("moves to {to}"));
+            (
+                Tone::Bad,
+                format!("{}: {whereto} (epoch {epoch})", cause.as_str().replace('-', " ")),
+            )
         }
         ShowEvent::SpareChosen { vm, .. } => (Tone::Busy, format!("moves to {vm}")),
         ShowEvent::SpareLost { vm, reason, .. } => (Tone::Bad, format!("{vm} cannot take over: {reason}")),
         ShowEvent::Fenced { how, .. } => (Tone::Busy, format!("old VM publishes no more: {}", fenced(*how))),
         ShowEvent::Restored { .. } => {
-            let scenes = show.and_then(|show| show.studio.as_ref()).map_or(0, |studio| studio.scenes.len());
+            let scenes = show
+                .and_then(|show| show.studio.as_ref())
+                .map_or(0, |studio| studio.scenes.len());
             (Tone::Busy, format!("studio restored: {scenes} scenes"))
         }
         ShowEvent::Publishing { .. } => (Tone::Busy, "starts the stream".to_owned()),
@@ -83,9 +92,16 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
 }
 
 fn ended(record: &Record) -> (Tone, String) {
-    let whereto = record.failover.to.as_ref().map_or("its VM".to_owned(), ToString::to_string);
+    let whereto = record
+        .failover
+        .to
+        .as_ref()
+        .map_or("its VM".to_owned(), ToString::to_string);
     match record.timeline().off_air_ms {
-        Some(ms) => (Tone::Live, format!("ON AIR from {whereto}; the picture was away for {ms} ms")),
+        Some(ms) => (
+            Tone::Live,
+            format!("ON AIR from {whereto}; the picture was away for {ms} ms"),
+        ),
         None => (Tone::Plain, format!("has {whereto}")),
     }
 }
@@ -128,13 +144,23 @@ pub struct Teller {
 impl Teller {
     #[must_use]
     pub fn new(story: Story, terminal: Terminal, quiet: u8) -> Self {
-        Self { story, terminal: Arc::new(terminal), quiet }
+        Self {
+            story,
+            terminal: Arc::new(terminal),
+            quiet,
+        }
     }
 
     pub fn welcome(&self, address: SocketAddr) {
         if self.quiet == 0 {
-            self.say(Tone::Strong, "understudy, on a simulated pool: 2 machines warm, 3 cold.");
-            self.say(Tone::Dim, &format!("API: http://{address}/api/docs   Another terminal: understudy status --watch"));
+            self.say(
+                Tone::Strong,
+                "understudy, on a simulated pool: 2 machines warm, 3 cold.",
+            );
+            self.say(
+                Tone::Dim,
+                &format!("API: http://{address}/api/docs   Another terminal: understudy status --watch"),
+            );
             self.say(Tone::Plain, "");
         }
     }
@@ -158,7 +184,10 @@ impl Teller {
 
     pub fn disaster(&self, show: &ShowId, vm: &VmId) {
         if self.quiet < 2 {
-            self.say(Tone::Bad, &format!("The studio on {vm} crashes, with show {show} on air on it."));
+            self.say(
+                Tone::Bad,
+                &format!("The studio on {vm} crashes, with show {show} on air on it."),
+            );
         }
     }
 

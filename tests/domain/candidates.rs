@@ -40,39 +40,39 @@ const ONWARD: [&str; 8] = [
 
 /// Mostly what can happen, each kind alike, and often what leads onward; sometimes anything.
 pub fn steps(model: &Model) -> BoxedStrategy<Step> {
-    let all = candidates(model);
+    let (mut any, mut of_shows, mut of_vms) = (Kinds::new(), Kinds::new(), Kinds::new());
     let mut onward = Vec::new();
-    let mut possible: BTreeMap<&'static str, Vec<Event>> = BTreeMap::new();
-    for (kind, event) in &all {
-        if let Some(next) = model.after(event, model.at) {
-            possible.entry(kind).or_default().push(event.clone());
-            if ONWARD.contains(kind) && stages(&next) != stages(model) {
-                onward.push(event.clone());
-            }
-        }
-    }
-    let (of_shows, of_vms): (Vec<_>, Vec<_>) = possible
-        .into_iter()
-        .partition(|(kind, _)| kind.starts_with("show"));
-    let any: Vec<Event> = all.into_iter().map(|(_, event)| event).collect();
-    let one_of = |kinds: Vec<(&'static str, Vec<Event>)>, otherwise: &Vec<Event>| {
-        let kinds: Vec<_> = kinds.into_iter().map(|(_, events)| events).collect();
-        let kinds = if kinds.is_empty() {
-            vec![otherwise.clone()]
-        } else {
-            kinds
+    for (kind, event) in candidates(model) {
+        any.entry(kind).or_default().push(event.clone());
+        let Some(next) = model.after(&event, model.at) else {
+            continue;
         };
-        select(kinds).prop_flat_map(select)
-    };
-    let onward = if onward.is_empty() { any.clone() } else { onward };
+        if ONWARD.contains(&kind) && stages(&next) != stages(model) {
+            onward.push(event.clone());
+        }
+        let possible = if kind.starts_with("show") {
+            &mut of_shows
+        } else {
+            &mut of_vms
+        };
+        possible.entry(kind).or_default().push(event);
+    }
+    let any = one_of(any);
     let event = prop_oneof![
-        8 => select(onward),
-        5 => one_of(of_shows, &any),
-        3 => one_of(of_vms, &any),
-        2 => select(any),
+        8 => if onward.is_empty() { any.clone() } else { select(onward).boxed() },
+        6 => if of_shows.is_empty() { any.clone() } else { one_of(of_shows) },
+        3 => if of_vms.is_empty() { any.clone() } else { one_of(of_vms) },
+        5 => any,
     ];
     let ms = prop_oneof![4 => 0u64..1_000, 1 => Just(400_000)];
     (event, ms).prop_map(|(event, ms)| Step { event, ms }).boxed()
+}
+
+type Kinds = BTreeMap<&'static str, Vec<Event>>;
+
+fn one_of(kinds: Kinds) -> BoxedStrategy<Event> {
+    let kinds: Vec<_> = kinds.into_values().collect();
+    select(kinds).prop_flat_map(select).boxed()
 }
 
 fn stages(model: &Model) -> Vec<&Stage> {
@@ -100,7 +100,9 @@ fn candidates(model: &Model) -> Vec<(&'static str, Event)> {
             // A show's own VM is where most that is worth trying happens.
             let suits = failing_over || own.is_none() || own == Some(vm_id(m)) || m % 2 == 0;
             if suits {
-                events.extend(show_vm_events(m, epoch, own.clone().unwrap_or_else(|| vm_id(1))));
+                let own = || own.clone().unwrap_or_else(|| vm_id(1));
+                events.extend(show_vm_events(m, epoch, own()));
+                events.extend(show_vm_events(m, epoch + 1, own()).into_iter().filter(|_| m == 2));
             }
         }
         all.extend(events.into_iter().map(|(kind, event)| (kind, of_show(n, event))));

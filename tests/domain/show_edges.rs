@@ -95,6 +95,26 @@ fn a_vm_that_a_failover_gave_back_unfenced_is_left_by_a_failover_only() {
 }
 
 #[test]
+fn a_spare_that_was_about_to_publish_when_the_move_was_given_up_is_left_by_a_failover_only() {
+    let booting = of_vm(2, Event::Booting);
+    let mut events = vec![booting];
+    events.extend(all_of(vec![
+        fenced(2),
+        restored(2),
+        publishing(2),
+        ended(2, Ending::Abandoned),
+    ]));
+    let state = after(&being_moved(), events);
+    let elsewhere = show::Event::Reassigned {
+        from: vm_id(2),
+        vm: vm_id(3),
+        epoch: Epoch(3),
+    };
+    refuses(&state, of_show(1, elsewhere));
+    after(&state, vec![of_show(1, failover_began(3, Some(3)))]);
+}
+
+#[test]
 fn a_vm_that_is_being_stopped_neither_recovers_nor_goes_on_air() {
     let stop = of_vm(1, Event::Stopping { attempt: Attempt(2) });
     let state = after(&being_moved(), vec![stop]);

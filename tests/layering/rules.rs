@@ -122,6 +122,7 @@ pub const OWNERS: &[Owned] = &[
     owned("clap", &["src/cli/", "src/main.rs"], COMMAND_LINE),
     owned("clap_complete", &["src/cli/"], COMMAND_LINE),
     owned("comfy_table", &["src/cli/"], COMMAND_LINE),
+    owned("crossterm", &["src/cli/"], COMMAND_LINE),
     owned("indicatif", &["src/cli/"], COMMAND_LINE),
     owned(
         "anyhow",

@@ -109,15 +109,13 @@ impl Conversation {
 }
 
 /// How this link is started and restarted.
-pub fn spec(
-    link: Link,
-    ctx: Arc<Context>,
-    orders: watch::Receiver<Order>,
-    vm: ActorRef<Message>,
-) -> Spec {
+pub fn spec(link: Link, ctx: Arc<Context>, orders: watch::Receiver<Order>, vm: ActorRef<Message>) -> Spec {
     task::spec(Restart::Permanent, move || {
-        let conversation =
-            Conversation { ctx: Arc::clone(&ctx), orders: orders.clone(), vm: vm.clone() };
+        let conversation = Conversation {
+            ctx: Arc::clone(&ctx),
+            orders: orders.clone(),
+            vm: vm.clone(),
+        };
         match link {
             Link::Probe => Box::pin(probe::run(conversation)),
             Link::Obs => Box::pin(obs::run(conversation)),

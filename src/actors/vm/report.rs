@@ -152,7 +152,10 @@ impl State {
     fn output(&mut self, output: Output, at: Timestamp) {
         self.signals.obs = Sign::good(at);
         let rose = output.active && self.bytes.is_some_and(|before| output.bytes > before);
-        let turned = self.observation.output.is_none_or(|before| before.active != output.active);
+        let turned = self
+            .observation
+            .output
+            .is_none_or(|before| before.active != output.active);
         self.signals.output = match self.signals.output {
             _ if rose => {
                 self.signals.last_output_at = Some(at);

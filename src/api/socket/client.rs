@@ -161,7 +161,6 @@ mod tests {
             "compId=",
             "compId=a%2Fb",
             "compId=_pool",
-            "compId=%ff",
         ] {
             assert_eq!(id(none), None, "{none}");
         }

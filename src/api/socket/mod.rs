@@ -21,6 +21,7 @@ use serde_json::Value;
 use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -41,7 +42,7 @@ const COMMANDS_MAX: usize = 1_024;
 /// Limit on saying goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connected clients. Dropping it stops telling them anything.
+/// The connected clients. Dropping it disconnects them without a word.
 pub struct Sockets {
     io: SocketIo,
     commands: mpsc::Sender<Command>,
@@ -72,6 +73,11 @@ impl Sockets {
 impl Drop for Sockets {
     fn drop(&mut self) {
         self.fanout.abort();
+        // Outside a runtime nothing of it runs any more.
+        if let Ok(runtime) = Handle::try_current() {
+            let io = self.io.clone();
+            runtime.spawn(async move { io.close().await });
+        }
     }
 }
 

@@ -37,8 +37,11 @@ pub struct Cast {
 #[must_use]
 pub fn setting(scenario: Scenario, cast: Cast) -> Setting {
     let shows = u32::try_from(cast.shows).unwrap_or(u32::MAX);
-    let (warm, cold, warm_target) =
-        if scenario.has_warm_spares() { (shows * 2, 1, 1) } else { (shows, shows, 0) };
+    let (warm, cold, warm_target) = if scenario.has_warm_spares() {
+        (shows * 2, 1, 1)
+    } else {
+        (shows, shows, 0)
+    };
     let mut base = Config::default();
     base.pool.warm_count = warm_target;
     base.pool.max_instances = warm + cold;
@@ -46,7 +49,13 @@ pub fn setting(scenario: Scenario, cast: Cast) -> Setting {
     base.pool.health_check_interval = Duration::from_secs(5);
     base.pool.warmup_time = Duration::from_secs(30);
     base.cloud.sweep_interval = Duration::from_secs(1);
-    Setting { world: WorldConfig { seed: cast.seed, ..WorldConfig::for_test(warm, cold) }, base }
+    Setting {
+        world: WorldConfig {
+            seed: cast.seed,
+            ..WorldConfig::for_test(warm, cold)
+        },
+        base,
+    }
 }
 
 /// The shows of a rehearsal.
@@ -54,7 +63,9 @@ pub fn setting(scenario: Scenario, cast: Cast) -> Setting {
 /// # Errors
 /// Never for the names used here.
 pub fn shows(count: usize) -> anyhow::Result<Vec<ShowId>> {
-    (1..=count).map(|n| Ok(ShowId::new(format!("show-{n}"))?)).collect()
+    (1..=count)
+        .map(|n| Ok(ShowId::new(format!("show-{n}"))?))
+        .collect()
 }
 
 /// Plays a scenario and says what came of it.
@@ -65,7 +76,9 @@ pub async fn play(scenario: Scenario, cast: Cast) -> anyhow::Result<ScenarioRepo
     let stage = Stage::set(setting(scenario, cast)).await?;
     let node = stage.coordinator(|_| None).await?;
     let drill = Drill {
-        producer: Producer { coordinator: node.coordinator() },
+        producer: Producer {
+            coordinator: node.coordinator(),
+        },
         shows: shows(cast.shows)?,
         rng: StdRng::seed_from_u64(cast.seed),
         stage,
@@ -101,7 +114,11 @@ impl Drill {
                 Err(why) => failures.push(why),
             }
             let gap = ingest_gap_ms(ingest, &stream_key(id));
-            failovers.extend(show.records.iter().map(|record| FailoverReport::of(id.as_str(), record, gap)));
+            failovers.extend(
+                show.records
+                    .iter()
+                    .map(|record| FailoverReport::of(id.as_str(), record, gap)),
+            );
         }
         failures.extend(unexpected(scenario, &self.shows, &failovers));
         let invariants = watch.end(ingest);
@@ -117,7 +134,9 @@ impl Drill {
     }
 
     async fn set_up(&self) -> anyhow::Result<()> {
-        self.producer.until_available(self.stage.world.config().warm as usize, SET_UP).await?;
+        self.producer
+            .until_available(self.stage.world.config().warm as usize, SET_UP)
+            .await?;
         for show in &self.shows {
             self.producer.go_on_air(&self.stage, show, SET_UP).await?;
         }
@@ -126,7 +145,9 @@ impl Drill {
 
     async fn break_and_wait(&mut self, scenario: Scenario) -> anyhow::Result<()> {
         for show in self.shows.clone() {
-            let pause = self.rng.random_range(0..FAULTS_WITHIN_MS / self.shows.len() as u64 + 1);
+            let pause = self
+                .rng
+                .random_range(0..FAULTS_WITHIN_MS / self.shows.len() as u64 + 1);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             self.strike(scenario, &show).await?;
         }
@@ -173,9 +194,13 @@ impl Drill {
         let coordinator = &self.producer.coordinator;
         anyhow::ensure!(coordinator.kill_vm_actor(vm), "{vm} had no actor to kill");
         let what = format!("the actor of {vm} dead");
-        self.producer.until(&what, SET_UP, |_| (!coordinator.vm_actor_is_up(vm)).then_some(())).await?;
+        self.producer
+            .until(&what, SET_UP, |_| (!coordinator.vm_actor_is_up(vm)).then_some(()))
+            .await?;
         let what = format!("the actor of {vm} back");
-        self.producer.until(&what, SET_UP, |_| coordinator.vm_actor_is_up(vm).then_some(())).await
+        self.producer
+            .until(&what, SET_UP, |_| coordinator.vm_actor_is_up(vm).then_some(()))
+            .await
     }
 
     /// The actor dies while it moves its show.
@@ -184,9 +209,14 @@ impl Drill {
         let what = format!("show {show} failing over");
         let moving = |show: &Show| show.failover().is_some() || !show.records.is_empty();
         self.producer
-            .until(&what, SET_UP, |state| state.show(show).is_some_and(|show| moving(show)).then_some(()))
+            .until(&what, SET_UP, |state| {
+                state.show(show).is_some_and(|show| moving(show)).then_some(())
+            })
             .await?;
-        anyhow::ensure!(coordinator.kill_show_actor(show), "show {show} had no actor to kill");
+        anyhow::ensure!(
+            coordinator.kill_show_actor(show),
+            "show {show} had no actor to kill"
+        );
         Ok(())
     }
 
@@ -197,7 +227,11 @@ impl Drill {
         let keys: Vec<String> = self.shows.iter().map(stream_key).collect();
         let all_publish = |ingest: &Ingest| keys.iter().all(|key| ingest.publishers(key).len() == 1);
         let back = self.stage.world.ingest().until(BACK_ON_AIR, all_publish).await;
-        anyhow::ensure!(back, "not every show was publishing again within {} s", BACK_ON_AIR.as_secs());
+        anyhow::ensure!(
+            back,
+            "not every show was publishing again within {} s",
+            BACK_ON_AIR.as_secs()
+        );
         Ok(())
     }
 
@@ -236,7 +270,11 @@ impl Drill {
 
 fn vm_of(coordinator: &Coordinator, show: &ShowId) -> anyhow::Result<VmId> {
     let state = coordinator.state();
-    Ok(state.vm_of_show(show).with_context(|| format!("show {show} has no VM"))?.id.clone())
+    Ok(state
+        .vm_of_show(show)
+        .with_context(|| format!("show {show} has no VM"))?
+        .id
+        .clone())
 }
 
 /// What should have happened to every show and did not, or the other way round.
@@ -249,10 +287,22 @@ pub fn unexpected(scenario: Scenario, shows: &[ShowId], failovers: &[FailoverRep
     let mut found: Vec<String> = shows
         .iter()
         .filter(|show| moves_of(show) != wanted)
-        .map(|show| format!("show {show} was moved {} times instead of {wanted}", moves_of(show)))
+        .map(|show| {
+            format!(
+                "show {show} was moved {} times instead of {wanted}",
+                moves_of(show)
+            )
+        })
         .collect();
-    for failover in failovers.iter().filter(|failover| !failover.differences.is_empty()) {
-        found.push(format!("the new studio of show {} lacks: {}", failover.show, failover.differences.join("; ")));
+    for failover in failovers
+        .iter()
+        .filter(|failover| !failover.differences.is_empty())
+    {
+        found.push(format!(
+            "the new studio of show {} lacks: {}",
+            failover.show,
+            failover.differences.join("; ")
+        ));
     }
     found
 }
@@ -261,8 +311,13 @@ pub fn unexpected(scenario: Scenario, shows: &[ShowId], failovers: &[FailoverRep
 pub fn ingest_gap_ms(ingest: &Ingest, key: &str) -> Option<u64> {
     let stretches: Vec<_> = ingest.stretches().into_iter().filter(|s| s.key == key).collect();
     let first = stretches.first()?;
-    let next = stretches.iter().find(|stretch| stretch.publisher != first.publisher)?;
-    let last = stretches.iter().filter(|s| s.publisher == first.publisher).map(|s| s.to).max()?;
+    let next = stretches
+        .iter()
+        .find(|stretch| stretch.publisher != first.publisher)?;
+    let last = stretches
+        .iter()
+        .filter(|s| s.publisher == first.publisher)
+        .map(|s| s.to)
+        .max()?;
     u64::try_from(next.from.since(last).as_millis()).ok()
 }
-

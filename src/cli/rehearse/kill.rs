@@ -47,7 +47,10 @@ pub async fn play(cast: Cast) -> anyhow::Result<ScenarioReport> {
         let pause = Duration::from_millis(rng.random_range(0..KILL_WITHIN_MS));
         match act.crash_and_kill(show, &shows, pause).await {
             Ok(looks) => checked += looks,
-            Err(error) => failures.push(format!("killed {} ms after the crash: {error:#}", pause.as_millis())),
+            Err(error) => failures.push(format!(
+                "killed {} ms after the crash: {error:#}",
+                pause.as_millis()
+            )),
         }
     }
     let mut failovers = Vec::new();
@@ -60,7 +63,10 @@ pub async fn play(cast: Cast) -> anyhow::Result<ScenarioReport> {
         failovers.extend(act.failovers(show).await?);
     }
     failures.extend(drill::unexpected(scenario, &shows, &failovers));
-    let mut invariants = Invariants { checked, violations: Vec::new() };
+    let mut invariants = Invariants {
+        checked,
+        violations: Vec::new(),
+    };
     watch::add_ingest(&mut invariants, act.stage.world.ingest());
     Ok(ScenarioReport {
         name: scenario.name(),
@@ -86,7 +92,12 @@ impl Act {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let coordinator = launch(&stage, address)?;
-        let act = Self { stage, address, http, coordinator };
+        let act = Self {
+            stage,
+            address,
+            http,
+            coordinator,
+        };
         act.until_ready().await?;
         Ok(act)
     }
@@ -108,29 +119,41 @@ impl Act {
         })
         .await?;
         for show in shows {
-            let assigned = self.post(&format!("/api/competitions/{show}/vm/assign"), json!({})).await?;
+            let assigned = self
+                .post(&format!("/api/competitions/{show}/vm/assign"), json!({}))
+                .await?;
             let instance = text(&assigned, "instanceId")?;
             let key = stream_key(show);
-            self.stage.machine(&InstanceId::new(instance)?)?.load_example_studio(&key)?;
+            self.stage
+                .machine(&InstanceId::new(instance)?)?
+                .load_example_studio(&key)?;
         }
         // The studios are captured a moment after they have changed.
         tokio::time::sleep(self.stage.config.obs.capture_debounce * 4).await;
         for show in shows {
-            self.post(&format!("/api/competitions/{show}/show/start"), json!({})).await?;
+            self.post(&format!("/api/competitions/{show}/show/start"), json!({}))
+                .await?;
         }
         Ok(())
     }
 
     /// One round: the show's studio crashes, the coordinator dies in the middle of mending that, and comes
     /// back. Returns how many facts were compared.
-    async fn crash_and_kill(&mut self, show: &ShowId, all: &[ShowId], after: Duration) -> anyhow::Result<u64> {
+    async fn crash_and_kill(
+        &mut self,
+        show: &ShowId,
+        all: &[ShowId],
+        after: Duration,
+    ) -> anyhow::Result<u64> {
         let acknowledged = self.assignments(all).await?;
         let (_, instance) = acknowledged
             .iter()
             .find(|(id, _)| id == show)
             .context("the show has no VM")?
             .clone();
-        self.stage.world.fault(&InstanceId::new(instance.clone())?, Fault::StudioCrash)?;
+        self.stage
+            .world
+            .fault(&InstanceId::new(instance.clone())?, Fault::StudioCrash)?;
         tokio::time::sleep(after).await;
         self.coordinator.kill().await.context("killing the coordinator")?;
         self.coordinator = launch(&self.stage, self.address)?;
@@ -138,7 +161,10 @@ impl Act {
         let now = self.assignments(all).await?;
         for (id, before) in &acknowledged {
             let after = now.iter().find(|(show, _)| show == id);
-            anyhow::ensure!(after.is_some(), "the assignment of show {id} was acknowledged and is lost");
+            anyhow::ensure!(
+                after.is_some(),
+                "the assignment of show {id} was acknowledged and is lost"
+            );
             let untouched = id == show || after.is_some_and(|(_, instance)| instance == before);
             anyhow::ensure!(untouched, "show {id} was moved though nothing happened to it");
         }
@@ -230,25 +256,40 @@ impl Act {
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.http.get(format!("http://{}{path}", self.address)).send().await?;
+        let answer = self
+            .http
+            .get(format!("http://{}{path}", self.address))
+            .send()
+            .await?;
         read(path, answer).await
     }
 
     async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        let answer = self.http.post(format!("http://{}{path}", self.address)).json(&body).send().await?;
+        let answer = self
+            .http
+            .post(format!("http://{}{path}", self.address))
+            .json(&body)
+            .send()
+            .await?;
         read(path, answer).await
     }
 }
 
 async fn read(path: &str, answer: reqwest::Response) -> anyhow::Result<Value> {
     let status = answer.status();
-    let body: Value = answer.json().await.with_context(|| format!("{path} answered no JSON"))?;
+    let body: Value = answer
+        .json()
+        .await
+        .with_context(|| format!("{path} answered no JSON"))?;
     anyhow::ensure!(status.is_success(), "{path} answered {status}: {body}");
     Ok(body)
 }
 
 fn text(value: &Value, name: &str) -> anyhow::Result<String> {
-    value[name].as_str().map(str::to_owned).with_context(|| format!("no {name} in {value}"))
+    value[name]
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("no {name} in {value}"))
 }
 
 /// Starts the coordinator as an operator would: the same program, `serve`, configured by its environment.
@@ -269,5 +310,7 @@ fn launch(stage: &Stage, address: SocketAddr) -> anyhow::Result<Child> {
 fn log_file(stage: &Stage) -> anyhow::Result<Stdio> {
     let path = stage.dir().join("coordinator.log");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-    Ok(Stdio::from(file.with_context(|| format!("opening {}", path.display()))?))
+    Ok(Stdio::from(
+        file.with_context(|| format!("opening {}", path.display()))?,
+    ))
 }

@@ -1,8 +1,9 @@
 //! What a rehearsal found out, for people and for machines.
 
-use comfy_table::Table;
 use serde::Serialize;
 
+use crate::cli::style::Tone;
+use crate::cli::table::{Cell, Column, Table};
 use crate::domain::failover::Record;
 
 /// Everything one run of `understudy rehearse` did.
@@ -86,49 +87,53 @@ impl Report {
     /// One row per scenario.
     #[must_use]
     pub fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.set_header([
-            "scenario",
-            "verdict",
-            "on air",
-            "moves",
-            "off air p50",
-            "worst",
-            "detect p50",
-            "fence p50",
-            "restore p50",
-            "verify p50",
-            "checks",
+        let mut table = Table::new([
+            Column::new("SCENARIO"),
+            Column::new("VERDICT"),
+            Column::new("ON AIR").right(),
+            Column::new("MOVES").right(),
+            Column::new("OFF AIR P50").right(),
+            Column::new("WORST").right().rank(5),
+            Column::new("DETECT").right().rank(4),
+            Column::new("FENCE").right().rank(3),
+            Column::new("RESTORE").right().rank(2),
+            Column::new("VERIFY").right().rank(1),
+            Column::new("CHECKS").right().rank(0),
         ]);
         for scenario in &self.scenarios {
-            table.add_row(scenario.row());
+            table.row(scenario.row());
         }
         table
     }
 }
 
 impl ScenarioReport {
-    fn row(&self) -> Vec<String> {
+    fn row(&self) -> Vec<Cell> {
         let of = |pick: fn(&FailoverReport) -> Option<u64>| {
             let mut values: Vec<u64> = self.failovers.iter().filter_map(pick).collect();
             values.sort_unstable();
             values
         };
         let median = |values: &[u64]| values.get(values.len() / 2).copied();
-        let ms = |value: Option<u64>| value.map_or("–".to_owned(), |ms| format!("{ms} ms"));
+        let ms = |value: Option<u64>| Cell::maybe(value.map(|ms| format!("{ms} ms")));
         let off_air = of(|f| f.off_air_ms);
+        let verdict = if self.passed {
+            Cell::new("passed").tone(Tone::Good)
+        } else {
+            Cell::new("FAILED").tone(Tone::Bad)
+        };
         vec![
-            self.name.clone(),
-            if self.passed { "passed".to_owned() } else { "FAILED".to_owned() },
-            format!("{}/{}", self.shows_on_air, self.shows),
-            self.failovers.len().to_string(),
+            Cell::new(&self.name),
+            verdict,
+            Cell::new(format!("{}/{}", self.shows_on_air, self.shows)),
+            Cell::new(self.failovers.len().to_string()),
             ms(median(&off_air)),
             ms(off_air.last().copied()),
             ms(median(&of(|f| Some(f.detect_ms)))),
             ms(median(&of(|f| f.fence_ms))),
             ms(median(&of(|f| f.restore_ms))),
             ms(median(&of(|f| f.verify_ms))),
-            format!("{} ({} broken)", self.invariants.checked, self.invariants.violations.len()),
+            Cell::new(self.invariants.checked.to_string()),
         ]
     }
 

@@ -43,12 +43,16 @@ impl Scenario {
     /// As on the command line and in reports.
     #[must_use]
     pub fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
     }
 
     #[must_use]
     pub fn expected(self) -> Expected {
-        let moved = Expected::Moved { within: Duration::from_secs(30) };
+        let moved = Expected::Moved {
+            within: Duration::from_secs(30),
+        };
         match self {
             Self::StudioCrash
             | Self::StudioHang
@@ -57,9 +61,13 @@ impl Scenario {
             | Self::KillVmActor
             | Self::KillShowActor => moved,
             // A machine has to boot first, or a process has to start.
-            Self::NoSpare | Self::CoordinatorKill9 => Expected::Moved { within: Duration::from_secs(60) },
+            Self::NoSpare | Self::CoordinatorKill9 => Expected::Moved {
+                within: Duration::from_secs(60),
+            },
             // Several silence limits long: enough for a wrong verdict to be reached.
-            Self::StatusFlap | Self::IngestDown => Expected::Stays { watched_for: Duration::from_secs(10) },
+            Self::StatusFlap | Self::IngestDown => Expected::Stays {
+                watched_for: Duration::from_secs(10),
+            },
         }
     }
 

@@ -14,7 +14,7 @@ use obws::events::EventStream;
 use obws::requests::EventSubscription;
 use obws::responses::WebSocketCloseCode;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::link::{Link, several, with_causes};
 use super::notices::{self, EVENTS_KEPT, SUBSCRIPTIONS};
@@ -45,8 +45,11 @@ impl Connector for ObwsConnector {
     ) -> Result<(Arc<dyn Session>, mpsc::Receiver<Notice>), Error> {
         let (client, events) = open(endpoint, SUBSCRIPTIONS, EVENTS_KEPT).await?;
         let link = Arc::new(Link::new(vec![client], REQUESTS_AT_ONCE, endpoint.call_deadline));
-        let (phase, notices) = notices::watch(&link, 0, events);
-        Ok((Arc::new(ObwsSession::new(endpoint.clone(), link, phase)), notices))
+        let (phases, notices) = notices::watch(&link, 0, events);
+        Ok((
+            Arc::new(ObwsSession::new(endpoint.clone(), link, phases)),
+            notices,
+        ))
     }
 }
 
@@ -73,6 +76,7 @@ async fn open(
     subscriptions: EventSubscription,
     events_kept: usize,
 ) -> Result<(Client, EventStream), Error> {
+    let started = Instant::now();
     let limit = endpoint.connect_deadline;
     let config = ConnectConfig {
         host: host(endpoint.address),
@@ -85,7 +89,7 @@ async fn open(
     };
     let client = match timeout(limit, Client::connect_with_config(config)).await {
         Ok(Ok(client)) => client,
-        Ok(Err(error)) => return Err(classify(error, limit)),
+        Ok(Err(error)) => return Err(classify(error, limit, started.elapsed())),
         Err(_) => {
             return Err(Error::TimedOut { call: CONNECT, limit });
         }
@@ -104,7 +108,7 @@ fn host(address: SocketAddr) -> String {
     }
 }
 
-fn classify(error: Obws, limit: Duration) -> Error {
+fn classify(error: Obws, limit: Duration, waited: Duration) -> Error {
     let timed_out = |limit| Error::TimedOut { call: CONNECT, limit };
     if let Some(io) = io_cause(&error) {
         return match io.kind() {
@@ -127,8 +131,8 @@ fn classify(error: Obws, limit: Duration) -> Error {
             }
         }
         Obws::Handshake(HandshakeError::ConnectionClosed(None)) => Error::Closed,
-        // Also what it says when the first message is something else.
-        Obws::Handshake(HandshakeError::NoHello) => timed_out(limit.min(HELLO_MAX)),
+        // Without the wait, the first message was something else.
+        Obws::Handshake(HandshakeError::NoHello) if waited >= HELLO_MAX => timed_out(HELLO_MAX),
         Obws::Send(_) | Obws::ReceiveMessage(_) | Obws::Disconnected => Error::Closed,
         other => Error::Protocol(with_causes(&other)),
     }

@@ -130,6 +130,7 @@ impl Link {
     ) -> Result<T, Error> {
         let limit = self.call_deadline;
         let deadline = Instant::now() + limit;
+        let mut not_ready = None;
         loop {
             let asked = async {
                 let turn = self.turn().await?;
@@ -143,7 +144,8 @@ impl Link {
                     if self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED_MAX {
                         self.end();
                     }
-                    return Err(Error::TimedOut { call, limit });
+                    // OBS did say something before the time was over.
+                    return Err(not_ready.unwrap_or(Error::TimedOut { call, limit }));
                 }
             };
             let error = match answer {
@@ -153,10 +155,10 @@ impl Link {
                 }
                 Err(error) => self.classify(call, error),
             };
-            let not_ready = matches!(error, Error::Denied { code, .. } if code == i64::from(NOT_READY));
-            if !not_ready || Instant::now() + NOT_READY_PAUSE >= deadline {
+            if !matches!(error, Error::Denied { code, .. } if code == i64::from(NOT_READY)) {
                 return Err(error);
             }
+            not_ready = Some(error);
             sleep(NOT_READY_PAUSE).await;
         }
     }

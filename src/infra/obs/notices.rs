@@ -38,20 +38,19 @@ pub(super) enum Phase {
     Settled,
 }
 
+/// The phase as far as it is known, set by whoever starts a stream and by what OBS tells.
+pub(super) type Phases = Arc<watch_channel::Sender<Phase>>;
+
 /// Follows the events of one of a link's connections until it ends, and then ends the link. Does not keep the
 /// link alive.
-pub(super) fn watch(
-    link: &Arc<Link>,
-    lane: usize,
-    events: EventStream,
-) -> (watch_channel::Receiver<Phase>, mpsc::Receiver<Notice>) {
+pub(super) fn watch(link: &Arc<Link>, lane: usize, events: EventStream) -> (Phases, mpsc::Receiver<Notice>) {
     let (notices, receiver) = mpsc::channel(NOTICES_KEPT);
-    let (phase, phases) = watch_channel::channel(Phase::Settled);
+    let phases: Phases = Arc::new(watch_channel::Sender::new(Phase::Settled));
     let mut watcher = Watcher {
         link: Arc::downgrade(link),
         lane,
         outbox: Outbox::new(notices),
-        phase,
+        phases: phases.clone(),
     };
     let ended = link.ended();
     tokio::spawn(async move {
@@ -67,7 +66,7 @@ struct Watcher {
     link: Weak<Link>,
     lane: usize,
     outbox: Outbox,
-    phase: watch_channel::Sender<Phase>,
+    phases: Phases,
 }
 
 impl Watcher {
@@ -109,14 +108,14 @@ impl Watcher {
     fn tell_stream(&mut self, state: OutputState) {
         match state {
             OutputState::Starting => {
-                self.phase.send_replace(Phase::Starting);
+                self.phases.send_replace(Phase::Starting);
             }
             OutputState::Started => {
-                self.phase.send_replace(Phase::Settled);
+                self.phases.send_replace(Phase::Settled);
                 self.outbox.offer(Notice::Stream { active: true });
             }
             OutputState::Stopped => {
-                self.phase.send_replace(Phase::Settled);
+                self.phases.send_replace(Phase::Settled);
                 self.outbox.offer(Notice::Stream { active: false });
             }
             // On its way to one of those, or still what it was.

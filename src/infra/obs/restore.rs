@@ -31,7 +31,7 @@ pub(super) async fn restore(link: &Link, want: &Studio) -> Result<Restored, Erro
     let work = Work::new(link);
     change_collection(&work, &want.scene_collection).await?;
     let mut now = read(link).await?;
-    make_room(&work, want, &mut now).await?;
+    let removed = make_room(&work, want, &mut now).await?;
     tokio::try_join!(
         inputs::restore(&work, want, &now),
         items::restore(&work, want, &now),
@@ -39,6 +39,7 @@ pub(super) async fn restore(link: &Link, want: &Studio) -> Result<Restored, Erro
         service::restore(&work, want, &now),
     )?;
     change_program(&work, want, &now).await?;
+    removed.settle(&work).await?;
     Ok(work.done())
 }
 

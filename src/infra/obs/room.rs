@@ -1,10 +1,14 @@
 //! The part of a restore that takes away what is not wanted, so that what is wanted can come.
 //!
-//! Scenes and inputs share their names in OBS, and removing one does not free its name at once: it lives on
-//! until nothing shows it, and OBS looks after that only in scenes that are on screen. So whatever has a name
-//! that is needed is renamed first, and items are removed before what they show.
+//! Scenes and inputs share their names in OBS, and removing one does not free its name: it lives on until
+//! nothing refers to it, which was seen to take from milliseconds to the end of the process, and meanwhile
+//! inputs are still listed. So whatever is not wanted is renamed before it is removed, and items are removed
+//! before what they show.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::Error;
 use super::capture::{Now, SceneNow, input_names};
@@ -12,15 +16,40 @@ use super::link::several;
 use super::restore::{Work, change_program};
 use crate::domain::studio::{Input, Studio};
 
+/// How long OBS is given to let go of what was removed, and how often it is asked.
+const PATIENCE: Duration = Duration::from_millis(300);
+const POLL: Duration = Duration::from_millis(10);
+
 /// Afterwards `now` has only inputs that are wanted, though not all of them, and all wanted scenes, with no
-/// items that show anything else; except for what OBS refused, which is noted.
-pub(super) async fn make_room(work: &Work<'_>, want: &Studio, now: &mut Now) -> Result<(), Error> {
+/// items that show anything else; except for what OBS refused, which is noted. Returns what was removed.
+pub(super) async fn make_room(work: &Work<'_>, want: &Studio, now: &mut Now) -> Result<Removed, Error> {
     let keep = Keep::new(want);
-    free_names(work, &keep, now).await?;
+    rename_unwanted(work, &keep, now).await?;
     remove_items(work, &keep, now).await?;
     create_scenes(work, want, now).await?;
     remove_scenes(work, want, &keep, now).await?;
     remove_inputs(work, &keep, now).await
+}
+
+/// Names of inputs that were removed.
+pub(super) struct Removed(HashSet<String>);
+
+impl Removed {
+    /// Waits until OBS has let go of them, for a moment: a capture right now would still find them.
+    pub(super) async fn settle(&self, work: &Work<'_>) -> Result<(), Error> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let patience = Instant::now() + PATIENCE;
+        while Instant::now() < patience {
+            let there = input_names(work.link).await?;
+            if !there.iter().any(|name| self.0.contains(name)) {
+                break;
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
 }
 
 /// What stays where it is there.
@@ -47,81 +76,53 @@ impl<'a> Keep<'a> {
         self.scenes.contains(scene.name.as_str())
     }
 
-    fn needs_name(&self, name: &str) -> bool {
-        self.inputs.contains_key(name) || self.scenes.contains(name)
+    /// Inputs and scenes that do not stay.
+    fn unwanted(&self, now: &Now) -> (Vec<String>, Vec<String>) {
+        let inputs = now.inputs.iter().filter(|input| !self.input(input));
+        let scenes = now.scenes.iter().filter(|scene| !self.scene(scene));
+        (
+            inputs.map(|input| input.name.clone()).collect(),
+            scenes.map(|scene| scene.name.clone()).collect(),
+        )
     }
 }
 
-/// Renames what is in the way of something wanted of the same name: an input of another kind, an input where
-/// a scene is wanted, a scene where an input is.
-async fn free_names(work: &Work<'_>, keep: &Keep<'_>, now: &mut Now) -> Result<(), Error> {
-    let inputs = now
-        .inputs
-        .iter()
-        .filter(|input| !keep.input(input))
-        .map(|input| &input.name);
-    let inputs: Vec<String> = inputs.filter(|name| keep.needs_name(name)).cloned().collect();
-    for name in inputs {
-        let free = free_name(&name, keep, now);
+async fn rename_unwanted(work: &Work<'_>, keep: &Keep<'_>, now: &mut Now) -> Result<(), Error> {
+    let (inputs, scenes) = keep.unwanted(now);
+    let inputs = inputs.into_iter().map(|name| async move {
+        let free = free_name(&name);
         let (from, to) = (name.as_str(), free.as_str());
-        let what = || format!("input {name:?} is in the way");
-        let renaming = work.change("SetInputName", what, |client| async move {
+        let what = || format!("input {name:?} is not wanted");
+        let renaming = work.remove("SetInputName", what, |client| async move {
             client.inputs().set_name(from.into(), to).await
         });
-        if renaming.await?.is_some() {
-            now.rename(&name, &free);
-        }
-    }
-    let scenes = now
-        .scenes
-        .iter()
-        .filter(|scene| !keep.scene(scene))
-        .map(|scene| &scene.name);
-    let scenes: Vec<String> = scenes.filter(|name| keep.needs_name(name)).cloned().collect();
-    for name in scenes {
-        let free = free_name(&name, keep, now);
+        Ok(renaming.await?.then_some((name, free)))
+    });
+    let scenes = scenes.into_iter().map(|name| async move {
+        let free = free_name(&name);
         let (from, to) = (name.as_str(), free.as_str());
-        let what = || format!("scene {name:?} is in the way");
-        let renaming = work.change("SetSceneName", what, |client| async move {
+        let what = || format!("scene {name:?} is not wanted");
+        let renaming = work.remove("SetSceneName", what, |client| async move {
             client.scenes().set_name(from.into(), to).await
         });
-        if renaming.await?.is_some() {
-            now.rename(&name, &free);
-        }
+        Ok(renaming.await?.then_some((name, free)))
+    });
+    let (inputs, scenes) = tokio::try_join!(several(inputs), several(scenes))?;
+    for (old, new) in inputs.into_iter().chain(scenes).flatten() {
+        now.rename(&old, &new);
     }
     Ok(())
 }
 
-/// A name that nothing has and nothing needs.
-fn free_name(name: &str, keep: &Keep<'_>, now: &Now) -> String {
-    let taken = |candidate: &str| {
-        keep.needs_name(candidate)
-            || now.inputs.iter().any(|input| input.name == candidate)
-            || now.scenes.iter().any(|scene| scene.name == candidate)
-    };
-    let mut number = 1_u32;
-    loop {
-        let candidate = format!("{name} (old {number})");
-        if !taken(&candidate) {
-            return candidate;
-        }
-        number += 1;
-    }
+/// A name that nothing has, not even something that OBS no longer lists.
+fn free_name(name: &str) -> String {
+    format!("{name} (removed {:08x})", rand::random::<u32>())
 }
 
 /// Removes from wanted scenes what shows an input or scene that is not wanted.
 async fn remove_items(work: &Work<'_>, keep: &Keep<'_>, now: &mut Now) -> Result<(), Error> {
-    let inputs = now
-        .inputs
-        .iter()
-        .filter(|input| !keep.input(input))
-        .map(|input| &input.name);
-    let scenes = now
-        .scenes
-        .iter()
-        .filter(|scene| !keep.scene(scene))
-        .map(|scene| &scene.name);
-    let unwanted: HashSet<String> = inputs.chain(scenes).cloned().collect();
+    let (inputs, scenes) = keep.unwanted(now);
+    let unwanted: HashSet<String> = inputs.into_iter().chain(scenes).collect();
     let mut removals = Vec::new();
     for scene in now.scenes.iter().filter(|scene| keep.scene(scene)) {
         for item in &scene.items {
@@ -196,25 +197,21 @@ async fn remove_scenes(work: &Work<'_>, want: &Studio, keep: &Keep<'_>, now: &mu
 
 /// Most inputs are gone by now because nothing shows them any more. Others are shown inside a group, or are
 /// the devices that OBS plays beside any scene.
-async fn remove_inputs(work: &Work<'_>, keep: &Keep<'_>, now: &mut Now) -> Result<(), Error> {
+async fn remove_inputs(work: &Work<'_>, keep: &Keep<'_>, now: &mut Now) -> Result<Removed, Error> {
     let (wanted, unwanted): (Vec<_>, Vec<_>) = now.inputs.drain(..).partition(|input| keep.input(input));
     now.inputs = wanted;
     if unwanted.is_empty() {
-        return Ok(());
+        return Ok(Removed(HashSet::new()));
     }
     let left: HashSet<String> = input_names(work.link).await?.into_iter().collect();
-    let removals = unwanted
-        .iter()
-        .filter(|input| left.contains(&input.name))
-        .map(|input| {
-            let name = input.name.as_str();
-            async move {
-                let what = || format!("input {name:?} is not wanted");
-                let removing = work.remove("RemoveInput", what, |client| async move {
-                    client.inputs().remove(name.into()).await
-                });
-                removing.await
-            }
+    let names = unwanted.into_iter().map(|input| input.name);
+    let removals = names.filter(|name| left.contains(name)).map(|name| async move {
+        let input = name.as_str();
+        let what = || format!("input {name:?} is not wanted");
+        let removing = work.remove("RemoveInput", what, |client| async move {
+            client.inputs().remove(input.into()).await
         });
-    several(removals).await.map(drop)
+        Ok(removing.await?.then_some(name))
+    });
+    Ok(Removed(several(removals).await?.into_iter().flatten().collect()))
 }

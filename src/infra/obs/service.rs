@@ -37,7 +37,9 @@ pub(super) async fn restore(work: &Work<'_>, want: &Studio, now: &Now) -> Result
             .into_iter()
             .find(|kind| *kind != want.kind)
             .unwrap_or(SERVICE_KINDS[0]);
-        set_stream(work, other, &Map::new()).await?;
+        // OBS takes no empty settings.
+        let nothing = Map::from_iter([("key".to_owned(), Value::String(String::new()))]);
+        set_stream(work, other, &nothing).await?;
     }
     set_stream(work, &want.kind, &settings).await
 }

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connector::open_quiet;
 use super::link::{Link, OUTPUT_NOT_RUNNING, OUTPUT_RUNNING, denied_with};
-use super::notices::Phase;
+use super::notices::{Phase, Phases};
 use super::{Endpoint, Error, Restored, Session, capture, restore};
 use crate::domain::studio::{Output, Studio};
 
@@ -19,23 +19,24 @@ const STOP_POLL: Duration = Duration::from_millis(20);
 pub(super) struct ObwsSession {
     endpoint: Endpoint,
     link: Arc<Link>,
-    phase: watch::Receiver<Phase>,
+    phases: Phases,
 }
 
 impl ObwsSession {
-    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, phase: watch::Receiver<Phase>) -> Self {
+    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, phases: Phases) -> Self {
         Self {
             endpoint,
             link,
-            phase,
+            phases,
         }
     }
 
     /// Tells OBS to stop until there is nothing to stop. While a stream is still connecting, OBS answers that
     /// none is running, and starts it a moment later: the caller wants that one stopped too.
     async fn stop(&self) -> Result<(), Error> {
-        let mut phase = self.phase.clone();
+        let mut phases = self.phases.subscribe();
         loop {
+            let connecting = *phases.borrow_and_update() == Phase::Starting;
             let stopped = self
                 .link
                 .call(
@@ -43,13 +44,11 @@ impl ObwsSession {
                     |client| async move { client.streaming().stop().await },
                 )
                 .await;
-            let connecting = *phase.borrow_and_update() == Phase::Starting;
             match stopped {
                 Ok(()) => break,
                 stopped if !denied_with(&stopped, OUTPUT_NOT_RUNNING) => return stopped,
-                _ if connecting => {
-                    // The sender lives as long as the connection.
-                    phase.changed().await.map_err(|_| Error::Closed)?;
+                _ if connecting || phases.has_changed().unwrap_or(false) => {
+                    self.next_phase(&mut phases).await?
                 }
                 _ => return Ok(()),
             }
@@ -58,6 +57,14 @@ impl ObwsSession {
             sleep(STOP_POLL).await;
         }
         Ok(())
+    }
+
+    async fn next_phase(&self, phases: &mut watch::Receiver<Phase>) -> Result<(), Error> {
+        let mut ended = self.link.ended();
+        tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => Err(Error::Closed),
+            changed = phases.changed() => changed.map_err(|_| Error::Closed),
+        }
     }
 }
 
@@ -85,6 +92,8 @@ impl Session for ObwsSession {
     }
 
     async fn start_stream(&self) -> Result<(), Error> {
+        // Before OBS can tell what became of it.
+        self.phases.send_replace(Phase::Starting);
         let started = self
             .link
             .call(
@@ -92,10 +101,11 @@ impl Session for ObwsSession {
                 |client| async move { client.streaming().start().await },
             )
             .await;
-        if denied_with(&started, OUTPUT_RUNNING) {
-            return Ok(());
+        let running = denied_with(&started, OUTPUT_RUNNING);
+        if let Err(Error::Denied { .. }) = started {
+            self.phases.send_replace(Phase::Settled);
         }
-        started
+        if running { Ok(()) } else { started }
     }
 
     async fn stop_stream(&self) -> Result<(), Error> {

@@ -78,12 +78,17 @@ impl KeyFile {
             Ok(key) => Ok(key),
             Err(russh::keys::Error::KeyIsEncrypted) => Err(bad(&self.path, NEEDS_PASSPHRASE)),
             Err(russh::keys::Error::UnsupportedKeyType { .. }) => Err(bad(&self.path, IS_RSA)),
+            Err(russh::keys::Error::UnknownAlgorithm(oid)) if oid.to_string() == RSA_ENCRYPTION => {
+                Err(bad(&self.path, IS_RSA))
+            }
             Err(other) => Err(bad(&self.path, &other.to_string())),
         }
     }
 }
 
 const NEEDS_PASSPHRASE: &str = "it is protected by a passphrase; use a key without one";
+/// The algorithm of an RSA key in PKCS#8 (RFC 8017, appendix A).
+const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
 const IS_RSA: &str = "RSA keys are not supported; use an Ed25519 or ECDSA key";
 
 fn bad(path: &Path, why: &str) -> Error {

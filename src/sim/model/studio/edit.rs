@@ -50,9 +50,26 @@ impl Studio {
 
     // ----- scenes -----
 
+    /// Creates a scene below the one on air in the list, where OBS 30.2.3 puts it.
+    ///
     /// # Errors
     /// [`StudioError::NameTaken`].
     pub fn create_scene(&mut self, name: &str) -> Result<Uuid, StudioError> {
+        let program = self.collection().program;
+        let row = self
+            .collection()
+            .scenes
+            .iter()
+            .position(|scene| scene.uuid == program);
+        self.insert_scene(name, row.map_or(self.collection().scenes.len(), |row| row + 1))
+    }
+
+    /// Creates a scene at the end of the list.
+    pub(super) fn append_scene(&mut self, name: &str) -> Result<Uuid, StudioError> {
+        self.insert_scene(name, self.collection().scenes.len())
+    }
+
+    fn insert_scene(&mut self, name: &str, row: usize) -> Result<Uuid, StudioError> {
         self.check_name(name)?;
         let uuid = self.identifiers.next();
         let scene = Scene {
@@ -61,7 +78,7 @@ impl Studio {
             items: Vec::new(),
             next_item_id: 1,
         };
-        self.collection_mut().scenes.push(scene);
+        self.collection_mut().scenes.insert(row, scene);
         self.events.push(StudioEvent::SceneCreated(Named {
             name: name.to_owned(),
             uuid,

@@ -48,7 +48,7 @@ impl Studio {
         self.add_split("Dual View - Floor and Vault", &cameras[..2])?;
         self.add_split("Quad View", &cameras[..4])?;
 
-        let graphics = self.create_scene("Graphics Fullscreen")?;
+        let graphics = self.append_scene("Graphics Fullscreen")?;
         let url = json!({"url": "http://127.0.0.1:3003/overlay.html", "width": 1920, "height": 1080});
         let (overlay, _) =
             self.create_input(graphics, "Score Overlay", "browser_source", object(url), true)?;
@@ -58,11 +58,11 @@ impl Studio {
             self.set_item_locked(*scene, item, true)?;
         }
 
-        let replay = self.create_scene("Replay")?;
+        let replay = self.append_scene("Replay")?;
         let clip = json!({"local_file": "/home/ubuntu/replay.mp4", "looping": true});
         let (clip, _) = self.create_input(replay, "Replay Clip", "ffmpeg_source", object(clip), true)?;
         self.set_muted(clip, true)?;
-        let ending = self.create_scene("Thanks for Watching")?;
+        let ending = self.append_scene("Thanks for Watching")?;
         self.add_slate(ending, "Closing Slate", 0xff40_1010)?;
 
         let stinger = Transition {
@@ -104,7 +104,7 @@ impl Studio {
 
     /// A camera with its scene. Returns the camera's input and the scene.
     fn add_camera(&mut self, number: usize, name: &str, sound: Uuid) -> Result<(Uuid, Uuid), StudioError> {
-        let scene = self.create_scene(&format!("Camera {number} - {name}"))?;
+        let scene = self.append_scene(&format!("Camera {number} - {name}"))?;
         let url = format!("srt://127.0.0.1:{}?mode=listener", 9_000 + number);
         let settings = object(json!({"input": url, "is_local_file": false, "buffering_mb": 1}));
         let input = format!("Camera {number}");
@@ -125,7 +125,7 @@ impl Studio {
     }
 
     fn add_split(&mut self, name: &str, cameras: &[(Uuid, Uuid)]) -> Result<(), StudioError> {
-        let scene = self.create_scene(name)?;
+        let scene = self.append_scene(name)?;
         for (index, (camera, camera_scene)) in cameras.iter().enumerate() {
             // Two beside each other of the cameras themselves, four as nested scenes.
             let source = if cameras.len() == 2 {

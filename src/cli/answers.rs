@@ -1,0 +1,265 @@
+//! What the server answers, as far as people are shown it. Everything that may be missing may be missing:
+//! a client meets servers a little older and a little newer than itself. Programs get the answer itself.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+/// `GET /api/admin/vm-pool`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pool {
+    pub initialized: bool,
+    /// Why it is not.
+    pub message: Option<String>,
+    pub vms: Vec<Vm>,
+    pub config: Option<PoolConfig>,
+    pub counts: Counts,
+}
+
+/// VMs by status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counts {
+    pub total: u32,
+    pub available: u32,
+    pub assigned: u32,
+    pub in_use: u32,
+    pub stopped: u32,
+    pub starting: u32,
+    pub stopping: u32,
+    pub error: u32,
+    pub releasing: u32,
+    pub maintenance: u32,
+}
+
+/// The part of the settings that explains the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolConfig {
+    pub warm_count: u32,
+    pub max_instances: u32,
+    pub service_port: Option<u16>,
+}
+
+/// One VM.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Vm {
+    pub vm_id: String,
+    pub instance_id: String,
+    pub name: Option<String>,
+    pub instance_type: Option<String>,
+    pub availability_zone: Option<String>,
+    pub status: String,
+    pub ec2_state: Option<String>,
+    pub public_ip: Option<IpAddr>,
+    pub private_ip: Option<IpAddr>,
+    pub launch_time: Option<Timestamp>,
+    pub last_state_change: Option<Timestamp>,
+    pub last_health_check: Option<Timestamp>,
+    pub assigned_to: Option<String>,
+    pub assigned_by: Option<String>,
+    pub epoch: Option<u64>,
+    pub total_assignments: Option<u64>,
+    pub health_status: Option<String>,
+    pub services: Option<Services>,
+    pub error_reason: Option<String>,
+}
+
+impl Vm {
+    /// `host:port` of its show server: the public address before the private one.
+    #[must_use]
+    pub fn address(&self, port: Option<u16>) -> Option<String> {
+        let ip = self.public_ip.or(self.private_ip)?;
+        Some(match port {
+            Some(port) => std::net::SocketAddr::new(ip, port).to_string(),
+            None => ip.to_string(),
+        })
+    }
+}
+
+/// What was last seen of a VM's services.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Services {
+    pub node: Option<bool>,
+    pub obs: Option<bool>,
+    pub nomachine: Option<bool>,
+    /// Seconds, by its show server.
+    pub uptime: Option<f64>,
+    pub version: Option<String>,
+    pub error: Option<String>,
+}
+
+/// `GET /api/competitions/{id}/vm`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    pub competition_id: String,
+    pub vm_id: String,
+    pub vm_address: Option<String>,
+    /// Of the VM.
+    pub status: String,
+    pub epoch: Option<u64>,
+    pub phase: Option<String>,
+    pub held: Option<bool>,
+    pub stream_wanted: Option<bool>,
+}
+
+/// `POST /api/competitions/{id}/vm/assign`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assigned {
+    pub vm_id: String,
+    pub vm_address: Option<String>,
+    pub status: String,
+    /// Milliseconds since the epoch.
+    pub estimated_ready_time: Option<i64>,
+    pub position: Option<u32>,
+    pub epoch: Option<u64>,
+}
+
+/// `POST /api/competitions/{id}/vm/release`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    pub vm_id: Option<String>,
+    pub status: Option<String>,
+}
+
+/// `POST /api/competitions/{id}/vm/failover`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moving {
+    pub epoch: u64,
+    pub from_vm_id: String,
+    pub to_vm_id: Option<String>,
+}
+
+/// `POST /api/competitions/{id}/vm/hold`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Held {
+    pub held: bool,
+}
+
+/// `POST /api/competitions/{id}/show/start` and `…/stop`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stream {
+    pub vm_id: String,
+    pub on_air: bool,
+}
+
+/// `GET /api/competitions/{id}/failovers`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Failovers {
+    /// Under way.
+    pub current: Option<Failover>,
+    /// Finished, newest first.
+    pub failovers: Vec<Failover>,
+}
+
+/// One move.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failover {
+    pub epoch: u64,
+    pub cause: String,
+    pub from_vm_id: String,
+    pub to_vm_id: Option<String>,
+    pub summary: Option<String>,
+    pub began_at: Timestamp,
+    pub fence: Option<String>,
+    pub fenced_at: Option<Timestamp>,
+    pub restored_at: Option<Timestamp>,
+    #[serde(default)]
+    pub differences: Vec<String>,
+    pub publishing_at: Option<Timestamp>,
+    /// `None` while it goes on.
+    pub ending: Option<String>,
+    pub ended_at: Option<Timestamp>,
+    pub timeline: Option<Timeline>,
+}
+
+/// Milliseconds per step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Timeline {
+    pub detect_ms: Option<u64>,
+    pub decide_ms: Option<u64>,
+    pub fence_ms: Option<u64>,
+    pub restore_ms: Option<u64>,
+    pub verify_ms: Option<u64>,
+    pub off_air_ms: Option<u64>,
+}
+
+/// `GET /api/coordinator/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Coordinator {
+    pub version: String,
+    /// Seconds.
+    pub uptime: u64,
+    pub connected_clients: Option<u64>,
+}
+
+/// `GET /readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Readiness {
+    pub ready: bool,
+    /// `ok`, or what is wrong.
+    pub ledger: String,
+    pub cloud: String,
+    #[serde(default)]
+    pub stopping: bool,
+    /// Why it is not ready.
+    pub message: Option<String>,
+}
+
+/// `POST /api/admin/vm-pool/{id}/start` and its like.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Power {
+    pub vm_id: String,
+    pub instance_id: String,
+    pub message: String,
+    pub estimated_ready_time: Option<i64>,
+}
+
+/// `POST /api/admin/vm-pool/{id}/maintenance`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Maintenance {
+    pub vm_id: String,
+    pub status: String,
+}
+
+/// `POST /api/admin/vm-pool/health-check`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Checks {
+    pub total: u32,
+    pub healthy: u32,
+    pub results: Vec<Check>,
+}
+
+/// One VM's check.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    pub vm_id: String,
+    pub healthy: bool,
+    pub health_status: Option<String>,
+    #[serde(default)]
+    pub services: Services,
+    /// Milliseconds.
+    pub response_time: Option<u64>,
+    pub error: Option<String>,
+}
+
+/// A time on the wire in milliseconds.
+#[must_use]
+pub fn instant(ms: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(ms).ok()
+}

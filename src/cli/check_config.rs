@@ -1,0 +1,79 @@
+//! `understudy check-config`: reads a configuration as `serve` would, and says what is in force and why.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::failure::{Exit, Failure, Outcome};
+use super::style::Tone;
+use super::table::{Cell, Column, Table};
+use super::terminal::Terminal;
+use crate::config::{self, Config, Loaded, Source};
+
+#[derive(Debug, clap::Args)]
+pub struct CheckConfigArgs {
+    /// The configuration file; without one, the defaults and the environment
+    #[arg(env = "UNDERSTUDY_CONFIG")]
+    pub file: Option<PathBuf>,
+    /// Only what differs from the default
+    #[arg(long)]
+    pub changed: bool,
+}
+
+/// # Errors
+/// Every mistake in the configuration, as [`Exit::Usage`].
+pub fn run(args: &CheckConfigArgs, terminal: &Terminal) -> Outcome {
+    let file = args.file.as_deref();
+    let mut loaded = Config::load(file, config::environment()).map_err(Failure::from)?;
+    if args.changed {
+        loaded
+            .settings
+            .retain(|setting| setting.source != Source::Default);
+    }
+    if terminal.json {
+        terminal.print_json(&object(&loaded))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new([
+        Column::new("KEY"),
+        Column::new("VALUE").flexible(),
+        Column::new("SOURCE").flexible(),
+    ])
+    .wrapping();
+    for setting in &loaded.settings {
+        let tone = match setting.source {
+            Source::Default => Tone::Dim,
+            Source::File { .. } | Source::Environment { .. } => Tone::Plain,
+        };
+        table.row([
+            Cell::new(&setting.key),
+            Cell::new(&setting.value).tone(tone),
+            Cell::new(setting.source.to_string()).tone(tone),
+        ]);
+    }
+    if !table.is_empty() {
+        terminal.print(&table.render(terminal))?;
+    }
+    for warning in &loaded.warnings {
+        let label = Tone::Busy.paint("warning:", terminal.color_on_stderr);
+        terminal.note(&format!("{label} {warning}"));
+    }
+    let what = file.map_or_else(
+        || "the defaults and the environment".to_owned(),
+        |file| file.display().to_string(),
+    );
+    terminal.note(&format!("{what}: valid"));
+    Ok(Exit::Done)
+}
+
+fn object(loaded: &Loaded) -> Value {
+    let settings: Vec<Value> = loaded
+        .settings
+        .iter()
+        .map(|setting| {
+            json!({"key": setting.key, "value": setting.value, "source": setting.source.to_string()})
+        })
+        .collect();
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    json!({"valid": true, "settings": settings, "warnings": warnings})
+}

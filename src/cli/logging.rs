@@ -1,0 +1,67 @@
+//! The log, on standard error: for people, or one JSON object a line. Panics go into it, too.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
+use std::thread;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+use super::terminal::Terminal;
+use crate::config::{Log, LogFormat};
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("log.filter cannot be used")]
+    Filter(#[from] ParseError),
+    #[error("a log has been installed already")]
+    Installed(#[from] TryInitError),
+}
+
+/// Installs the log for the whole process. `--json` makes its lines JSON, whatever the configuration says.
+///
+/// # Errors
+/// [`Error`]; a filter that passed the configuration's check is never refused.
+pub fn install(log: &Log, terminal: &Terminal) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.filter)?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    let json = match log.format {
+        LogFormat::Json => true,
+        LogFormat::Human => terminal.json,
+    };
+    if json {
+        builder.json().flatten_event(true).finish().try_init()?;
+    } else {
+        // As for standard output, colours are for terminals.
+        let color = terminal.color_on_stderr && io::stderr().is_terminal();
+        builder.with_ansi(color).finish().try_init()?;
+    }
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A panic as a log line. Supervised actors are caught and restarted, so the process goes on.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(not a text)");
+    let location = panic.location().map(ToString::to_string);
+    let backtrace = env::var_os("RUST_BACKTRACE")
+        .is_some_and(|wanted| wanted != "0")
+        .then(|| std::backtrace::Backtrace::force_capture().to_string());
+    tracing::error!(
+        panic = message,
+        location,
+        thread = thread::current().name(),
+        backtrace,
+        "a panic: this is a defect"
+    );
+}

@@ -1,0 +1,332 @@
+//! What is done to a show: giving it a VM and taking it back, moving it, holding it, its stream.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::answers::{self, Assigned, Held, Moving, Released, Stream};
+use super::client::{Answer, Call, Client};
+use super::connection::Connection;
+use super::failure::{Exit, Outcome};
+use super::span;
+use super::style::{self, Tone};
+use super::terminal::Terminal;
+use crate::domain::ids::{RequestKey, ShowId, VmId};
+
+/// Longest time the server holds a request open.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+#[derive(Debug, clap::Args)]
+pub struct AssignArgs {
+    /// The show that gets a VM
+    pub show: ShowId,
+    /// This VM and no other
+    #[arg(long, value_name = "ID")]
+    pub vm: Option<VmId>,
+    /// Take another if that VM is busy
+    #[arg(long, requires = "vm")]
+    pub fallback: bool,
+    /// A VM of this region: its tag, or the beginning of its availability zone
+    #[arg(long)]
+    pub region: Option<String>,
+    /// A VM that has this capability; may be given several times
+    #[arg(long = "capability", value_name = "CAPABILITY")]
+    pub capabilities: Vec<String>,
+    /// Come back when the VM is ready, or after this long (at most 300s)
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "300", value_parser = wait)]
+    pub wait: Option<Duration>,
+    #[command(flatten)]
+    pub key: Key,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReleaseArgs {
+    /// The show whose VM is given back
+    pub show: ShowId,
+    /// Stop the VM afterwards instead of keeping it warm
+    #[arg(long)]
+    pub stop_vm: bool,
+    #[command(flatten)]
+    pub key: Key,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// What makes repeating a command safe.
+#[derive(Debug, clap::Args)]
+pub struct Key {
+    /// Repeat an earlier command safely: a server that has carried it out answers as it did then
+    #[arg(long, value_name = "KEY", help_heading = "Server")]
+    pub idempotency_key: Option<RequestKey>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct FailoverArgs {
+    /// The show to move
+    pub show: ShowId,
+    /// To this VM; else to the best spare
+    #[arg(long, value_name = "VM")]
+    pub to: Option<VmId>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct HoldArgs {
+    /// The show to be left where it is, whatever happens
+    pub show: ShowId,
+    /// Let it be moved again: the same as `resume`
+    #[arg(long)]
+    pub off: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// The show
+    pub show: ShowId,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum ShowCommand {
+    /// Put it on air: start the stream of its VM
+    Start(ShowArgs),
+    /// Take it off air: stop the stream; the show keeps its VM
+    Stop(ShowArgs),
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    let span = span::parse_positive(text)?;
+    if span > WAIT_MAX {
+        return Err(format!("the server waits for at most {} s", WAIT_MAX.as_secs()));
+    }
+    Ok(span)
+}
+
+impl Key {
+    /// The given one, or a new one that nobody else has.
+    fn take(&self) -> String {
+        match &self.idempotency_key {
+            Some(key) => key.as_str().to_owned(),
+            None => format!("cli-{:032x}", rand::random::<u128>()),
+        }
+    }
+}
+
+/// # Errors
+/// What the client says.
+pub async fn assign(args: AssignArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let show = args.show.as_str();
+    let path = ["api", "competitions", show, "vm", "assign"];
+    let mut call = Call::post(&path, request(&args)).key(args.key.take());
+    if let Some(wait) = args.wait {
+        call = call.wait(wait);
+    }
+    let started = Instant::now();
+    let spinner = args
+        .wait
+        .map(|_| spinner(terminal, format!("{show} waits for its VM")));
+    let answer = client.ask(call).await;
+    if let Some(spinner) = spinner {
+        spinner.finish_and_clear();
+    }
+    let answer = answer?;
+    let assigned: Assigned = answer.read()?;
+    let ready = assigned.status != "starting";
+    let exit = if ready || args.wait.is_none() {
+        Exit::Done
+    } else {
+        // It was asked to be ready, and is not.
+        Exit::Unavailable
+    };
+    if terminal.json {
+        terminal.print_json(&answer.body)?;
+        return Ok(exit);
+    }
+    let epoch = assigned
+        .epoch
+        .map(|epoch| format!(", epoch {epoch}"))
+        .unwrap_or_default();
+    let vm = terminal.paint(Tone::Strong, &style::tame(&assigned.vm_id));
+    if ready {
+        let address = assigned
+            .vm_address
+            .unwrap_or_else(|| "an address not known yet".to_owned());
+        terminal.print(&format!("{show} has {vm} at {}{epoch}\n", style::tame(&address)))?;
+    } else {
+        let mut text = format!("{show} gets {vm}, which is starting{epoch}\n");
+        if exit != Exit::Done {
+            let took = span::long(started.elapsed());
+            text = format!("{show} has {vm}, which is still starting after {took}{epoch}\n");
+        }
+        terminal.print(&text)?;
+        terminal.note(&expectation(&assigned, show));
+    }
+    Ok(exit)
+}
+
+fn request(args: &AssignArgs) -> Value {
+    let mut body = json!({});
+    if let Some(vm) = &args.vm {
+        body["preferredVmId"] = json!(vm);
+        body["allowFallback"] = json!(args.fallback);
+    }
+    if let Some(region) = &args.region {
+        body["region"] = json!(region);
+    }
+    if !args.capabilities.is_empty() {
+        body["capabilities"] = json!(args.capabilities);
+    }
+    body
+}
+
+/// When a VM that is starting will be ready, and how to see it.
+fn expectation(assigned: &Assigned, show: &str) -> String {
+    let mut text = String::new();
+    if let Some(at) = assigned.estimated_ready_time.and_then(answers::instant) {
+        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+        text.push_str(&format!(
+            "ready at about {}, in {}",
+            span::clock(at),
+            span::long(left)
+        ));
+    }
+    if let Some(position) = assigned.position.filter(|position| *position > 1) {
+        text.push_str(&format!("; {} others wait, too", position - 1));
+    }
+    if !text.is_empty() {
+        text.push_str("; ");
+    }
+    text.push_str(&format!("follow it with `understudy status {show} --watch`"));
+    text
+}
+
+/// Turns while the server is at work; only where somebody looks on.
+fn spinner(terminal: &Terminal, text: String) -> ProgressBar {
+    if terminal.json {
+        return ProgressBar::hidden();
+    }
+    // It draws on standard error, and only if that is a terminal.
+    let spinner = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        spinner.set_style(style);
+    }
+    spinner.set_message(text);
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}
+
+/// # Errors
+/// What the client says.
+pub async fn release(args: ReleaseArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let show = args.show.as_str();
+    let path = ["api", "competitions", show, "vm", "release"];
+    let body = if args.stop_vm {
+        json!({"stopVM": true})
+    } else {
+        json!({})
+    };
+    let call = Call::post(&path, body).key(args.key.take());
+    let spinner = spinner(terminal, format!("{show} gives its VM back"));
+    let answer = client.ask(call).await;
+    spinner.finish_and_clear();
+    let answer = answer?;
+    let released: Released = answer.read()?;
+    let text = match (&released.vm_id, &released.status) {
+        (Some(vm), Some(status)) => format!("{show} gave {vm} back; it is {} now", status.replace('_', " ")),
+        (Some(vm), None) => format!("{show} gave {vm} back"),
+        (None, _) => format!("{show} had no VM; nothing to do"),
+    };
+    tell(terminal, &answer, &text)
+}
+
+/// # Errors
+/// What the client says.
+pub async fn failover(args: FailoverArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let show = args.show.as_str();
+    let path = ["api", "competitions", show, "vm", "failover"];
+    let body = args.to.as_ref().map_or_else(|| json!({}), |to| json!({"to": to}));
+    let answer = client.ask(Call::post(&path, body)).await?;
+    let moving: Moving = answer.read()?;
+    let text = match &moving.to_vm_id {
+        Some(to) => format!(
+            "{show} moves from {} to {to}, epoch {}",
+            moving.from_vm_id, moving.epoch
+        ),
+        None => format!(
+            "{show} leaves {} as soon as there is a spare, epoch {}",
+            moving.from_vm_id, moving.epoch
+        ),
+    };
+    let exit = tell(terminal, &answer, &text)?;
+    terminal.note(&format!("see how it went with `understudy failovers {show}`"));
+    Ok(exit)
+}
+
+/// # Errors
+/// What the client says.
+pub async fn hold(args: HoldArgs, terminal: &Terminal) -> Outcome {
+    set_held(&args.show, !args.off, &args.connection, terminal).await
+}
+
+/// # Errors
+/// What the client says.
+pub async fn resume(args: ShowArgs, terminal: &Terminal) -> Outcome {
+    set_held(&args.show, false, &args.connection, terminal).await
+}
+
+async fn set_held(show: &ShowId, held: bool, connection: &Connection, terminal: &Terminal) -> Outcome {
+    let client = Client::new(connection)?;
+    let path = ["api", "competitions", show.as_str(), "vm", "hold"];
+    let answer = client.ask(Call::post(&path, json!({"held": held}))).await?;
+    let now: Held = answer.read()?;
+    let text = if now.held {
+        format!("{show} is held: it is not moved unless you say so with `understudy failover {show}`")
+    } else {
+        format!("{show} is moved by itself again if its VM fails")
+    };
+    tell(terminal, &answer, &text)
+}
+
+/// # Errors
+/// What the client says.
+pub async fn stream(command: ShowCommand, terminal: &Terminal) -> Outcome {
+    let (args, verb) = match &command {
+        ShowCommand::Start(args) => (args, "start"),
+        ShowCommand::Stop(args) => (args, "stop"),
+    };
+    let client = Client::new(&args.connection)?;
+    let show = args.show.as_str();
+    let path = ["api", "competitions", show, "show", verb];
+    let spinner = spinner(terminal, format!("{show}: {verb} its stream"));
+    let answer = client.ask(Call::post(&path, json!({}))).await;
+    spinner.finish_and_clear();
+    let answer = answer?;
+    let stream: Stream = answer.read()?;
+    let text = if stream.on_air {
+        format!("{show} is on air from {}", stream.vm_id)
+    } else {
+        format!("{show} is off air; it keeps {}", stream.vm_id)
+    };
+    tell(terminal, &answer, &text)
+}
+
+/// The answer for programs, or a sentence for people.
+pub(super) fn tell(terminal: &Terminal, answer: &Answer, sentence: &str) -> Outcome {
+    if terminal.json {
+        terminal.print_json(&answer.body)?;
+    } else {
+        terminal.print(&(style::tame(sentence) + "\n"))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,378 @@
+//! `understudy vm`: looking at machines and working on them.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::answers::{self, Checks, Maintenance, Pool, Power, Vm};
+use super::client::{Call, Client};
+use super::connection::Connection;
+use super::failure::{Exit, Failure, Outcome};
+use super::show::tell;
+use super::span;
+use super::status::board;
+use super::style::{self, Tone};
+use super::table::{Cell, Column, Table};
+use super::terminal::Terminal;
+use crate::domain::ids::VmId;
+use crate::domain::vm::Status;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum VmCommand {
+    /// Every VM of the pool
+    List(ListArgs),
+    /// Everything known about one VM
+    Show(VmArgs),
+    /// Start a stopped VM
+    Start(VmArgs),
+    /// Stop a VM that no show has
+    Stop(VmArgs),
+    /// Restart a VM's machine
+    Reboot(RebootArgs),
+    /// Terminate a VM's machine for good
+    Terminate(VmArgs),
+    /// Launch a new VM from the configured image
+    Launch(LaunchArgs),
+    /// Take a VM out of use, or give it back with --off
+    Maintenance(MaintenanceArgs),
+    /// Look at the services of a VM now, or of all; exit status 1 if one is not healthy
+    Check(CheckArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct VmArgs {
+    /// The VM
+    pub vm: VmId,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only those with this status; may be given several times
+    #[arg(long, value_parser = statuses())]
+    pub status: Vec<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RebootArgs {
+    /// The VM
+    pub vm: VmId,
+    /// Even while a show is on air from it
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LaunchArgs {
+    /// Its name in the cloud
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Another instance type than the configured one
+    #[arg(long = "type", value_name = "TYPE")]
+    pub instance_type: Option<String>,
+    /// A tag of the instance; may be given several times
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
+    pub tags: Vec<(String, String)>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct MaintenanceArgs {
+    /// The VM
+    pub vm: VmId,
+    /// Give it back to the pool
+    #[arg(long)]
+    pub off: bool,
+    /// Why, for those who look at the status
+    #[arg(long, conflicts_with = "off")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The VM; else all of them
+    pub vm: Option<VmId>,
+    /// Compare the pool with the cloud first
+    #[arg(long)]
+    pub reconcile: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+fn statuses() -> clap::builder::PossibleValuesParser {
+    Status::ALL.map(Status::as_str).into()
+}
+
+fn tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a tag is KEY=VALUE".to_owned()),
+    }
+}
+
+/// # Errors
+/// What the client says.
+pub async fn run(command: VmCommand, terminal: &Terminal) -> Outcome {
+    match command {
+        VmCommand::List(args) => list(args, terminal).await,
+        VmCommand::Show(args) => show(args, terminal).await,
+        VmCommand::Start(args) => power(&args, "start", json!({}), terminal).await,
+        VmCommand::Stop(args) => power(&args, "stop", json!({}), terminal).await,
+        VmCommand::Reboot(args) => {
+            let force = json!({"force": args.force});
+            let args = VmArgs {
+                vm: args.vm,
+                connection: args.connection,
+            };
+            power(&args, "reboot", force, terminal).await
+        }
+        VmCommand::Terminate(args) => terminate(args, terminal).await,
+        VmCommand::Launch(args) => launch(args, terminal).await,
+        VmCommand::Maintenance(args) => maintenance(args, terminal).await,
+        VmCommand::Check(args) => check(args, terminal).await,
+    }
+}
+
+async fn list(args: ListArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let answer = client.ask(Call::get(&["api", "admin", "vm-pool"])).await?;
+    let wanted = |status: &str| args.status.is_empty() || args.status.iter().any(|wanted| wanted == status);
+    if terminal.json {
+        let mut vms = answer.body.get("vms").cloned().unwrap_or_else(|| json!([]));
+        if let Value::Array(vms) = &mut vms {
+            vms.retain(|vm| wanted(vm["status"].as_str().unwrap_or_default()));
+        }
+        terminal.print_json(&vms)?;
+        return Ok(Exit::Done);
+    }
+    let mut pool: Pool = answer.read()?;
+    pool.vms.retain(|vm| wanted(&vm.status));
+    if pool.vms.is_empty() {
+        terminal.note("no such VM in the pool");
+        return Ok(Exit::Done);
+    }
+    let now = answer.date.unwrap_or_else(Timestamp::now);
+    terminal.print(&board::vms(&pool, Some(now), terminal))?;
+    Ok(Exit::Done)
+}
+
+async fn show(args: VmArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let answer = client
+        .ask(Call::get(&["api", "admin", "vm-pool", args.vm.as_str()]))
+        .await?;
+    if terminal.json {
+        terminal.print_json(&answer.body)?;
+        return Ok(Exit::Done);
+    }
+    let vm: Vm = answer.read()?;
+    let now = answer.date.unwrap_or_else(Timestamp::now);
+    terminal.print(&facts(&vm, &answer.body, now).render(terminal))?;
+    Ok(Exit::Done)
+}
+
+/// Name and value of everything known.
+fn facts(vm: &Vm, answer: &Value, now: Timestamp) -> Table {
+    let mut table = Table::new([Column::new("VM"), Column::new("").flexible()]).wrapping();
+    let when = |at: Timestamp| format!("{} ({})", span::date(at), span::ago(at, now));
+    let services = vm.services.clone().unwrap_or_default();
+    let service = |name: &str, up: Option<bool>| {
+        up.map(|up| {
+            format!(
+                "{} {name} {}",
+                style::dot(Some(up)).0,
+                if up { "up" } else { "down" }
+            )
+        })
+    };
+    let services_line: Vec<String> = [
+        service("server", services.node),
+        service("OBS", services.obs),
+        service("NoMachine", services.nomachine),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let uptime = services
+        .uptime
+        .and_then(|uptime| std::time::Duration::try_from_secs_f64(uptime).ok());
+    let tags = answer["tags"].as_object().map(|tags| {
+        let tag = |(key, value): (&String, &Value)| match value {
+            Value::String(text) => format!("{key}={text}"),
+            other => format!("{key}={other}"),
+        };
+        tags.iter().map(tag).collect::<Vec<_>>().join(", ")
+    });
+    let health = vm.health_status.as_deref().unwrap_or("unknown");
+    let facts = [
+        (
+            "status",
+            Some(Cell::look(style::of_status(&vm.status), &vm.status)),
+        ),
+        (
+            "reason",
+            vm.error_reason
+                .as_ref()
+                .map(|reason| Cell::new(reason).tone(Tone::Bad)),
+        ),
+        ("show", vm.assigned_to.as_ref().map(Cell::new)),
+        ("epoch", vm.epoch.map(|epoch| Cell::new(epoch.to_string()))),
+        ("assigned by", vm.assigned_by.as_ref().map(Cell::new)),
+        (
+            "assignments",
+            vm.total_assignments.map(|count| Cell::new(count.to_string())),
+        ),
+        ("health", Some(Cell::new(health).tone(style::of_health(health)))),
+        (
+            "services",
+            Some(services_line.join("   "))
+                .filter(|line| !line.is_empty())
+                .map(Cell::new),
+        ),
+        ("last error", services.error.as_ref().map(Cell::new)),
+        ("checked", vm.last_health_check.map(|at| Cell::new(when(at)))),
+        ("server version", services.version.as_ref().map(Cell::new)),
+        ("server up", uptime.map(|uptime| Cell::new(span::long(uptime)))),
+        ("public address", vm.public_ip.map(|ip| Cell::new(ip.to_string()))),
+        (
+            "private address",
+            vm.private_ip.map(|ip| Cell::new(ip.to_string())),
+        ),
+        ("name", vm.name.as_ref().map(Cell::new)),
+        ("instance", Some(Cell::new(&vm.instance_id))),
+        ("in the cloud", vm.ec2_state.as_ref().map(Cell::new)),
+        ("type", vm.instance_type.as_ref().map(Cell::new)),
+        ("zone", vm.availability_zone.as_ref().map(Cell::new)),
+        ("launched", vm.launch_time.map(|at| Cell::new(when(at)))),
+        ("last change", vm.last_state_change.map(|at| Cell::new(when(at)))),
+        ("tags", tags.filter(|tags| !tags.is_empty()).map(Cell::new)),
+    ];
+    table.row([Cell::new("id"), Cell::new(&vm.vm_id).tone(Tone::Strong)]);
+    for (name, value) in facts {
+        if let Some(value) = value {
+            table.row([Cell::new(name), value]);
+        }
+    }
+    table
+}
+
+async fn power(args: &VmArgs, verb: &str, body: Value, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let path = ["api", "admin", "vm-pool", args.vm.as_str(), verb];
+    let answer = client.ask(Call::post(&path, body)).await?;
+    let power: Power = answer.read()?;
+    let mut text = format!("{}: {}", power.vm_id, power.message);
+    if let Some(at) = power.estimated_ready_time.and_then(answers::instant) {
+        text.push_str(&format!("; ready at about {}", span::clock(at)));
+    }
+    tell(terminal, &answer, &text)
+}
+
+async fn terminate(args: VmArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let path = ["api", "admin", "vm-pool", args.vm.as_str()];
+    let answer = client.ask(Call::delete(&path)).await?;
+    let power: Power = answer.read()?;
+    tell(terminal, &answer, &format!("{}: {}", power.vm_id, power.message))
+}
+
+async fn launch(args: LaunchArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let mut body = json!({});
+    if let Some(name) = &args.name {
+        body["name"] = json!(name);
+    }
+    if let Some(instance_type) = &args.instance_type {
+        body["instanceType"] = json!(instance_type);
+    }
+    if !args.tags.is_empty() {
+        let tags: Map<String, Value> = args
+            .tags
+            .iter()
+            .map(|(key, value)| (key.clone(), json!(value)))
+            .collect();
+        body["tags"] = Value::Object(tags);
+    }
+    let path = ["api", "admin", "vm-pool", "launch"];
+    let answer = client.ask(Call::post(&path, body)).await?;
+    let power: Power = answer.read()?;
+    let text = format!("{} ({}): {}", power.vm_id, power.instance_id, power.message);
+    tell(terminal, &answer, &text)
+}
+
+async fn maintenance(args: MaintenanceArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let path = ["api", "admin", "vm-pool", args.vm.as_str(), "maintenance"];
+    let mut body = json!({"enabled": !args.off});
+    if let Some(reason) = &args.reason {
+        body["reason"] = json!(reason);
+    }
+    let answer = client.ask(Call::post(&path, body)).await?;
+    let now: Maintenance = answer.read()?;
+    let text = format!("{} is {} now", now.vm_id, now.status.replace('_', " "));
+    tell(terminal, &answer, &text)
+}
+
+async fn check(args: CheckArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let mut body = json!({"reconcile": args.reconcile});
+    if let Some(vm) = &args.vm {
+        body["vmId"] = json!(vm);
+    }
+    let path = ["api", "admin", "vm-pool", "health-check"];
+    let answer = client.ask(Call::post(&path, body)).await?;
+    let checks: Checks = answer.read()?;
+    let exit = if checks.healthy == checks.total {
+        Exit::Done
+    } else {
+        Exit::Failed
+    };
+    if terminal.json {
+        terminal.print_json(&answer.body)?;
+        return Ok(exit);
+    }
+    if checks.results.is_empty() {
+        return Err(Failure::new(Exit::Unknown, "there is no VM to check")
+            .advice("`understudy vm launch` starts one")
+            .into());
+    }
+    terminal.print(&results(&checks).render(terminal))?;
+    terminal.note(&format!("{} of {} healthy", checks.healthy, checks.total));
+    Ok(exit)
+}
+
+fn results(checks: &Checks) -> Table {
+    let mut table = Table::new([
+        Column::new("VM"),
+        Column::new("HEALTH"),
+        Column::new("SRV"),
+        Column::new("OBS"),
+        Column::new("NX").rank(2).optional(),
+        Column::new("TOOK").right().rank(1),
+        Column::new("ERROR").flexible().optional(),
+    ]);
+    for result in &checks.results {
+        let word = if result.healthy { "healthy" } else { "unhealthy" };
+        let health = result.health_status.as_deref().unwrap_or(word);
+        table.row([
+            Cell::new(&result.vm_id).tone(Tone::Strong),
+            Cell::new(health).tone(style::of_health(health)),
+            Cell::dot(result.services.node),
+            Cell::dot(result.services.obs),
+            result
+                .services
+                .nomachine
+                .map_or_else(Cell::empty, |up| Cell::dot(Some(up))),
+            Cell::maybe(result.response_time.map(span::step)),
+            Cell::maybe(result.error.as_ref()).tone(Tone::Bad),
+        ]);
+    }
+    table
+}

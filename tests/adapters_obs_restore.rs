@@ -1,0 +1,266 @@
+//! The OBS adapter against simulated studios: capture and restore.
+
+mod support;
+
+use support::PLENTY;
+use support::studios::{connect, input, item, scene, scene_named, small, world};
+
+use understudy::domain::studio::{Audio, Json, SceneItem, Secret, Studio, Transition};
+use understudy::infra::obs::{Error, Session};
+use understudy::sim::model::fault::Fault;
+
+/// Restores, finds the studio as wanted, and has nothing to do when it is asked again.
+async fn assert_restores(session: &dyn Session, studio: &Studio) {
+    let restored = session.restore(studio).await.unwrap();
+    assert_eq!(restored.differences, Vec::<String>::new());
+    let captured = session.capture().await.unwrap();
+    assert_eq!(in_order_of_names(captured), in_order_of_names(studio.clone()));
+    let again = session.restore(studio).await.unwrap();
+    assert_eq!((again.requests, again.differences), (0, Vec::new()));
+}
+
+/// Where scenes were before, OBS has no request to bring new ones into an order.
+fn in_order_of_names(mut studio: Studio) -> Studio {
+    studio.scenes.sort_by(|one, other| one.name.cmp(&other.name));
+    studio
+}
+
+#[tokio::test]
+async fn a_studio_is_captured_and_restored_on_a_blank_one() {
+    let (_world, machines) = world(2).await;
+    machines[0].load_example_studio("secret-key").unwrap();
+    let (source, _) = connect(&machines[0]).await;
+    let studio = source.capture().await.unwrap();
+
+    assert_eq!(studio.scene_collection, "Gymnastics");
+    assert_eq!(studio.program_scene, "Camera 2 - Vault");
+    assert_eq!(studio.scenes.len(), 12);
+    assert_eq!(studio.stream.as_ref().unwrap().key.expose(), "secret-key");
+    assert!(!format!("{studio:?}").contains("secret-key"));
+    let slate = studio
+        .inputs
+        .iter()
+        .find(|input| input.name == "Starting Soon Slate")
+        .unwrap();
+    assert_eq!((slate.audio, slate.kind.as_str()), (None, "color_source_v3"));
+    let sound = studio
+        .inputs
+        .iter()
+        .find(|input| input.name == "Arena Sound")
+        .unwrap();
+    assert_eq!(
+        sound.audio,
+        Some(Audio {
+            volume_mul: 0.8,
+            muted: false
+        })
+    );
+    assert_eq!(
+        studio.transition,
+        Some(Transition {
+            name: "Fade".to_owned(),
+            duration_ms: Some(450)
+        })
+    );
+
+    let (spare, _) = connect(&machines[1]).await;
+    assert_ne!(spare.capture().await.unwrap(), studio);
+    assert_restores(&*spare, &studio).await;
+    // On a blank studio also the scenes are in order.
+    assert_eq!(spare.capture().await.unwrap(), studio);
+    // And onto itself there is nothing to do.
+    assert_eq!(source.restore(&studio).await.unwrap().requests, 0);
+}
+
+#[tokio::test]
+async fn only_what_differs_is_sent() {
+    let (_world, machines) = world(1).await;
+    machines[0].load_example_studio("key").unwrap();
+    let (session, _) = connect(&machines[0]).await;
+    let mut studio = session.capture().await.unwrap();
+    studio
+        .inputs
+        .iter_mut()
+        .find(|i| i.name == "Arena Sound")
+        .unwrap()
+        .audio
+        .as_mut()
+        .unwrap()
+        .volume_mul = 0.25;
+    scene_named(&mut studio, "Camera 3 - Bars").items[1]
+        .transform
+        .position_x = 17.5;
+    studio.program_scene = "Replay".to_owned();
+    studio.transition.as_mut().unwrap().duration_ms = Some(300);
+    let restored = session.restore(&studio).await.unwrap();
+    assert_eq!((restored.requests, restored.differences), (4, Vec::new()));
+    assert_eq!(session.capture().await.unwrap(), studio);
+}
+
+#[tokio::test]
+async fn a_studio_made_by_hand_is_restored_with_order_nesting_and_repeated_sources() {
+    let (_world, machines) = world(1).await;
+    let (session, _) = connect(&machines[0]).await;
+    assert_restores(&*session, &small()).await;
+    assert_eq!(session.capture().await.unwrap(), small());
+}
+
+#[tokio::test]
+async fn a_cluttered_studio_is_cleared_rearranged_and_repaired() {
+    let (_world, machines) = world(1).await;
+    let (session, _) = connect(&machines[0]).await;
+    session.restore(&small()).await.unwrap();
+
+    // The same collection, in which everything is a little different.
+    let mut cluttered = small();
+    cluttered.inputs[0].settings = Json(r#"{"color":1,"width":99}"#.to_owned());
+    cluttered.inputs.push(input("zebra", "color_source_v3", "{}"));
+    cluttered.scenes[0].items = vec![
+        item("zebra", 0.0),
+        item("red", 3.0),
+        item("title", 9.0),
+        item("red", 1.0),
+        item("red", 8.0),
+    ];
+    cluttered.scenes[0].items[2].enabled = false;
+    cluttered.scenes[1].items = vec![SceneItem {
+        locked: true,
+        ..item("title", 4.0)
+    }];
+    cluttered
+        .scenes
+        .push(scene("Extra", &[item("zebra", 0.0), item("A", 0.0)]));
+    cluttered.program_scene = "Extra".to_owned();
+    cluttered.stream.as_mut().unwrap().other =
+        Json(r#"{"bwtest":false,"password":"p","use_auth":true}"#.to_owned());
+    assert_restores(&*session, &cluttered).await;
+
+    assert_restores(&*session, &small()).await;
+}
+
+#[tokio::test]
+async fn names_that_changed_sides_and_kinds_are_freed_first() {
+    let (_world, machines) = world(1).await;
+    let (session, _) = connect(&machines[0]).await;
+    session.restore(&small()).await.unwrap();
+
+    let mut swapped = small();
+    // "red" becomes a text, "title" a scene, and the scene "A" an input.
+    swapped.inputs = vec![
+        input("A", "color_source_v3", r#"{"color":3}"#),
+        input("red", "text_ft2_source_v2", r#"{"text":"red"}"#),
+    ];
+    swapped.scenes = vec![
+        scene("B", &[item("A", 1.0), item("title", 2.0)]),
+        scene("title", &[item("red", 3.0)]),
+    ];
+    assert_restores(&*session, &swapped).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_equal_is_reported_and_the_rest_is_done() {
+    let (_world, machines) = world(1).await;
+    let (session, _) = connect(&machines[0]).await;
+    let mut studio = small();
+    studio.inputs.push(input("alien", "alien_source_v9", "{}"));
+    studio.inputs.push(input("orphan", "color_source_v3", "{}"));
+    studio.inputs.push(input("unreadable", "color_source_v3", "{"));
+    studio.scenes[0]
+        .items
+        .extend([item("alien", 0.0), item("unreadable", 0.0)]);
+    studio.scenes[1]
+        .items
+        .extend([item("Group", 0.0), item("alien", 0.0)]);
+    studio.scenes[1].items[0].transform.bounds_type = "OBS_BOUNDS_ROUND".to_owned();
+    studio.transition = Some(Transition {
+        name: "Teleport".to_owned(),
+        duration_ms: Some(100),
+    });
+    let restored = session.restore(&studio).await.unwrap();
+    for (what, about) in [
+        ("the unsupported kind", "alien_source_v9"),
+        ("the input in no scene", "\"orphan\" is in no scene"),
+        (
+            "the settings that are no JSON",
+            "\"unreadable\" are not a JSON object",
+        ),
+        (
+            "the group",
+            "\"Group\" of scene \"B\" is neither an input nor a scene",
+        ),
+        ("the unknown bounds", "OBS_BOUNDS_ROUND"),
+        ("the missing transition", "\"Teleport\""),
+    ] {
+        let found = restored
+            .differences
+            .iter()
+            .filter(|line| line.contains(about))
+            .count();
+        assert_eq!(found, 1, "{what}: {:#?}", restored.differences);
+    }
+    assert_eq!(restored.differences.len(), 6, "{:#?}", restored.differences);
+
+    let captured = session.capture().await.unwrap();
+    assert_eq!(captured.program_scene, "B");
+    assert_eq!(captured.scenes[0].items, small().scenes[0].items);
+    assert_eq!(captured.stream, small().stream);
+}
+
+#[tokio::test]
+async fn a_running_stream_keeps_its_service() {
+    let (world, machines) = world(1).await;
+    machines[0].load_example_studio("on-air").unwrap();
+    let (session, _) = connect(&machines[0]).await;
+    session.start_stream().await.unwrap();
+    assert!(
+        machines[0]
+            .until(PLENTY, |view| view.is_streaming())
+            .await
+            .is_some()
+    );
+    let mut studio = session.capture().await.unwrap();
+    studio.stream.as_mut().unwrap().key = Secret::new("another");
+    studio.program_scene = "Replay".to_owned();
+    let restored = session.restore(&studio).await.unwrap();
+    assert_eq!(restored.requests, 1);
+    assert_eq!(restored.differences.len(), 1, "{:?}", restored.differences);
+    assert!(
+        !restored.differences[0].contains("another"),
+        "{:?}",
+        restored.differences
+    );
+    assert_eq!(machines[0].view().stream_key.unwrap().expose(), "on-air");
+    assert_eq!(machines[0].view().program_scene.as_deref(), Some("Replay"));
+    drop(world);
+}
+
+#[tokio::test]
+async fn a_crash_in_the_middle_of_a_restore_ends_it() {
+    let (_world, machines) = world(1).await;
+    let (session, mut notices) = connect(&machines[0]).await;
+    let machine = machines[0].clone();
+    let studio = small();
+    let (restored, ()) = tokio::join!(
+        tokio::time::timeout(PLENTY, session.restore(&studio)),
+        async move {
+            // The first sign of the restore's work.
+            notices.recv().await;
+            machine.fault(Fault::StudioCrash);
+        }
+    );
+    assert_eq!(restored, Ok(Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn a_restore_leaves_no_connection_behind() {
+    let (_world, machines) = world(1).await;
+    let (session, _notices) = connect(&machines[0]).await;
+    session.restore(&small()).await.unwrap();
+    assert!(
+        machines[0]
+            .until(PLENTY, |view| view.obs_clients == 1)
+            .await
+            .is_some()
+    );
+    assert!(session.output().await.is_ok());
+}

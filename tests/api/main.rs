@@ -1,0 +1,13 @@
+//! The gateway on real sockets: the real tree, simulated machines, the official Socket.IO client.
+
+mod assignment;
+mod auth;
+mod bounds;
+mod documents;
+mod errors;
+mod pool;
+mod script;
+mod served;
+mod shows;
+mod socket;
+mod status;

@@ -1,0 +1,160 @@
+//! A competition on air through the API: stream, hold, failover and what is remembered of it.
+
+use serde_json::{Value, json};
+use understudy::cli::stage::stream_key;
+use understudy::domain::ids::{InstanceId, ShowId};
+use understudy::domain::show::Phase;
+use understudy::domain::vm::Status;
+
+use crate::served::Served;
+
+const SHOW: &str = "/api/competitions/finals";
+
+fn finals() -> ShowId {
+    ShowId::new("finals").unwrap()
+}
+
+/// Assigns a VM and sets its studio up as a producer would in OBS.
+pub async fn set_up(served: &Served) -> String {
+    let assigned = served.post(&format!("{SHOW}/vm/assign?wait=30")).await.is(200);
+    let instance = InstanceId::new(assigned["instanceId"].as_str().unwrap()).unwrap();
+    let key = stream_key(&finals());
+    served
+        .stage
+        .machine(&instance)
+        .unwrap()
+        .load_example_studio(&key)
+        .unwrap();
+    served
+        .until("the studio is captured", |state| {
+            let studio = state.show(&finals())?.studio.clone()?;
+            (studio.stream.as_ref()?.key.expose() == key).then_some(())
+        })
+        .await;
+    assigned["vmId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_goes_on_air_and_off_again() {
+    let served = Served::with(1, 0).await;
+    served
+        .post(&format!("{SHOW}/show/start"))
+        .await
+        .refuses(404, "NOT_ASSIGNED");
+    let vm = set_up(&served).await;
+    let started = served.post(&format!("{SHOW}/show/start")).await.is(200);
+    let expected = json!({"success": true, "competitionId": "finals", "vmId": vm, "onAir": true});
+    assert_eq!(started, expected);
+    let view = served.get(&format!("{SHOW}/vm")).await.is(200);
+    assert_eq!(
+        (&view["status"], &view["phase"], &view["streamWanted"]),
+        (&json!("in_use"), &json!("on_air"), &json!(true))
+    );
+    let stopped = served.post(&format!("{SHOW}/show/stop")).await.is(200);
+    assert_eq!(stopped["onAir"], false);
+    served
+        .until("it is off air", |state| {
+            (state.count(Status::Assigned) == 1).then_some(())
+        })
+        .await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_moves_a_show_and_reads_how_it_went() {
+    let served = Served::with(2, 0).await;
+    served
+        .post(&format!("{SHOW}/vm/failover"))
+        .await
+        .refuses(404, "NOT_ASSIGNED");
+    let nothing = served.get(&format!("{SHOW}/failovers")).await.is(200);
+    assert_eq!(
+        nothing,
+        json!({"competitionId": "finals", "current": null, "failovers": []})
+    );
+    let from = set_up(&served).await;
+    served.post(&format!("{SHOW}/show/start")).await.is(200);
+    let to = served.a_vm(Status::Available);
+
+    let unknown = served
+        .post_json(&format!("{SHOW}/vm/failover"), &json!({"to": "vm-nowhere"}))
+        .await;
+    unknown.refuses(404, "VM_NOT_FOUND");
+    let illegal = served
+        .post_json(&format!("{SHOW}/vm/failover"), &json!({"to": "a/b"}))
+        .await
+        .is(400);
+    assert_eq!(illegal["field"], "to");
+
+    let moving = served
+        .post_json(&format!("{SHOW}/vm/failover"), &json!({"to": to}))
+        .await
+        .is(200);
+    assert_eq!(
+        (&moving["success"], &moving["fromVmId"], &moving["toVmId"]),
+        (&json!(true), &json!(from), &json!(to))
+    );
+    assert_eq!(moving["epoch"], 2);
+    served
+        .until("it is on air elsewhere", |state| {
+            let show = state.show(&finals())?;
+            (show.phase == Phase::OnAir && show.vm.as_ref()?.as_str() == to).then_some(())
+        })
+        .await;
+    let view = served.get(&format!("{SHOW}/vm")).await.is(200);
+    assert_eq!(
+        (&view["vmId"], &view["status"], &view["epoch"]),
+        (&json!(to), &json!("in_use"), &json!(2))
+    );
+
+    let told = served.get(&format!("{SHOW}/failovers")).await.is(200);
+    assert_eq!(told["current"], Value::Null);
+    let record = &told["failovers"][0];
+    assert_eq!(
+        (&record["cause"], &record["ending"], &record["epoch"]),
+        (&json!("forced"), &json!("on-air"), &json!(2))
+    );
+    assert_eq!(
+        (&record["fromVmId"], &record["toVmId"]),
+        (&json!(from), &json!(to))
+    );
+    assert!(record["beganAt"].as_str().unwrap().ends_with('Z'));
+    for step in [
+        "detectMs",
+        "decideMs",
+        "fenceMs",
+        "restoreMs",
+        "verifyMs",
+        "offAirMs",
+    ] {
+        assert!(record["timeline"][step].is_u64(), "{step}: {record:#}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_is_held_and_let_go() {
+    let served = Served::with(1, 0).await;
+    served
+        .post_json(&format!("{SHOW}/vm/hold"), &json!({"held": true}))
+        .await
+        .refuses(404, "NOT_ASSIGNED");
+    served.post(&format!("{SHOW}/vm/assign")).await.is(200);
+    for held in [true, false] {
+        let answer = served
+            .post_json(&format!("{SHOW}/vm/hold"), &json!({"held": held}))
+            .await
+            .is(200);
+        assert_eq!(
+            answer,
+            json!({"success": true, "competitionId": "finals", "held": held})
+        );
+        assert_eq!(served.get(&format!("{SHOW}/vm")).await.is(200)["held"], held);
+    }
+    for bad in [json!({}), json!({"held": "yes"}), json!({"held": null})] {
+        let refused = served.post_json(&format!("{SHOW}/vm/hold"), &bad).await;
+        assert_eq!(refused.body["field"], "held", "{bad}");
+        refused.is(400);
+    }
+    served.stop().await;
+}
