@@ -32,7 +32,7 @@ impl Model {
             Event::Reassigned { from, vm, epoch } => {
                 only_if(show.stage == Stage::OffAir && show.vm.as_ref() == Some(from))?;
                 only_if(epoch.0 == show.epoch + 1 && self.may_be_taken(vm))?;
-                only_if(self.vms[from].on != On::Ready && !show.unfenced)?;
+                only_if(self.vms[from].on == On::Off || (self.vms[from].on != On::Ready && !show.unfenced))?;
                 self.let_go(from);
                 self.hold(vm, id, epoch.0, How::Assigned);
                 Played {
