@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use understudy::domain::event::Event;
 use understudy::domain::ids::{InstanceId, RequestKey, ShowId, VmId};
-use understudy::domain::instance::InstanceState;
+use understudy::domain::instance::{Instance, InstanceState};
 use understudy::domain::pool::FAULT_COOLOFF;
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Event as VmEvent, Health};
@@ -176,31 +176,35 @@ impl Model {
         Some(next)
     }
 
+    fn adopted(&mut self, id: &VmId, instance: &Instance) -> Option<()> {
+        let known = self.vms.values().any(|vm| vm.instance == instance.instance_id);
+        if known || self.vms.contains_key(id) {
+            return None;
+        }
+        let on = match instance.state {
+            InstanceState::Pending => On::Starting,
+            InstanceState::Running => On::Booting,
+            InstanceState::Stopping => On::Stopping,
+            InstanceState::Stopped | InstanceState::ShuttingDown | InstanceState::Terminated => On::Off,
+        };
+        let vm = Machine {
+            instance: instance.instance_id.clone(),
+            name: instance.name.clone(),
+            on,
+            used: Use::Free,
+            health: Health::Unknown,
+            fault_since: None,
+            attempts: 0,
+            started_at: None,
+            changed_at: self.at,
+        };
+        self.vms.insert(id.clone(), vm);
+        Some(())
+    }
+
     fn vm_event(&mut self, id: &VmId, event: &VmEvent) -> Option<()> {
         if let VmEvent::Adopted { instance } = event {
-            let known = self.vms.values().any(|vm| vm.instance == instance.instance_id);
-            if known || self.vms.contains_key(id) {
-                return None;
-            }
-            let on = match instance.state {
-                InstanceState::Pending => On::Starting,
-                InstanceState::Running => On::Booting,
-                InstanceState::Stopping => On::Stopping,
-                InstanceState::Stopped | InstanceState::ShuttingDown | InstanceState::Terminated => On::Off,
-            };
-            let vm = Machine {
-                instance: instance.instance_id.clone(),
-                name: instance.name.clone(),
-                on,
-                used: Use::Free,
-                health: Health::Unknown,
-                fault_since: None,
-                attempts: 0,
-                started_at: None,
-                changed_at: self.at,
-            };
-            self.vms.insert(id.clone(), vm);
-            return Some(());
+            return self.adopted(id, instance);
         }
         let stoppable = self.may_be_stopped(id);
         let at = self.at;
