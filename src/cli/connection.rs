@@ -50,10 +50,11 @@ impl Connection {
         };
         match bearer(token) {
             Some(value) => Ok(Some(value)),
-            None => Err(
-                Failure::new(Exit::Usage, "the token has characters that cannot be in an HTTP header")
-                    .advice("look for a line end or a blank in UNDERSTUDY_TOKEN or --token"),
-            ),
+            None => Err(Failure::new(
+                Exit::Usage,
+                "the token has characters that cannot be in an HTTP header",
+            )
+            .advice("look for a line end or a blank in UNDERSTUDY_TOKEN or --token")),
         }
     }
 }
@@ -173,7 +174,11 @@ mod tests {
             ("shows.example.org", false),
             ("10.0.0.1", false),
         ] {
-            assert_eq!(is_loopback(&connection(text, "").base().unwrap()), local, "{text}");
+            assert_eq!(
+                is_loopback(&connection(text, "").base().unwrap()),
+                local,
+                "{text}"
+            );
         }
     }
 }

@@ -214,7 +214,10 @@ impl Command {
 /// # Errors
 /// How to exit.
 pub fn parse(arguments: Vec<OsString>) -> Result<(Command, Terminal), Exit> {
-    let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    let json = arguments
+        .iter()
+        .take_while(|argument| *argument != "--")
+        .any(|argument| argument == "--json");
     match Cli::try_parse_from(arguments) {
         Ok(cli) => Ok((cli.command, Terminal::detect(cli.json, cli.color))),
         Err(error) => Err(tell(&error, json)),
@@ -283,8 +286,18 @@ impl ServeArgs {
     /// # Errors
     /// Every mistake in it, as [`Exit::Usage`].
     pub fn load(&self) -> Result<Loaded, Failure> {
-        let listen = self.listen.map(|listen| (LISTEN_VARIABLE.to_owned(), listen.to_string()));
-        Config::load(self.config.as_deref(), config::environment().chain(listen)).map_err(Failure::from)
+        let listen = self
+            .listen
+            .map(|listen| (LISTEN_VARIABLE.to_owned(), listen.to_string()));
+        Config::load(self.config.as_deref(), config::environment().chain(listen)).map_err(|error| {
+            let mut failure = Failure::from(error);
+            if self.listen.is_some() {
+                // Whoever gave the option has not heard of the variable that it stands for.
+                let variable = format!("environment {LISTEN_VARIABLE}");
+                failure.message = failure.message.replace(&variable, "--listen");
+            }
+            failure
+        })
     }
 }
 
