@@ -88,6 +88,7 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
             read: cloud.read_timeout,
             attempt: cloud.attempt_timeout,
             operation: cloud.operation_timeout,
+            sweep: cloud.operation_timeout * SWEEP_CALLS,
         },
         attempts: cloud.attempts,
         backoff: Backoff {
@@ -96,8 +97,13 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
         },
         ..Ec2::new(cloud.region.clone(), config.pool.project.clone())
     };
-    Ok(Arc::new(Ec2Cloud::new(ec2).await))
+    Ok(Arc::new(Ec2Cloud::new(ec2).await.context("in [cloud]")?))
 }
+
+/// Calls that a whole listing may take the time of: it is one for each page, and all but a huge account's fit
+/// on one.
+#[cfg(feature = "ec2")]
+const SWEEP_CALLS: u32 = 2;
 
 #[cfg(not(feature = "ec2"))]
 async fn ec2(_: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
