@@ -88,7 +88,6 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
             read: cloud.read_timeout,
             attempt: cloud.attempt_timeout,
             operation: cloud.operation_timeout,
-            sweep: cloud.operation_timeout * SWEEP_CALLS,
         },
         attempts: cloud.attempts,
         backoff: Backoff {
@@ -97,15 +96,11 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
         },
         ..Ec2::new(cloud.region.clone(), config.pool.project.clone())
     };
-    Ok(Arc::new(Ec2Cloud::new(ec2).await.context("in [cloud]")?))
+    Ok(Arc::new(Ec2Cloud::new(ec2).await?))
 }
 
-/// Calls that a whole listing may take the time of: it is one for each page, and all but a huge account's fit
-/// on one.
-#[cfg(feature = "ec2")]
-const SWEEP_CALLS: u32 = 2;
-
 #[cfg(not(feature = "ec2"))]
+#[expect(clippy::unused_async, reason = "with the adapter it does wait")]
 async fn ec2(_: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
     anyhow::bail!(
         "this understudy was built without EC2; build it with `cargo build --features ec2`, \

@@ -164,8 +164,11 @@ impl Sshd {
 
     async fn run(&mut self) {
         let folder = self.folder.path().display();
+        // A bash that sshd starts reads the user's own .bashrc, which may do anything, unless it believes that
+        // it runs inside another shell (bash(1), SHLVL).
         let mut config = format!(
             "HostKey {folder}/host_key\n\
+             SetEnv SHLVL=2\n\
              AuthorizedKeysFile {folder}/authorized_keys\n\
              ListenAddress {}\n\
              PidFile none\n\

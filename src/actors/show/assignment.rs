@@ -84,7 +84,11 @@ impl State {
                 .assign(&vm, self.id.clone(), epoch, ask.by.clone(), ask.key.clone())
                 .await;
             match given {
-                Ok(ledger) => return Ok((vm, ledger)),
+                Ok(ledger) => {
+                    // Kept: else the promise would outlive a quick release and hold the VM back.
+                    self.ctx.pool.cancel(&self.id, &vm);
+                    return Ok((vm, ledger));
+                }
                 Err(error) => {
                     self.ctx.pool.cancel(&self.id, &vm);
                     let passing = matches!(

@@ -82,7 +82,10 @@ async fn open(
         host: host(endpoint.address),
         port: endpoint.address.port(),
         dangerous: None,
-        password: endpoint.password.as_ref().map(|password| password.expose()),
+        password: endpoint
+            .password
+            .as_ref()
+            .map(crate::domain::studio::Secret::expose),
         event_subscriptions: Some(subscriptions),
         broadcast_capacity: events_kept,
         connect_timeout: limit,
