@@ -88,6 +88,8 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
             read: cloud.read_timeout,
             attempt: cloud.attempt_timeout,
             operation: cloud.operation_timeout,
+            // A call for each page, and all but a huge account's instances fit on one.
+            sweep: cloud.operation_timeout * 2,
         },
         attempts: cloud.attempts,
         backoff: Backoff {
