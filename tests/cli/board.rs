@@ -88,6 +88,18 @@ async fn a_show_that_should_be_on_air_and_is_not_stands_out() {
 }
 
 #[tokio::test]
+async fn a_show_whose_studio_could_not_be_restored_elsewhere_stands_out() {
+    let server = server().await;
+    for (captured, shown) in [(false, "not captured"), (true, "automatic")] {
+        let mut view = assignment();
+        view["studioCaptured"] = json!(captured);
+        server.say("GET /api/competitions/finals/vm", vec![Say::Json(200, view)]);
+        let board = plain(&server, &["status"]).await;
+        assert!(board.contains(&format!("      3  {shown}  ")), "{board}");
+    }
+}
+
+#[tokio::test]
 async fn what_keeps_the_pool_from_working_is_said_first() {
     let server = server().await;
     let mut empty = pool();

@@ -93,7 +93,7 @@ async fn a_vm_that_is_still_starting_is_said_to_be_so() {
         "finals gets vm-55556666, which is starting, epoch 1\n"
     );
     assert!(run.stderr.contains("ready at about 00:00:00"), "{run:?}");
-    assert!(run.stderr.contains("2 others wait, too"), "{run:?}");
+    assert!(run.stderr.contains("2 other shows wait, too"), "{run:?}");
     assert!(run.stderr.contains("understudy status finals --watch"), "{run:?}");
 
     // It was asked to be ready, so a script must be able to tell that it is not.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::program::run;
+use crate::program::{finished, program, run};
 
 const COMMANDS: [&str; 15] = [
     "serve",
@@ -141,4 +141,19 @@ async fn no_command_at_all_shows_the_help() {
     assert_eq!(run.status, Some(2));
     assert!(run.stderr.contains("Usage: understudy"), "{run:?}");
     assert_ne!(json!(run.stderr), json!(""));
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let child = program(&[], &["completions", "fish"])
+        .stdout(full)
+        .spawn()
+        .unwrap();
+    let run = finished(child.wait_with_output().await.unwrap());
+    assert!(
+        run.failed(1)
+            .starts_with("error: standard output cannot be written: No space left"),
+        "{run:?}"
+    );
 }

@@ -259,10 +259,12 @@ fn shows(snapshot: &Snapshot, now: Option<Timestamp>) -> Table {
     ]);
     for show in &snapshot.shows {
         let assignment = &show.assignment;
-        let held = match assignment.held {
-            Some(true) => Cell::new("held").tone(Tone::Busy),
-            Some(false) => Cell::new("automatic").tone(Tone::Dim),
-            None => Cell::empty(),
+        let failover = match (assignment.held, assignment.studio_captured) {
+            (Some(true), _) => Cell::new("held").tone(Tone::Busy),
+            // It would be moved, to an empty studio.
+            (Some(false), Some(false)) => Cell::new("not captured").tone(Tone::Busy),
+            (Some(false), Some(true) | None) => Cell::new("automatic").tone(Tone::Dim),
+            (None, _) => Cell::empty(),
         };
         table.row([
             Cell::new(&assignment.competition_id).tone(Tone::Strong),
@@ -270,7 +272,7 @@ fn shows(snapshot: &Snapshot, now: Option<Timestamp>) -> Table {
             Cell::new(&assignment.vm_id),
             Cell::maybe(assignment.vm_address.as_ref()),
             Cell::maybe(assignment.epoch.map(|epoch| epoch.to_string())),
-            held,
+            failover,
             last_move(show, now),
         ]);
     }
