@@ -17,8 +17,9 @@ use super::connector::Client;
 use super::{Error, Exec, Exit, Finished, Session, quote};
 
 /// Commands that run at the same time on one connection; more wait, within their own deadlines. OpenSSH
-/// refuses more than ten (`MaxSessions` in sshd_config(5)).
-const COMMANDS_AT_ONCE_MAX: usize = 8;
+/// refuses more than ten (`MaxSessions` in sshd_config(5)) and counts those that have just ended until it has
+/// read all that we sent meanwhile, so that as many old ones may be counted as there are new ones.
+const COMMANDS_AT_ONCE_MAX: u32 = 5;
 
 /// How long a command that missed its deadline has to end after its hang-up, before its channel is closed.
 const HANG_UP_GRACE: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 /// is closed and its owner makes a new one.
 const WEAR_MAX: u32 = 64;
 /// Wear of a command that would not end. As many as there are places wear a connection out.
-const WEAR_OF_A_STUBBORN_COMMAND: u32 = WEAR_MAX / COMMANDS_AT_ONCE_MAX as u32;
+const WEAR_OF_A_STUBBORN_COMMAND: u32 = WEAR_MAX.div_ceil(COMMANDS_AT_ONCE_MAX);
 /// Wear of a channel that was refused, or opened too late.
 const WEAR_OF_A_CHANNEL: u32 = 1;
 
@@ -118,7 +119,7 @@ impl RusshSession {
             connection: Arc::new(Connection {
                 handle,
                 end,
-                commands: Arc::new(Semaphore::new(COMMANDS_AT_ONCE_MAX)),
+                commands: Arc::new(Semaphore::new(COMMANDS_AT_ONCE_MAX as usize)),
                 worn: AtomicU32::new(0),
             }),
         }
