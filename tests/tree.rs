@@ -39,7 +39,11 @@ impl Scene {
         let stage = Stage::set(Setting { world, base }).await.unwrap();
         let node = stage.coordinator(|_| None).await.unwrap();
         let scene = Self { stage, node };
-        scene.producer().until_available(warm as usize, SOON).await.unwrap();
+        scene
+            .producer()
+            .until_available(warm as usize, SOON)
+            .await
+            .unwrap();
         scene
     }
 
@@ -48,7 +52,9 @@ impl Scene {
     }
 
     fn producer(&self) -> Producer {
-        Producer { coordinator: self.coordinator() }
+        Producer {
+            coordinator: self.coordinator(),
+        }
     }
 
     async fn until<T>(&self, what: &str, look: impl FnMut(&State) -> Option<T>) -> T {
@@ -86,9 +92,15 @@ async fn a_vm_whose_actor_keeps_dying_goes_to_error_and_the_tree_goes_on() {
     let coordinator = scene.coordinator();
     let bad = coordinator.state().vms().next().unwrap().id.clone();
     for _ in 0..4 {
-        eventually("the actor is up", SOON, async || coordinator.vm_actor_is_up(&bad).then_some(())).await;
+        eventually("the actor is up", SOON, async || {
+            coordinator.vm_actor_is_up(&bad).then_some(())
+        })
+        .await;
         assert!(coordinator.kill_vm_actor(&bad));
-        eventually("the actor is dead", SOON, async || (!coordinator.vm_actor_is_up(&bad)).then_some(())).await;
+        eventually("the actor is dead", SOON, async || {
+            (!coordinator.vm_actor_is_up(&bad)).then_some(())
+        })
+        .await;
     }
     let reason = scene
         .until("the VM in error", |state| {
@@ -98,7 +110,10 @@ async fn a_vm_whose_actor_keeps_dying_goes_to_error_and_the_tree_goes_on() {
         .await
         .reason;
     assert!(reason.contains("its actor keeps failing"), "{reason}");
-    let assigned = coordinator.assign(ShowId::new("gala").unwrap(), Assign::default()).await.unwrap();
+    let assigned = coordinator
+        .assign(ShowId::new("gala").unwrap(), Assign::default())
+        .await
+        .unwrap();
     assert_ne!(assigned.vm, bad);
     scene.node.stop().await.unwrap();
 }
@@ -117,7 +132,9 @@ async fn a_show_stays_on_air_while_its_coordinator_is_stopped_and_started() {
     let node = scene.stage.coordinator(|_| None).await.unwrap();
     let after = node.coordinator().state();
     assert_eq!(after.show(&show), before.show(&show));
-    let producer = Producer { coordinator: node.coordinator() };
+    let producer = Producer {
+        coordinator: node.coordinator(),
+    };
     let seen = |state: &State| {
         let rising = node.coordinator().board().latest(&vm).signals.is_publishing();
         (rising && state.show(&show)?.phase == Phase::OnAir).then_some(())
@@ -131,7 +148,12 @@ async fn a_show_stays_on_air_while_its_coordinator_is_stopped_and_started() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_coordinator_on_one_ledger_is_told_who_has_it() {
     let scene = Scene::set(1, 0, |_| ()).await;
-    let refused = scene.stage.coordinator(|_| None).await.err().expect("two coordinators on one ledger");
+    let refused = scene
+        .stage
+        .coordinator(|_| None)
+        .await
+        .err()
+        .expect("two coordinators on one ledger");
     let message = format!("{refused:#}");
     assert!(message.contains(&std::process::id().to_string()), "{message}");
     scene.node.stop().await.unwrap();
@@ -147,7 +169,9 @@ async fn a_held_show_stays_where_it_is_until_an_operator_moves_it_and_can_be_fai
     scene.crash_studio_of(&first);
     loop {
         let item = tokio::time::timeout(SOON, news.recv()).await.unwrap().unwrap();
-        let understudy::actors::news::Item::Alert(alert) = item else { continue };
+        let understudy::actors::news::Item::Alert(alert) = item else {
+            continue;
+        };
         if alert.title == "Failover is held" {
             break;
         }
@@ -165,11 +189,17 @@ async fn a_held_show_stays_where_it_is_until_an_operator_moves_it_and_can_be_fai
             (status(state, &first)? == Status::Available).then_some(())
         })
         .await;
-    coordinator.failover(show.clone(), Some(first.clone()), None).await.unwrap();
+    coordinator
+        .failover(show.clone(), Some(first.clone()), None)
+        .await
+        .unwrap();
     assert_eq!(scene.moved(&show, 2).await, first);
     let state = coordinator.state();
     for record in &state.show(&show).unwrap().records {
-        assert_eq!((record.failover.cause, record.ending), (Cause::Forced, Ending::OnAir));
+        assert_eq!(
+            (record.failover.cause, record.ending),
+            (Cause::Forced, Ending::OnAir)
+        );
     }
     assert!(scene.stage.world.ingest().overlaps().is_empty());
     scene.node.stop().await.unwrap();
@@ -182,7 +212,9 @@ async fn a_show_that_keeps_failing_is_put_on_hold() {
     scene.crash_studio_of(&first);
     let second = scene.moved(&show, 1).await;
     scene.crash_studio_of(&second);
-    scene.until("the show on hold", |state| state.show(&show)?.held.then_some(())).await;
+    scene
+        .until("the show on hold", |state| state.show(&show)?.held.then_some(()))
+        .await;
     let state = scene.coordinator().state();
     assert_eq!(state.show(&show).unwrap().records.len(), 1);
     scene.node.stop().await.unwrap();
@@ -191,12 +223,24 @@ async fn a_show_that_keeps_failing_is_put_on_hold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reserved_vm_that_does_not_come_up_is_replaced_by_another() {
     let scene = Scene::set(0, 2, |config| config.pool.ready_timeout = Duration::from_secs(3)).await;
-    scene.until("both VMs known", |state| (state.count(Status::Stopped) == 2).then_some(())).await;
+    scene
+        .until("both VMs known", |state| {
+            (state.count(Status::Stopped) == 2).then_some(())
+        })
+        .await;
     let show = ShowId::new("gala").unwrap();
     for instance in scene.stage.world.instances().into_iter().take(1) {
-        scene.stage.world.fault(&instance.instance_id, Fault::BootNeverFinishes).unwrap();
+        scene
+            .stage
+            .world
+            .fault(&instance.instance_id, Fault::BootNeverFinishes)
+            .unwrap();
     }
-    let assigned = scene.coordinator().assign(show.clone(), Assign::default()).await.unwrap();
+    let assigned = scene
+        .coordinator()
+        .assign(show.clone(), Assign::default())
+        .await
+        .unwrap();
     assert!(!assigned.ready);
     assert_eq!(assigned.position, 1);
     let vm = scene
@@ -218,14 +262,21 @@ async fn a_cloud_that_is_away_at_first_is_waited_for() {
     base.pool.warm_count = 0;
     base.cloud.sweep_interval = Duration::from_millis(300);
     base.cloud.attempts = 1;
-    let stage = Stage::set(Setting { world: WorldConfig::for_test(1, 0), base }).await.unwrap();
+    let stage = Stage::set(Setting {
+        world: WorldConfig::for_test(1, 0),
+        base,
+    })
+    .await
+    .unwrap();
     stage.world.cloud_fault(CloudFault::Down);
     let node = stage.coordinator(|_| None).await.unwrap();
     let coordinator = node.coordinator();
     let reason = eventually("the cloud's absence is told", SOON, async || {
         let readiness = coordinator.readiness();
         assert!(!readiness.initialized);
-        readiness.reason.filter(|reason| reason.contains("cannot be reached"))
+        readiness
+            .reason
+            .filter(|reason| reason.contains("cannot be reached"))
     })
     .await;
     assert!(!reason.is_empty());
@@ -241,12 +292,25 @@ async fn a_vm_that_comes_back_with_another_address_is_found_there() {
     let coordinator = scene.coordinator();
     let vm = coordinator.state().vms().next().unwrap().clone();
     let before = vm.instance.private_ip;
-    scene.stage.world.fault(vm.instance_id(), Fault::AddressChanges).unwrap();
+    scene
+        .stage
+        .world
+        .fault(vm.instance_id(), Fault::AddressChanges)
+        .unwrap();
     coordinator.stop_vm(vm.id.clone()).await.unwrap();
     let stopped = |state: &State| (status(state, &vm.id)? == Status::Stopped).then_some(());
     scene.until("it is stopped", stopped).await;
     let refused = coordinator.stop_vm(vm.id.clone()).await.unwrap_err();
-    assert!(matches!(refused, CommandError::WrongStatus { status: Status::Stopped, .. }), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            CommandError::WrongStatus {
+                status: Status::Stopped,
+                ..
+            }
+        ),
+        "{refused}"
+    );
     coordinator.start_vm(vm.id.clone()).await.unwrap();
     let after = scene
         .until("it is available again", |state| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use understudy::cli::stage::{Setting, Stage, stream_key};
+use understudy::config::Config;
 use understudy::domain::ids::{InstanceId, ShowId};
 use understudy::sim::world::WorldConfig;
 
@@ -33,12 +34,11 @@ impl Theatre {
     /// With further options of the coordinator, and where its log goes.
     async fn set(options: &[&str], log: Stdio) -> Self {
         let world = WorldConfig::for_test(2, 1);
-        let stage = Stage::set(Setting {
-            world,
-            warm_target: 1,
-        })
-        .await
-        .unwrap();
+        let mut base = Config::default();
+        base.pool.warm_count = 1;
+        base.pool.health_check_interval = Duration::from_secs(1);
+        base.cloud.sweep_interval = Duration::from_millis(500);
+        let stage = Stage::set(Setting { world, base }).await.unwrap();
         // Bound and let go again: free now.
         let address: SocketAddr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .unwrap()

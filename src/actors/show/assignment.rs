@@ -283,7 +283,10 @@ impl State {
     /// The VM reserved for this show did not come up: another takes its place, now or when there is one. False
     /// if the ledger says that the VM may not be left like this.
     pub(super) async fn replace_reserved(&mut self, from: &VmId, reason: &str) -> bool {
-        let wish = Wish { exclude: vec![from.clone()], ..Wish::default() };
+        let wish = Wish {
+            exclude: vec![from.clone()],
+            ..Wish::default()
+        };
         let allocation = match self.reserve(wish).await {
             Ok(allocation) => allocation,
             Err(error) => {
@@ -293,7 +296,11 @@ impl State {
         };
         let vm = allocation.vm().clone();
         let epoch = self.show().epoch.next();
-        let event = Fact::Reassigned { from: from.clone(), vm: vm.clone(), epoch };
+        let event = Fact::Reassigned {
+            from: from.clone(),
+            vm: vm.clone(),
+            epoch,
+        };
         if let Err(error) = self.commit(vec![event]).await {
             tracing::info!(show = %self.id, %from, %error, "the reserved VM cannot simply be left");
             self.ctx.pool.cancel(&self.id, &vm);
@@ -301,7 +308,12 @@ impl State {
         }
         tracing::warn!(show = %self.id, %from, %vm, reason, "the reserved VM failed; another takes its place");
         self.told_waiting = false;
-        if self.ctx.state().vm(&vm).is_some_and(|vm| vm.power == Power::Stopped) {
+        if self
+            .ctx
+            .state()
+            .vm(&vm)
+            .is_some_and(|vm| vm.power == Power::Stopped)
+        {
             self.ctx.machines.start_soon(&vm);
         }
         self.ctx.machines.duty_changed(from);
@@ -316,6 +328,13 @@ impl State {
         let message = format!("{from} failed ({reason}) and there is no other VM: {error}; waiting for one");
         let source = format!("vm-failover-{}", self.id);
         let title = "The show has no usable VM";
-        self.ctx.alert(Level::Critical, source, title, message, Some(&self.id), Some(from));
+        self.ctx.alert(
+            Level::Critical,
+            source,
+            title,
+            message,
+            Some(&self.id),
+            Some(from),
+        );
     }
 }
