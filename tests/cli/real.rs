@@ -37,7 +37,7 @@ impl Theatre {
         let mut base = Config::default();
         base.pool.warm_count = 1;
         base.pool.health_check_interval = Duration::from_secs(1);
-        base.cloud.sweep_interval = Duration::from_millis(500);
+        base.cloud.sweep_interval = Duration::from_secs(1);
         let stage = Stage::set(Setting { world, base }).await.unwrap();
         // Bound and let go again: free now.
         let address: SocketAddr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
