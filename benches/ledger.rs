@@ -54,7 +54,8 @@ impl Spread {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            clippy::cast_precision_loss
+            clippy::cast_precision_loss,
+            reason = "figures are printed, not computed with"
         )]
         let index = (self.0.len() as f64 * share) as usize;
         self.0[index.min(self.0.len() - 1)]
@@ -98,7 +99,10 @@ async fn single_writer(path: &Path) -> Result<(Spread, f64)> {
         ledger.commit(Timestamp(1), vec![event]).await?;
         sample.push(began.elapsed());
     }
-    #[expect(clippy::cast_precision_loss)]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "figures are printed, not computed with"
+    )]
     let rate = SINGLE_COMMITS as f64 / all.elapsed().as_secs_f64();
     ledger.close().await?;
     Ok((Spread::of(sample), rate))
@@ -136,7 +140,10 @@ async fn many_writers(path: &Path) -> Result<String> {
     let took = began.elapsed();
     let after = ledger.counts();
     ledger.close().await?;
-    #[expect(clippy::cast_precision_loss)]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "figures are printed, not computed with"
+    )]
     let rate = |count: u64| count as f64 / took.as_secs_f64();
     let commits = after.commits - before.commits;
     let transactions = after.transactions - before.transactions;
