@@ -68,7 +68,8 @@ async fn cloud(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
             )?;
             Ok(Arc::new(rest::RestCloud::new(rest_config(config, url))?))
         }
-        config::Provider::Ec2 => ec2(config).await,
+        // The SDK's own futures are large; whoever starts a coordinator need not carry them.
+        config::Provider::Ec2 => Box::pin(ec2(config)).await,
     }
 }
 
