@@ -9,7 +9,7 @@
 //! | `POST /v1/instances/{id}/power` | `{"change": "start", "stop", "force_stop", "reboot" or "terminate"}` | `202 {"previous": STATE, "current": STATE}` |
 //! | `PATCH /v1/instances/{id}/tags` | `{"NAME": "VALUE", …}` | `200 {}` |
 //!
-//! `Instance` and the states are [`Instance`] and [`InstanceState`](crate::domain::instance::InstanceState) as
+//! `Instance` and the states are [`Instance`] and [`InstanceState`] as
 //! serde writes them. What fails is answered with `{"error": {"code": "…", "message": "…"}}` and a status: 400
 //! invalid, 401 no credentials, 403 denied, 404 unknown instance, 409 wrong state, 429 throttled, 503 no capacity
 //! (where the code begins with `Insufficient`) or out of order, any other 5xx an internal error. With a token

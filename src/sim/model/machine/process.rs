@@ -146,7 +146,7 @@ impl Machine {
         }
     }
 
-    /// `systemctl stop`: a polite exit, or a kill after [`MachineTiming::stop_timeout`]. Stopping the display
+    /// `systemctl stop`: a polite exit, or a kill after [`stop_timeout`](super::MachineTiming::stop_timeout). Stopping the display
     /// stops the studio. Returns when the process will be gone.
     pub fn stop(&mut self, service: Service, now: Timestamp) -> Timestamp {
         if service == Service::Display {
