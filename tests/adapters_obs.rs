@@ -4,12 +4,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::eventually::eventually;
 use support::studios::{connect, connect_hasty, endpoint, next, refusal, scene_named, small, world};
-use support::{BRIEF, PLENTY, eventually};
+use support::{BRIEF, PLENTY};
 
 use understudy::domain::studio::Secret;
 use understudy::infra::obs::{Endpoint, Error, Notice};
 use understudy::sim::model::fault::{Fault, FaultKind};
+use understudy::sim::wire::MachineView;
 
 #[tokio::test]
 async fn a_stream_starts_sends_and_stops() {
@@ -22,15 +24,16 @@ async fn a_stream_starts_sends_and_stops() {
     session.start_stream().await.unwrap();
     assert!(
         machines[0]
-            .until(PLENTY, |view| view.is_streaming())
+            .until(PLENTY, MachineView::is_streaming)
             .await
             .is_some()
     );
     session.start_stream().await.unwrap();
     let first = session.output().await.unwrap();
     assert!(first.active);
-    eventually("bytes rise", || async {
-        session.output().await.unwrap().bytes > first.bytes
+    eventually("bytes rise", PLENTY, async || {
+        let now = session.output().await.unwrap();
+        (now.bytes > first.bytes).then_some(())
     })
     .await;
     assert!(
@@ -76,7 +79,7 @@ async fn a_stream_that_is_still_connecting_is_stopped_too() {
         );
         // It does not come on air after all, which it would do within half a second.
         let late = machines[0]
-            .until(Duration::from_millis(700), |view| view.is_streaming())
+            .until(Duration::from_millis(700), MachineView::is_streaming)
             .await;
         assert!(late.is_none());
     }
@@ -249,7 +252,7 @@ async fn a_hung_studio_times_out_and_answers_again_when_it_goes_on() {
     };
     assert!(matches!(refusal(&hasty).await, Error::TimedOut { .. }));
     machines[0].heal(FaultKind::StudioHang);
-    eventually("it answers again", || async { session.output().await.is_ok() }).await;
+    eventually("it answers again", PLENTY, async || session.output().await.ok()).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use support::studios::{connect, input, item, scene, scene_named, small, world};
 use understudy::domain::studio::{Audio, Json, SceneItem, Secret, Studio, Transition};
 use understudy::infra::obs::{Error, Session};
 use understudy::sim::model::fault::Fault;
+use understudy::sim::wire::MachineView;
 
 /// Restores, finds the studio as wanted, and has nothing to do when it is asked again.
 async fn assert_restores(session: &dyn Session, studio: &Studio) {
@@ -214,7 +215,7 @@ async fn a_running_stream_keeps_its_service() {
     session.start_stream().await.unwrap();
     assert!(
         machines[0]
-            .until(PLENTY, |view| view.is_streaming())
+            .until(PLENTY, MachineView::is_streaming)
             .await
             .is_some()
     );

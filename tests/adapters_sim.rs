@@ -5,8 +5,9 @@ mod support;
 
 use std::time::Duration;
 
+use support::eventually::eventually;
 use support::studios::world;
-use support::{BRIEF, PLENTY, eventually};
+use support::{BRIEF, PLENTY};
 
 use understudy::domain::ids::ShowId;
 use understudy::domain::instance::InstanceState;
@@ -42,8 +43,8 @@ async fn a_simulated_show_server_is_probed_in_all_its_states() {
     machines[0].settled().await;
     assert_eq!(probe.status(server, PLENTY).await, Err(ProbeError::Refused));
     machines[0].heal(FaultKind::StatusDown);
-    eventually("it is up again", || async {
-        probe.status(server, PLENTY).await.is_ok()
+    eventually("it is up again", PLENTY, async || {
+        probe.status(server, PLENTY).await.ok()
     })
     .await;
     machines[0].fault(Fault::Blackhole);

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -173,14 +173,10 @@ impl FromRequest<Gateway> for Text {
         }
         let options = gateway.options();
         let limit = options.body_bytes_max;
-        if body.size_hint().lower() > limit as u64 {
-            return Err(too_large(limit));
-        }
-        let read = Limited::new(body, limit).collect();
-        let bytes = match tokio::time::timeout(options.body_timeout, read).await {
-            Ok(Ok(collected)) => collected.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large(limit)),
-            Ok(Err(_)) => {
+        let bytes = match tokio::time::timeout(options.body_timeout, read(body, limit)).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(Unread::TooLarge)) => return Err(too_large(limit)),
+            Ok(Err(Unread::Broken)) => {
                 return Err(ApiError::new(
                     StatusCode::BAD_REQUEST,
                     "the body could not be read to its end",
@@ -200,6 +196,36 @@ impl FromRequest<Gateway> for Text {
         Ok(Self(bytes))
     }
 }
+
+enum Unread {
+    TooLarge,
+    Broken,
+}
+
+/// Reads a body to its end, or to [`OVERSHOOT_MAX`] bytes beyond the limit: closing on a client that is still
+/// sending would lose it the answer.
+async fn read(mut body: axum::body::Body, limit: usize) -> Result<Bytes, Unread> {
+    let (mut kept, mut total) = (BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
+            continue;
+        };
+        total += data.len();
+        if total <= limit {
+            kept.extend_from_slice(&data);
+        } else if total > limit + OVERSHOOT_MAX {
+            break;
+        }
+    }
+    if total > limit {
+        Err(Unread::TooLarge)
+    } else {
+        Ok(kept.freeze())
+    }
+}
+
+/// Bytes of a refused body that are read and thrown away.
+const OVERSHOOT_MAX: usize = 1024 * 1024;
 
 const EMPTY: Bytes = Bytes::from_static(b"{}");
 
@@ -261,8 +287,8 @@ pub fn parse_value<T: DeserializeOwned>(value: &Value, what: &str) -> Result<T, 
         return Err(not_an_object(what));
     }
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let text = error.inner().to_string();
-        ApiError::field(error.path().to_string(), text)
+        let path = error.path().to_string();
+        refuse_field(Some(path), &error.inner().to_string())
     })
 }
 
@@ -279,10 +305,20 @@ fn malformed(what: &str, error: &serde_json::Error) -> ApiError {
 }
 
 fn misfit(at: Option<serde_path_to_error::Error<serde_json::Error>>, error: &serde_json::Error) -> ApiError {
-    let field = at.map(|at| at.path().to_string()).filter(|path| path != ".");
-    match field {
-        Some(field) => ApiError::field(field, error.to_string()),
-        None => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
+    refuse_field(at.map(|at| at.path().to_string()), &error.to_string())
+}
+
+/// A field that is missing is named by the sentence alone: there is nothing to point at.
+fn refuse_field(path: Option<String>, text: &str) -> ApiError {
+    let missing = text
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split('`').next());
+    let parent = path.filter(|path| path != ".");
+    match (parent, missing) {
+        (None, Some(field)) => ApiError::field(field, text),
+        (Some(path), Some(field)) => ApiError::field(format!("{path}.{field}"), text),
+        (Some(path), None) => ApiError::field(path, text),
+        (None, None) => ApiError::new(StatusCode::BAD_REQUEST, text),
     }
 }
 
@@ -340,6 +376,26 @@ mod tests {
         assert_eq!(error.body.fields["field"], "wait");
         let error = parse_value::<Ask>(&serde_json::json!({"preferredVmId": 7}), "the payload").unwrap_err();
         assert_eq!(error.body.fields["field"], "preferredVmId");
+    }
+
+    #[test]
+    fn a_field_that_is_missing_is_named_too() {
+        #[derive(Debug, Deserialize)]
+        struct Hold {
+            #[expect(dead_code, reason = "only whether it can be read is of interest")]
+            held: bool,
+        }
+        assert_eq!(
+            parse::<Hold>(b"{}", "the body").unwrap_err().body.fields["field"],
+            "held"
+        );
+        assert_eq!(
+            parse_value::<Hold>(&serde_json::json!({}), "x")
+                .unwrap_err()
+                .body
+                .fields["field"],
+            "held"
+        );
     }
 
     #[test]

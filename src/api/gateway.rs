@@ -28,8 +28,10 @@ const POOL_VIEW_AGE_MAX: Duration = Duration::from_millis(250);
 /// Boot webhooks: a whole pool may boot at once, and each VM posts once.
 const HINTS_BURST: u32 = 50;
 const HINTS_PER_SECOND: f64 = 5.0;
-/// Time in which as many Socket.IO sessions may be opened as there may be clients.
+/// Time in which as many Socket.IO sessions may be opened as there may be clients, and how many if those are
+/// few: clients come back.
 const HANDSHAKE_WINDOW_S: f64 = 10.0;
+const HANDSHAKES_MIN: u32 = 64;
 
 /// Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -59,7 +61,9 @@ struct PoolView {
 impl Gateway {
     #[must_use]
     pub fn new(options: Options, coordinator: Coordinator) -> Self {
-        let sockets = u32::try_from(options.sockets_max).unwrap_or(u32::MAX);
+        let handshakes = u32::try_from(options.sockets_max)
+            .unwrap_or(u32::MAX)
+            .max(HANDSHAKES_MIN);
         Self(Arc::new(Shared {
             last_activity: AtomicU64::new(coordinator.now().0),
             sockets: AtomicUsize::new(0),
@@ -68,7 +72,7 @@ impl Gateway {
             requests: Arc::new(Semaphore::new(options.requests_max)),
             waits: Semaphore::new(options.waits_max),
             hints: Bucket::new(HINTS_BURST, HINTS_PER_SECOND),
-            handshakes: Bucket::new(sockets, f64::from(sockets.max(1)) / HANDSHAKE_WINDOW_S),
+            handshakes: Bucket::new(handshakes, f64::from(handshakes) / HANDSHAKE_WINDOW_S),
             pool_view: ArcSwapOption::empty(),
             coordinator,
             options,

@@ -106,6 +106,8 @@ pub struct Assignment {
     pub phase: Option<String>,
     pub held: Option<bool>,
     pub stream_wanted: Option<bool>,
+    /// Whether there is anything to restore elsewhere.
+    pub studio_captured: Option<bool>,
 }
 
 /// `POST /api/competitions/{id}/vm/assign`.

@@ -88,6 +88,8 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
             read: cloud.read_timeout,
             attempt: cloud.attempt_timeout,
             operation: cloud.operation_timeout,
+            // A call for each page, and all but a huge account's instances fit on one.
+            sweep: cloud.operation_timeout * 2,
         },
         attempts: cloud.attempts,
         backoff: Backoff {
@@ -96,10 +98,11 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
         },
         ..Ec2::new(cloud.region.clone(), config.pool.project.clone())
     };
-    Ok(Arc::new(Ec2Cloud::new(ec2).await))
+    Ok(Arc::new(Ec2Cloud::new(ec2).await?))
 }
 
 #[cfg(not(feature = "ec2"))]
+#[expect(clippy::unused_async, reason = "with the adapter it does wait")]
 async fn ec2(_: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
     anyhow::bail!(
         "this understudy was built without EC2; build it with `cargo build --features ec2`, \

@@ -290,7 +290,15 @@ impl ServeArgs {
         let listen = self
             .listen
             .map(|listen| (LISTEN_VARIABLE.to_owned(), listen.to_string()));
-        Config::load(self.config.as_deref(), config::environment().chain(listen)).map_err(Failure::from)
+        Config::load(self.config.as_deref(), config::environment().chain(listen)).map_err(|error| {
+            let mut failure = Failure::from(error);
+            if self.listen.is_some() {
+                // Whoever gave the option has not heard of the variable that it stands for.
+                let variable = format!("environment {LISTEN_VARIABLE}");
+                failure.message = failure.message.replace(&variable, "--listen");
+            }
+            failure
+        })
     }
 }
 

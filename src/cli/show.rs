@@ -199,8 +199,10 @@ fn expectation(assigned: &Assigned, show: &str) -> String {
             span::long(left)
         ));
     }
-    if let Some(position) = assigned.position.filter(|position| *position > 1) {
-        text.push_str(&format!("; {} others wait, too", position - 1));
+    match assigned.position {
+        Some(2) => text.push_str("; another show waits, too"),
+        Some(position @ 3..) => text.push_str(&format!("; {} other shows wait, too", position - 1)),
+        Some(0 | 1) | None => {}
     }
     if !text.is_empty() {
         text.push_str("; ");

@@ -1,9 +1,11 @@
 //! `understudy vm`: looking at machines and working on them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::answers::{self, Checks, Maintenance, Pool, Power, Vm};
+use super::answers::{self, Checks, Maintenance, Pool, Power, Services, Vm};
 use super::client::{Call, Client};
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
@@ -181,86 +183,81 @@ async fn show(args: VmArgs, terminal: &Terminal) -> Outcome {
 /// Name and value of everything known.
 fn facts(vm: &Vm, answer: &Value, now: Timestamp) -> Table {
     let mut table = Table::new([Column::new("VM"), Column::new("").flexible()]).wrapping();
-    let when = |at: Timestamp| format!("{} ({})", span::date(at), span::ago(at, now));
-    let services = vm.services.clone().unwrap_or_default();
-    let service = |name: &str, up: Option<bool>| {
-        up.map(|up| {
-            format!(
-                "{} {name} {}",
-                style::dot(Some(up)).0,
-                if up { "up" } else { "down" }
-            )
-        })
-    };
-    let services_line: Vec<String> = [
-        service("server", services.node),
-        service("OBS", services.obs),
-        service("NoMachine", services.nomachine),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let uptime = services
-        .uptime
-        .and_then(|uptime| std::time::Duration::try_from_secs_f64(uptime).ok());
-    let tags = answer["tags"].as_object().map(|tags| {
-        let tag = |(key, value): (&String, &Value)| match value {
-            Value::String(text) => format!("{key}={text}"),
-            other => format!("{key}={other}"),
-        };
-        tags.iter().map(tag).collect::<Vec<_>>().join(", ")
-    });
-    let health = vm.health_status.as_deref().unwrap_or("unknown");
-    let facts = [
-        (
-            "status",
-            Some(Cell::look(style::of_status(&vm.status), &vm.status)),
-        ),
-        (
-            "reason",
-            vm.error_reason
-                .as_ref()
-                .map(|reason| Cell::new(reason).tone(Tone::Bad)),
-        ),
-        ("show", vm.assigned_to.as_ref().map(Cell::new)),
-        ("epoch", vm.epoch.map(|epoch| Cell::new(epoch.to_string()))),
-        ("assigned by", vm.assigned_by.as_ref().map(Cell::new)),
-        (
-            "assignments",
-            vm.total_assignments.map(|count| Cell::new(count.to_string())),
-        ),
-        ("health", Some(Cell::new(health).tone(style::of_health(health)))),
-        (
-            "services",
-            Some(services_line.join("   "))
-                .filter(|line| !line.is_empty())
-                .map(Cell::new),
-        ),
-        ("last error", services.error.as_ref().map(Cell::new)),
-        ("checked", vm.last_health_check.map(|at| Cell::new(when(at)))),
-        ("server version", services.version.as_ref().map(Cell::new)),
-        ("server up", uptime.map(|uptime| Cell::new(span::long(uptime)))),
-        ("public address", vm.public_ip.map(|ip| Cell::new(ip.to_string()))),
-        (
-            "private address",
-            vm.private_ip.map(|ip| Cell::new(ip.to_string())),
-        ),
-        ("name", vm.name.as_ref().map(Cell::new)),
-        ("instance", Some(Cell::new(&vm.instance_id))),
-        ("in the cloud", vm.ec2_state.as_ref().map(Cell::new)),
-        ("type", vm.instance_type.as_ref().map(Cell::new)),
-        ("zone", vm.availability_zone.as_ref().map(Cell::new)),
-        ("launched", vm.launch_time.map(|at| Cell::new(when(at)))),
-        ("last change", vm.last_state_change.map(|at| Cell::new(when(at)))),
-        ("tags", tags.filter(|tags| !tags.is_empty()).map(Cell::new)),
-    ];
-    table.row([Cell::new("id"), Cell::new(&vm.vm_id).tone(Tone::Strong)]);
-    for (name, value) in facts {
+    let mut fact = |name: &str, value: Option<Cell>| {
         if let Some(value) = value {
             table.row([Cell::new(name), value]);
         }
+    };
+    let text = |text: &Option<String>| text.as_ref().map(Cell::new);
+    let when = |at: Option<Timestamp>| {
+        at.map(|at| Cell::new(format!("{} ({})", span::date(at), span::ago(at, now))))
+    };
+    let health = vm.health_status.as_deref().unwrap_or("unknown");
+    fact("id", Some(Cell::new(&vm.vm_id).tone(Tone::Strong)));
+    fact(
+        "status",
+        Some(Cell::look(style::of_status(&vm.status), &vm.status)),
+    );
+    fact(
+        "reason",
+        text(&vm.error_reason).map(|reason| reason.tone(Tone::Bad)),
+    );
+    fact("show", text(&vm.assigned_to));
+    fact("epoch", vm.epoch.map(|epoch| Cell::new(epoch.to_string())));
+    fact("assigned by", text(&vm.assigned_by));
+    fact(
+        "assignments",
+        vm.total_assignments.map(|count| Cell::new(count.to_string())),
+    );
+    fact("health", Some(Cell::new(health).tone(style::of_health(health))));
+    if let Some(services) = &vm.services {
+        let uptime = services
+            .uptime
+            .and_then(|uptime| Duration::try_from_secs_f64(uptime).ok());
+        fact("services", services_in_words(services));
+        fact("last error", text(&services.error));
+        fact("server version", text(&services.version));
+        fact("server up", uptime.map(|uptime| Cell::new(span::coarse(uptime))));
     }
+    fact("checked", when(vm.last_health_check));
+    fact("public address", vm.public_ip.map(|ip| Cell::new(ip.to_string())));
+    fact(
+        "private address",
+        vm.private_ip.map(|ip| Cell::new(ip.to_string())),
+    );
+    fact("name", text(&vm.name));
+    fact("instance", Some(Cell::new(&vm.instance_id)));
+    fact("in the cloud", text(&vm.ec2_state));
+    fact("type", text(&vm.instance_type));
+    fact("zone", text(&vm.availability_zone));
+    fact("launched", when(vm.launch_time));
+    fact("last change", when(vm.last_state_change));
+    fact("tags", tags_in_words(&answer["tags"]));
     table
+}
+
+/// Those of which anything is known.
+fn services_in_words(services: &Services) -> Option<Cell> {
+    let known = [
+        ("server", services.node),
+        ("OBS", services.obs),
+        ("NoMachine", services.nomachine),
+    ];
+    let word = |up| if up { "up" } else { "down" };
+    let words: Vec<String> = known
+        .into_iter()
+        .filter_map(|(name, up)| Some(format!("{} {name} {}", style::dot(up).0, word(up?))))
+        .collect();
+    (!words.is_empty()).then(|| Cell::new(words.join("   ")))
+}
+
+fn tags_in_words(tags: &Value) -> Option<Cell> {
+    let tag = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{key}={text}"),
+        other => format!("{key}={other}"),
+    };
+    let words: Vec<String> = tags.as_object()?.iter().map(tag).collect();
+    (!words.is_empty()).then(|| Cell::new(words.join(", ")))
 }
 
 async fn power(args: &VmArgs, verb: &str, body: Value, terminal: &Terminal) -> Outcome {

@@ -253,8 +253,6 @@ pub struct Failover {
     pub cap_window: Duration,
     /// Limit on asking whether the ingest is there at all.
     pub ingest_check_deadline: Duration,
-    /// Start the stream again on a VM whose studio came back by itself.
-    pub auto_resume: bool,
 }
 
 section!("failover" => Failover {
@@ -269,5 +267,4 @@ section!("failover" => Failover {
     cap: whole(3, 1..=1000),
     cap_window: span(mins(10), secs(1)..=mins(1440)),
     ingest_check_deadline: span(secs(2), ms(50)..=mins(1)),
-    auto_resume: flag(true),
 });

@@ -199,8 +199,6 @@ pub struct Pool {
     /// Limit on the services of a running instance coming up.
     pub ready_timeout: Duration,
     pub default_instance_type: String,
-    /// Prefer availability zones with fewer VMs in use.
-    pub placement_spread: bool,
 }
 
 impl Pool {
@@ -226,7 +224,6 @@ section!("pool" => Pool {
     stop_timeout: span(secs(180), secs(1)..=mins(60)),
     ready_timeout: span(secs(120), secs(1)..=mins(60)),
     default_instance_type: text("t3.large", any),
-    placement_spread: flag(true),
 });
 
 pub(super) fn any(_: &str) -> Result<(), String> {

@@ -194,7 +194,12 @@ impl State {
         }
         // What has come up may have been told to stream, and is left only by a failover, which fences it.
         let old = self.vm_clone(from)?;
-        if old.power == Power::Ready || show.came_unfenced() {
+        let may_stream = match old.power {
+            Power::Stopped => false,
+            Power::Ready => true,
+            Power::Starting { .. } | Power::Booting | Power::Stopping { .. } => show.came_unfenced(),
+        };
+        if may_stream {
             return Err(old.wrong_status().into());
         }
         self.require_usable(vm, at)?;

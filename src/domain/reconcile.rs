@@ -11,7 +11,8 @@
 //! | shutting-down, terminated, missing | free | gone |
 //! | shutting-down, terminated, missing | held by a show | stopped; it goes when the show has left it |
 //!
-//! A look that began before our belief last changed proves nothing and changes no power.
+//! A look that began before our belief last changed proves nothing and changes no power. The status is not all
+//! of that belief: a VM in maintenance, or with a fault, keeps its status when it stops.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub fn reconcile(vm: &Vm, seen: Option<&Instance>, looked_at: Timestamp) -> Vec<
             instance: instance.clone(),
         });
     }
-    if looked_at >= vm.last_state_change {
+    let believed_since = [Some(vm.last_state_change), vm.last_started_at, vm.last_stopped_at];
+    if Some(looked_at) >= believed_since.into_iter().max().flatten() {
         events.extend(power_events(vm, seen.map(|instance| instance.state), looked_at));
     }
     events

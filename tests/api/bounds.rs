@@ -10,7 +10,7 @@ use understudy::api::Options;
 use crate::served::{LIMIT, Served, open};
 
 /// A connection on which nothing is sent but what the test sends.
-struct Raw(TcpStream);
+pub struct Raw(TcpStream);
 
 impl Raw {
     async fn to(served: &Served) -> Self {
@@ -43,7 +43,7 @@ impl Raw {
         .await;
     }
 
-    async fn get(served: &Served, path: &str) -> (u16, Value) {
+    pub async fn get(served: &Served, path: &str) -> (u16, Value) {
         let mut raw = Self::to(served).await;
         raw.send(&format!(
             "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"

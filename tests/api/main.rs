@@ -10,4 +10,6 @@ mod script;
 mod served;
 mod shows;
 mod socket;
+mod socket_bounds;
+mod socket_views;
 mod status;

@@ -12,6 +12,7 @@ use understudy::actors::coordinator::Coordinator;
 use understudy::actors::root::Node;
 use understudy::api::{self, AuthMode, Options, ServeError};
 use understudy::cli::stage::{Setting, Stage};
+use understudy::config::Config;
 use understudy::domain::state::State;
 use understudy::domain::vm::Status;
 use understudy::sim::world::WorldConfig;
@@ -40,15 +41,16 @@ pub fn open() -> Options {
     }
 }
 
-/// A simulated world with so many running and stopped machines.
+/// A simulated world with so many running and stopped machines, and a pool that keeps none warm.
 pub async fn stage(warm: u32, cold: u32) -> Stage {
+    let mut base = Config::default();
+    base.pool.warm_count = 0;
+    base.pool.max_instances = 1_000;
+    base.pool.max_concurrent = 1_000;
+    base.pool.health_check_interval = Duration::from_secs(5);
+    base.cloud.sweep_interval = Duration::from_secs(1);
     let world = WorldConfig::for_test(warm, cold);
-    Stage::set(Setting {
-        world,
-        warm_target: 0,
-    })
-    .await
-    .unwrap()
+    Stage::set(Setting { world, base }).await.unwrap()
 }
 
 impl Served {

@@ -1,16 +1,12 @@
-//! Socket.IO with the official client: commands, events, errors, deltas, and clients that do not behave.
+//! Socket.IO with the official client: connecting, commands, events, errors.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Map, Value, json};
-use tokio_tungstenite::tungstenite::Message;
+use serde_json::{Value, json};
 use understudy::api::{AuthMode, Options};
 use understudy::domain::studio::Secret;
 use understudy::domain::vm::Status;
 
 use crate::script::Script;
-use crate::served::{LIMIT, Served, open};
+use crate::served::Served;
 use crate::shows::set_up;
 
 fn finals() -> Value {
@@ -37,13 +33,11 @@ async fn a_client_connects_over_every_transport_and_is_told_the_pool() {
         assert_eq!(hello["state"]["isPlaying"], false);
         let pool = client.event("vmPoolStatus").await;
         let mut listed = served.get("/api/admin/vm-pool").await.is(200);
-        for volatile in ["vms"] {
-            assert_eq!(
-                pool[volatile].as_array().unwrap().len(),
-                listed[volatile].as_array().unwrap().len()
-            );
-            listed.as_object_mut().unwrap().remove(volatile);
-        }
+        let vms = listed.as_object_mut().unwrap().remove("vms").unwrap();
+        assert_eq!(
+            pool["vms"].as_array().unwrap().len(),
+            vms.as_array().unwrap().len()
+        );
         for (field, value) in listed.as_object().unwrap() {
             assert_eq!(&pool[field], value, "{field}");
         }
@@ -59,44 +53,54 @@ async fn a_client_connects_over_every_transport_and_is_told_the_pool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_client_assigns_releases_starts_and_stops_and_hears_every_event() {
-    let served = Served::with(1, 1).await;
-    let mut client = Script::connected(&served, &json!({"query": {"compId": "finals"}})).await;
+async fn starting_and_stopping_is_heard_step_by_step() {
+    let served = Served::with(0, 1).await;
+    let mut client = Script::connected(&served, &json!({})).await;
     let mut bystander = Script::connected(&served, &json!({})).await;
-    let (warm, cold) = (served.a_vm(Status::Available), served.a_vm(Status::Stopped));
+    let vm = json!(served.a_vm(Status::Stopped));
 
-    client.emit("startVM", &[json!({"vmId": cold})]).await;
+    client.emit("startVM", &[json!({"vmId": vm})]).await;
     let result = client.event("vmStartResult").await;
     assert_eq!(
         (&result["success"], &result["vmId"], &result["status"]),
-        (&json!(true), &json!(cold), &json!("starting"))
+        (&json!(true), &vm, &json!("starting"))
     );
     for listener in [&mut client, &mut bystander] {
         let starting = listener.event("vmStarting").await;
-        assert_eq!(starting["vmId"], json!(cold));
+        assert_eq!(starting["vmId"], vm);
         assert!(starting["estimatedReadyTime"].as_str().unwrap().ends_with('Z'));
         for name in ["vmReady", "vmStarted"] {
             let ready = listener.event(name).await;
-            assert_eq!(
-                (&ready["vmId"], &ready["services"]["node"]),
-                (&json!(cold), &json!(true))
-            );
+            assert_eq!((&ready["vmId"], &ready["services"]["node"]), (&vm, &json!(true)));
             assert!(ready["publicIp"].is_string() && ready["instanceId"].is_string());
         }
         assert_eq!(listener.event("vmHealthChanged").await["newStatus"], "healthy");
     }
 
+    client.emit("stopVM", &[json!({"vmId": vm})]).await;
+    assert_eq!(client.event("vmStopResult").await["status"], "stopping");
+    for listener in [&mut client, &mut bystander] {
+        assert_eq!(listener.event("vmStopping").await["vmId"], vm);
+        assert_eq!(listener.event("vmStopped").await["vmId"], vm);
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_client_assigns_and_releases_everybody_hears() {
+    let served = Served::with(2, 0).await;
+    let mut client = Script::connected(&served, &json!({})).await;
+    let mut bystander = Script::connected(&served, &json!({})).await;
+    let vm = json!(served.a_vm(Status::Available));
+
     client
         .emit(
             "assignVM",
-            &[json!({"competitionId": "finals", "preferredVmId": warm})],
+            &[json!({"competitionId": "finals", "preferredVmId": vm})],
         )
         .await;
     let result = client.event("vmAssignmentResult").await;
-    assert_eq!(
-        (&result["vmId"], &result["status"]),
-        (&json!(warm), &json!("assigned"))
-    );
+    assert_eq!((&result["vmId"], &result["status"]), (&vm, &json!("assigned")));
     for listener in [&mut client, &mut bystander] {
         let assigned = listener.event("vmAssigned").await;
         for field in [
@@ -122,51 +126,59 @@ async fn the_official_client_assigns_releases_starts_and_stops_and_hears_every_e
 
     client.emit("releaseVM", &[finals()]).await;
     let result = client.event("vmReleaseResult").await;
-    assert_eq!(
-        (&result["vmId"], &result["status"]),
-        (&json!(warm), &json!("available"))
-    );
+    assert_eq!((&result["vmId"], &result["status"]), (&vm, &json!("available")));
     for listener in [&mut client, &mut bystander] {
         let released = listener.event("vmReleased").await;
         assert_eq!(
             (&released["vmId"], &released["competitionId"]),
-            (&json!(warm), &json!("finals"))
+            (&vm, &json!("finals"))
         );
     }
+    served.stop().await;
+}
 
-    client.emit("stopVM", &[json!({"vmId": warm})]).await;
-    assert_eq!(client.event("vmStopResult").await["status"], "stopping");
-    for listener in [&mut client, &mut bystander] {
-        assert_eq!(listener.event("vmStopping").await["vmId"], json!(warm));
-        assert_eq!(listener.event("vmStopped").await["vmId"], json!(warm));
-    }
-
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_pool_does_by_itself_is_heard() {
+    let served = Served::with(0, 1).await;
+    let mut client = Script::connected(&served, &json!({})).await;
+    let vm = served.a_vm(Status::Stopped);
     served
-        .put_json("/api/admin/vm-pool/config", &json!({"warmCount": 2}))
+        .put_json("/api/admin/vm-pool/config", &json!({"warmCount": 1}))
         .await
         .is(200);
-    assert_eq!(bystander.event("vmPoolConfigUpdated").await["minWarmVMs"], 2);
-    let kept = bystander.event("vmPoolMaintenance").await;
+    assert_eq!(client.event("vmPoolConfigUpdated").await["minWarmVMs"], 1);
+    let kept = client.event("vmPoolMaintenance").await;
     assert_eq!(
         (&kept["warmVMsTarget"], &kept["startedCount"]),
-        (&json!(2), &json!(1))
+        (&json!(1), &json!(1))
     );
-    assert_eq!(kept["results"], json!([{"vmId": warm, "success": true}]));
-
+    assert_eq!(kept["results"], json!([{"vmId": vm, "success": true}]));
+    client.event("vmReady").await;
     served.post("/api/admin/vm-pool/health-check").await.is(200);
-    let checked = bystander.event("vmHealthUpdate").await;
+    let checked = client
+        .event_with("vmHealthUpdate", |told| told["healthStatus"] == "healthy")
+        .await;
     assert!(checked["services"].is_object() && checked["timestamp"].is_string());
-
     served.stop().await;
-    for listener in [&mut client, &mut bystander] {
-        assert!(listener.event("serverShuttingDown").await["message"].is_string());
-        listener
-            .until("the end", |line| line.get("disconnected").is_some())
-            .await;
-        assert_eq!(listener.payloads("serverShuttingDown").count(), 1);
-        for line in listener.log.iter().filter(|line| line.get("event").is_some()) {
-            assert!(line["args"][0]["seq"].is_u64(), "{line}");
-        }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_is_told_once_and_every_payload_had_its_position() {
+    let served = Served::with(1, 0).await;
+    let mut client = Script::connected(&served, &json!({})).await;
+    assert_eq!(client.ask("assignVM", &[finals()]).await["success"], true);
+    client.emit("releaseVM", &[finals()]).await;
+    client.event("vmReleased").await;
+    client.emit("releaseVM", &[]).await;
+    client.event("vmError").await;
+    served.stop().await;
+    assert!(client.event("serverShuttingDown").await["message"].is_string());
+    client
+        .until("the end", |line| line.get("disconnected").is_some())
+        .await;
+    assert_eq!(client.payloads("serverShuttingDown").count(), 1);
+    for line in client.log.iter().filter(|line| line.get("event").is_some()) {
+        assert!(line["args"][0]["seq"].is_u64(), "{line}");
     }
 }
 
@@ -328,258 +340,4 @@ async fn tokens_are_asked_for_and_checked_when_connecting() {
         assert!(!first.to_string().contains("wrong"));
         served.stop().await;
     }
-}
-
-/// What a client with deltas keeps.
-struct Mirror {
-    seq: u64,
-    vms: BTreeMap<String, Map<String, Value>>,
-}
-
-impl Mirror {
-    fn of(snapshot: &Value) -> Self {
-        let vms = snapshot["vms"].as_array().unwrap().iter();
-        let vms = vms.map(|vm| {
-            (
-                vm["vmId"].as_str().unwrap().to_owned(),
-                vm.as_object().unwrap().clone(),
-            )
-        });
-        Self {
-            seq: snapshot["seq"].as_u64().unwrap(),
-            vms: vms.collect(),
-        }
-    }
-
-    fn apply(&mut self, delta: &Value) {
-        if delta["seq"].as_u64().unwrap() <= self.seq {
-            return;
-        }
-        assert_eq!(delta["since"].as_u64().unwrap(), self.seq, "a delta is missing");
-        self.seq = delta["seq"].as_u64().unwrap();
-        for change in delta["changed"].as_array().unwrap() {
-            let vm = self
-                .vms
-                .entry(change["vmId"].as_str().unwrap().to_owned())
-                .or_default();
-            for (name, value) in change.as_object().unwrap() {
-                if value.is_null() {
-                    vm.remove(name)
-                } else {
-                    vm.insert(name.clone(), value.clone())
-                };
-            }
-        }
-        for gone in delta["removed"].as_array().unwrap() {
-            self.vms.remove(gone.as_str().unwrap());
-        }
-    }
-
-    fn assignments(&self) -> BTreeMap<String, Value> {
-        self.vms
-            .iter()
-            .map(|(id, vm)| (id.clone(), json!([vm["status"], vm.get("assignedTo")])))
-            .collect()
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_with_deltas_follows_the_pool_without_snapshots() {
-    let served = Served::with(3, 0).await;
-    let mut client = Script::start(
-        &served,
-        &json!({"transports": ["websocket"], "auth": {"deltas": true}}),
-    );
-    let mut mirror = Mirror::of(&client.event("vmPoolStatus").await);
-    for round in 0..3 {
-        for n in 0..3 {
-            served
-                .post(&format!("/api/competitions/show-{n}/vm/assign"))
-                .await
-                .is(200);
-        }
-        for n in 0..(3 - round) {
-            served
-                .post(&format!("/api/competitions/show-{n}/vm/release"))
-                .await
-                .is(200);
-        }
-        let settled = served.coordinator.state().seq.0;
-        while mirror.seq < settled {
-            mirror.apply(&client.event("vmPoolDelta").await);
-        }
-        let state = served.coordinator.state();
-        let expected: BTreeMap<String, Value> = state
-            .vms()
-            .map(|vm| {
-                let tenant = vm.occupancy.tenant().map(|(show, _)| show.to_string());
-                (vm.id.to_string(), json!([vm.status().as_str(), tenant]))
-            })
-            .collect();
-        assert_eq!(mirror.assignments(), expected);
-        for n in 0..3 {
-            served
-                .post(&format!("/api/competitions/show-{n}/vm/release"))
-                .await
-                .is(200);
-        }
-    }
-    assert_eq!(
-        client.payloads("vmPoolStatus").count(),
-        1,
-        "one to begin with and none after"
-    );
-    assert_eq!(client.payloads("vmPoolUpdate").count(), 0);
-    let asked = client.ask("getVMPoolStatus", &[]).await;
-    assert_eq!(asked["vms"].as_array().unwrap().len(), 3);
-
-    // A second one joins in the middle, and both see the same from there.
-    let mut late = Script::start(
-        &served,
-        &json!({"transports": ["websocket"], "auth": {"deltas": true}}),
-    );
-    let mut late_mirror = Mirror::of(&late.event("vmPoolStatus").await);
-    served.post("/api/competitions/finals/vm/assign").await.is(200);
-    let settled = served.coordinator.state().seq.0;
-    while late_mirror.seq < settled {
-        late_mirror.apply(&late.event("vmPoolDelta").await);
-    }
-    while mirror.seq < settled {
-        mirror.apply(&client.event("vmPoolDelta").await);
-    }
-    assert_eq!(
-        mirror.vms.keys().collect::<Vec<_>>(),
-        late_mirror.vms.keys().collect::<Vec<_>>()
-    );
-    assert_eq!(mirror.assignments(), late_mirror.assignments());
-    served.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_assign_and_release_cost_a_client_with_deltas_less_than_two_kilobytes() {
-    let served = Served::with(5, 0).await;
-    let mut client = Script::start(
-        &served,
-        &json!({"transports": ["websocket"], "auth": {"deltas": true}}),
-    );
-    client.event("vmPoolStatus").await;
-    let heard = client.log.len();
-    served.post("/api/competitions/finals/vm/assign").await.is(200);
-    client.event("vmPoolDelta").await;
-    served.post("/api/competitions/finals/vm/release").await.is(200);
-    client.event("vmReleased").await;
-    let settled = served.coordinator.state().seq.0;
-    client
-        .event_with("vmPoolDelta", |delta| delta["seq"].as_u64() >= Some(settled))
-        .await;
-    let told = client.log[heard..]
-        .iter()
-        .filter(|line| line["event"] != "vmHealthUpdate");
-    let bytes: usize = told
-        .map(|line| json!([line["event"], line["args"][0]]).to_string().len())
-        .sum();
-    assert!(bytes <= 2_000, "{bytes} bytes: {:#?}", &client.log[heard..]);
-    served.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn snapshots_are_coalesced() {
-    let served = Served::with(2, 0).await;
-    let mut client = Script::connected(&served, &json!({})).await;
-    let began = tokio::time::Instant::now();
-    for _ in 0..100 {
-        served.post("/api/competitions/finals/vm/assign").await.is(200);
-        served.post("/api/competitions/finals/vm/release").await.is(200);
-    }
-    let settled = served.coordinator.state().seq.0;
-    client
-        .event_with("vmPoolStatus", |pool| pool["seq"].as_u64() >= Some(settled))
-        .await;
-    let windows = began.elapsed().as_millis() / 250 + 3;
-    let snapshots = client.payloads("vmPoolStatus").count();
-    assert!(
-        snapshots as u128 <= windows,
-        "{snapshots} snapshots in {windows} windows"
-    );
-    client
-        .event_with("vmReleased", |told| told["seq"].as_u64() >= Some(settled))
-        .await;
-    assert_eq!(client.payloads("vmAssigned").count(), 100);
-    let seqs: Vec<u64> = client
-        .payloads("vmAssigned")
-        .map(|told| told["seq"].as_u64().unwrap())
-        .collect();
-    assert_eq!(seqs.iter().collect::<BTreeSet<_>>().len(), 100);
-    assert!(seqs.is_sorted());
-    served.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_client_too_many_is_refused() {
-    let served = Served::with_options(
-        0,
-        0,
-        Options {
-            sockets_max: 1,
-            ..open()
-        },
-    )
-    .await;
-    let mut first = Script::connected(&served, &json!({})).await;
-    let mut second = Script::start(&served, &json!({"transports": ["websocket"]}));
-    second
-        .until("a refusal", |line| line.get("refused").is_some())
-        .await;
-    first.close().await;
-    let free = async {
-        while served.get("/api/coordinator/status").await.body["connectedClients"] != 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, free)
-        .await
-        .expect("its place is free again in time");
-    Script::connected(&served, &json!({})).await;
-    served.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_takes_nothing_is_cut_off_and_nobody_else_notices() {
-    let options = Options {
-        socket_buffer_packets: 16,
-        ..open()
-    };
-    let served = Served::with_options(1, 30, options).await;
-    let mut good = Script::connected(&served, &json!({})).await;
-
-    let stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
-    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", served.address);
-    let (mut deaf, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
-    deaf.send(Message::text("40")).await.unwrap();
-    while !deaf
-        .next()
-        .await
-        .unwrap()
-        .unwrap()
-        .to_text()
-        .unwrap()
-        .contains("vmPoolStatus")
-    {}
-    // From here on it only asks and never reads. The kernel's buffers take the first few answers.
-    let asking = async { while deaf.send(Message::text(r#"42["getVMPoolStatus"]"#)).await.is_ok() {} };
-    tokio::time::timeout(LIMIT, asking)
-        .await
-        .expect("the deaf client is cut off in time");
-
-    let alone = async {
-        while served.get("/api/coordinator/status").await.body["connectedClients"] != 1 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, alone)
-        .await
-        .expect("its place is free again in time");
-    served.post("/api/competitions/finals/vm/assign").await.is(200);
-    good.event("vmAssigned").await;
-    served.stop().await;
 }

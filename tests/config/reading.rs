@@ -22,7 +22,6 @@ fn a_file_sets_every_kind_of_value() {
         body_bytes_max = 0x10000
         [pool]
         idle_timeout_minutes = 1.5
-        placement_spread = false
         start_timeout = "1h"
         [cloud]
         provider = "rest"
@@ -44,7 +43,6 @@ fn a_file_sets_every_kind_of_value() {
     assert_eq!(config.server.static_dir.as_deref(), Some(Path::new("web/dist")));
     assert_eq!(config.server.public_ip, Some("192.0.2.7".parse().unwrap()));
     assert_eq!(config.server.body_bytes_max, 65_536);
-    assert!(!config.pool.placement_spread);
     assert_eq!(config.pool.start_timeout, Duration::from_secs(3600));
     assert_eq!(
         (config.cloud.provider, config.cloud.address),

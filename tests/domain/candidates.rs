@@ -86,6 +86,7 @@ fn candidates(model: &Model) -> Vec<(&'static str, Event)> {
         all.extend(
             vm_events(n, used)
                 .into_iter()
+                .chain(other_vm_events())
                 .map(|(kind, event)| (kind, of_vm(n, event))),
         );
     }
@@ -116,7 +117,6 @@ fn vm_events(n: usize, used: u64) -> Vec<(&'static str, vm::Event)> {
         name: Some("renamed".into()),
         ..instance(n)
     };
-    let health = |health| vm::Event::HealthTurned { health };
     vec![
         (
             "vm adopted",
@@ -175,6 +175,12 @@ fn vm_events(n: usize, used: u64) -> Vec<(&'static str, vm::Event)> {
                 attempt: Attempt(used),
             },
         ),
+    ]
+}
+
+fn other_vm_events() -> Vec<(&'static str, vm::Event)> {
+    let health = |health| vm::Event::HealthTurned { health };
+    vec![
         (
             "vm stop failed",
             vm::Event::StopFailed {

@@ -18,6 +18,7 @@ mod model;
 mod model_show;
 mod pool_model;
 mod pools;
+mod reconcile_model;
 mod restart_model;
 mod snapshot;
 mod state_model;

@@ -3,10 +3,11 @@
 //! the real state does not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use understudy::domain::event::Event;
 use understudy::domain::ids::{InstanceId, RequestKey, ShowId, VmId};
-use understudy::domain::instance::InstanceState;
+use understudy::domain::instance::{Instance, InstanceState};
 use understudy::domain::pool::FAULT_COOLOFF;
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Event as VmEvent, Health};
@@ -43,6 +44,9 @@ pub struct Machine {
     pub health: Health,
     pub fault_since: Option<Timestamp>,
     pub attempts: u64,
+    pub started_at: Option<Timestamp>,
+    /// When its status last changed.
+    pub changed_at: Timestamp,
 }
 
 impl Machine {
@@ -144,6 +148,8 @@ pub struct Model {
     pub vms: BTreeMap<VmId, Machine>,
     pub shows: BTreeMap<ShowId, Played>,
     pub keys: BTreeSet<RequestKey>,
+    /// How long every start took that nothing came between.
+    pub starts: Vec<Duration>,
     pub at: Timestamp,
 }
 
@@ -158,32 +164,47 @@ impl Model {
             Event::PoolConfigured { .. } => {}
         }
         next.note_publishers();
+        for (id, vm) in &mut next.vms {
+            if self
+                .vms
+                .get(id)
+                .is_none_or(|before| before.status() != vm.status())
+            {
+                vm.changed_at = at;
+            }
+        }
         Some(next)
+    }
+
+    fn adopted(&mut self, id: &VmId, instance: &Instance) -> Option<()> {
+        let known = self.vms.values().any(|vm| vm.instance == instance.instance_id);
+        if known || self.vms.contains_key(id) {
+            return None;
+        }
+        let on = match instance.state {
+            InstanceState::Pending => On::Starting,
+            InstanceState::Running => On::Booting,
+            InstanceState::Stopping => On::Stopping,
+            InstanceState::Stopped | InstanceState::ShuttingDown | InstanceState::Terminated => On::Off,
+        };
+        let vm = Machine {
+            instance: instance.instance_id.clone(),
+            name: instance.name.clone(),
+            on,
+            used: Use::Free,
+            health: Health::Unknown,
+            fault_since: None,
+            attempts: 0,
+            started_at: None,
+            changed_at: self.at,
+        };
+        self.vms.insert(id.clone(), vm);
+        Some(())
     }
 
     fn vm_event(&mut self, id: &VmId, event: &VmEvent) -> Option<()> {
         if let VmEvent::Adopted { instance } = event {
-            let known = self.vms.values().any(|vm| vm.instance == instance.instance_id);
-            if known || self.vms.contains_key(id) {
-                return None;
-            }
-            let on = match instance.state {
-                InstanceState::Pending => On::Starting,
-                InstanceState::Running => On::Booting,
-                InstanceState::Stopping => On::Stopping,
-                InstanceState::Stopped | InstanceState::ShuttingDown | InstanceState::Terminated => On::Off,
-            };
-            let vm = Machine {
-                instance: instance.instance_id.clone(),
-                name: instance.name.clone(),
-                on,
-                used: Use::Free,
-                health: Health::Unknown,
-                fault_since: None,
-                attempts: 0,
-            };
-            self.vms.insert(id.clone(), vm);
-            return Some(());
+            return self.adopted(id, instance);
         }
         let stoppable = self.may_be_stopped(id);
         let at = self.at;
@@ -196,16 +217,25 @@ impl Model {
             }
             VmEvent::Starting { attempt } if vm.on == On::Off && attempt.0 > vm.attempts => {
                 vm.on = On::Starting;
+                vm.started_at = Some(at);
                 vm.attempts = attempt.0;
                 vm.health = Health::Unknown;
                 vm.fault_since = None;
             }
             VmEvent::Booting => {
+                if vm.on == On::Off {
+                    vm.started_at = Some(at);
+                }
                 vm.on = On::Booting;
                 vm.health = Health::Unknown;
                 self.stops_publishing(id);
             }
             VmEvent::Ready if vm.on == On::Booting => {
+                self.starts.extend(
+                    vm.started_at
+                        .filter(|started| *started == vm.changed_at)
+                        .map(|started| at.since(started)),
+                );
                 vm.on = On::Ready;
                 vm.health = Health::Healthy;
                 vm.fault_since = None;

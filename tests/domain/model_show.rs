@@ -29,18 +29,7 @@ impl Model {
                     ..show
                 }
             }
-            Event::Reassigned { from, vm, epoch } => {
-                only_if(show.stage == Stage::OffAir && show.vm.as_ref() == Some(from))?;
-                only_if(epoch.0 == show.epoch + 1 && self.may_be_taken(vm))?;
-                only_if(self.vms[from].on != On::Ready && !show.unfenced)?;
-                self.let_go(from);
-                self.hold(vm, id, epoch.0, How::Assigned);
-                Played {
-                    epoch: epoch.0,
-                    vm: Some(vm.clone()),
-                    ..show
-                }
-            }
+            Event::Reassigned { from, vm, epoch } => self.reassigned(id, show, from, vm, epoch.0)?,
             Event::StreamWanted { wanted } => self.stream_wanted(show, *wanted)?,
             Event::WentOnAir { epoch } => {
                 only_if(show.stage == Stage::OffAir && epoch.0 == show.epoch)?;
@@ -52,17 +41,7 @@ impl Model {
                     ..show
                 }
             }
-            Event::WentOffAir { epoch } => {
-                only_if(show.stage == Stage::OnAir && epoch.0 == show.epoch)?;
-                let vm = show.vm.clone()?;
-                self.hold(&vm, id, epoch.0, How::Assigned);
-                let mut show = Played {
-                    stage: Stage::OffAir,
-                    ..show
-                };
-                show.may_publish.remove(&vm);
-                show
-            }
+            Event::WentOffAir { epoch } => self.went_off_air(id, show, epoch.0)?,
             Event::Captured { .. } => {
                 only_if(show.vm.is_some())?;
                 Played {
@@ -106,6 +85,38 @@ impl Model {
         };
         self.shows.insert(id.clone(), show);
         Some(())
+    }
+
+    fn reassigned(
+        &mut self,
+        id: &ShowId,
+        show: Played,
+        from: &VmId,
+        vm: &VmId,
+        epoch: u64,
+    ) -> Option<Played> {
+        only_if(show.stage == Stage::OffAir && show.vm.as_ref() == Some(from))?;
+        only_if(epoch == show.epoch + 1 && self.may_be_taken(vm))?;
+        only_if(self.vms[from].on == On::Off || (self.vms[from].on != On::Ready && !show.unfenced))?;
+        self.let_go(from);
+        self.hold(vm, id, epoch, How::Assigned);
+        Some(Played {
+            epoch,
+            vm: Some(vm.clone()),
+            ..show
+        })
+    }
+
+    fn went_off_air(&mut self, id: &ShowId, show: Played, epoch: u64) -> Option<Played> {
+        only_if(show.stage == Stage::OnAir && epoch == show.epoch)?;
+        let vm = show.vm.clone()?;
+        self.hold(&vm, id, epoch, How::Assigned);
+        let mut show = Played {
+            stage: Stage::OffAir,
+            ..show
+        };
+        show.may_publish.remove(&vm);
+        Some(show)
     }
 
     fn stream_wanted(&self, show: Played, wanted: bool) -> Option<Played> {

@@ -92,6 +92,8 @@ fn a_vm_that_a_failover_gave_back_unfenced_is_left_by_a_failover_only() {
     );
     assert_eq!(vm(&state, 1).power, Power::Booting);
     refuses(&state, of_show(1, reassigned(3)));
+    let off = after(&state, vec![of_vm(1, Event::Stopped)]);
+    after(&off, vec![of_show(1, reassigned(3))]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use understudy::domain::event::Event;
 use understudy::domain::invariants::violations;
 use understudy::domain::show::{Phase, RECORDS_MAX, Show};
-use understudy::domain::state::{Snapshot, State};
+use understudy::domain::state::{STARTS_MAX, Snapshot, State};
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Occupancy, Power, Status, Vm};
 
@@ -162,6 +162,15 @@ fn agree(state: &State, model: &Model, event: &Event) {
         .map(|(key, _)| key)
         .collect();
     assert_eq!(keys, model.keys, "after {event:?}");
+    let latest = model.starts.len().saturating_sub(STARTS_MAX);
+    let mut starts = model.starts[latest..].to_vec();
+    assert_eq!(Snapshot::from(state).starts, starts, "after {event:?}");
+    starts.sort();
+    assert_eq!(
+        state.median_start(),
+        starts.get(starts.len() / 2).copied(),
+        "after {event:?}"
+    );
 }
 
 fn same_vm(vm: &Vm, plain: &Machine, event: &Event) {

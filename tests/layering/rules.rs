@@ -130,7 +130,11 @@ pub const OWNERS: &[Owned] = &[
         "a library's errors are typed",
     ),
     owned("proptest", &[], "it is for tests"),
-    owned("tempfile", &[], "it is for tests"),
+    owned(
+        "tempfile",
+        &["src/cli/"],
+        "only a stage and tests need a directory that goes away",
+    ),
 ];
 
 /// What pure code may name of the standard library: no clock, thread, lock, file, socket or process, and no

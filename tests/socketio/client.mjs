@@ -6,7 +6,7 @@
 // in   {"emit": NAME, "args": [...]}              without an acknowledgement
 //      {"emit": NAME, "args": [...], "ack": N}    with one, answered as {"ack": N, "args": [...]}
 //      {"close": true}
-// out  {"connected": SID, "transport": NAME}   {"refused": MESSAGE}   {"disconnected": REASON}
+// out  {"connected": SID}   {"refused": MESSAGE}   {"disconnected": REASON}
 //      {"upgraded": TRANSPORT}   {"event": NAME, "args": [...]}   {"ack": N, "args": [...]}
 
 import { createInterface } from "node:readline";
@@ -17,11 +17,11 @@ const tell = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 
 const socket = io(url, { reconnection: false, ...JSON.parse(options) });
 
-socket.on("connect", () => {
-  const { engine } = socket.io;
-  engine.on("upgrade", (transport) => tell({ upgraded: transport.name }));
-  tell({ connected: socket.id, transport: engine.transport.name });
+// An upgrade may be over before the namespace is joined.
+socket.io.on("open", () => {
+  socket.io.engine.on("upgrade", (transport) => tell({ upgraded: transport.name }));
 });
+socket.on("connect", () => tell({ connected: socket.id }));
 socket.on("connect_error", (error) => tell({ refused: error.message }));
 socket.on("disconnect", (reason) => tell({ disconnected: reason }));
 socket.onAny((event, ...args) => tell({ event, args }));

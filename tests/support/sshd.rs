@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 
 use understudy::infra::ssh::{Config, Connector, Endpoint, Error, HostKeyPolicy, RusshConnector, Session};
 
-use super::{PLENTY, eventually};
+use super::PLENTY;
+use super::eventually::eventually;
 
 const SSHD: &str = "/usr/sbin/sshd";
 /// Directory that sshd insists on having as root.
@@ -162,17 +163,23 @@ impl Sshd {
         self.signal("CONT");
     }
 
+    /// The commands' home is the server's own folder: a shell that reads its user's start-up files may take long
+    /// over them, and being killed in the middle it may leave something behind in the real home.
     async fn run(&mut self) {
         let folder = self.folder.path().display();
+        // A bash that sshd starts reads the user's own .bashrc, which may do anything, unless it believes that
+        // it runs inside another shell (bash(1), SHLVL).
         let mut config = format!(
             "HostKey {folder}/host_key\n\
+             SetEnv SHLVL=2\n\
              AuthorizedKeysFile {folder}/authorized_keys\n\
              ListenAddress {}\n\
              PidFile none\n\
              StrictModes no\n\
              UsePAM no\n\
              UseDNS no\n\
-             PasswordAuthentication no\n",
+             PasswordAuthentication no\n\
+             SetEnv HOME={folder}\n",
             self.address
         );
         for line in &self.extra {
@@ -192,11 +199,8 @@ impl Sshd {
             .unwrap();
         self.child = Some(child);
         let (address, log) = (self.address, self.folder.path().join("log"));
-        eventually(
-            &format!("sshd listens; its log is {}", log.display()),
-            || async move { TcpStream::connect(address).await.is_ok() },
-        )
-        .await;
+        let what = format!("sshd listens; its log is {}", log.display());
+        eventually(&what, PLENTY, async || TcpStream::connect(address).await.ok()).await;
     }
 
     /// Every session is a process of its own, in a group of its own, so they are found by their parents.

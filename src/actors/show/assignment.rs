@@ -8,6 +8,7 @@ use ractor::ActorRef;
 use super::{Message, Reply, State, Task};
 use crate::actors::coordinator::{Assign, Assigned, CommandError, Release, Released, describe_assignment};
 use crate::actors::mailbox::{NoAnswer, answer};
+use crate::actors::news::Level;
 use crate::actors::vm::VmError;
 use crate::domain::event::Event;
 use crate::domain::failover::Ending;
@@ -84,7 +85,11 @@ impl State {
                 .assign(&vm, self.id.clone(), epoch, ask.by.clone(), ask.key.clone())
                 .await;
             match given {
-                Ok(ledger) => return Ok((vm, ledger)),
+                Ok(ledger) => {
+                    // Kept: else the promise would outlive a quick release and hold the VM back.
+                    self.ctx.pool.cancel(&self.id, &vm);
+                    return Ok((vm, ledger));
+                }
                 Err(error) => {
                     self.ctx.pool.cancel(&self.id, &vm);
                     let passing = matches!(
@@ -275,47 +280,61 @@ impl State {
         Ok(())
     }
 
-    /// The VM reserved for this show did not come up: another takes its place.
-    pub(super) async fn replace_reserved(&mut self, from: &VmId, reason: &str) {
-        let show = self.show();
+    /// The VM reserved for this show did not come up: another takes its place, now or when there is one. False
+    /// if the ledger says that the VM may not be left like this.
+    pub(super) async fn replace_reserved(&mut self, from: &VmId, reason: &str) -> bool {
         let wish = Wish {
             exclude: vec![from.clone()],
             ..Wish::default()
         };
-        let outcome = match self.reserve(wish).await {
-            Ok(allocation) => {
-                let vm = allocation.vm().clone();
-                let event = Fact::Reassigned {
-                    from: from.clone(),
-                    vm: vm.clone(),
-                    epoch: show.epoch.next(),
-                };
-                self.commit(vec![event]).await.map(|_| vm)
-            }
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(vm) => {
-                tracing::warn!(show = %self.id, %from, %vm, reason, "the reserved VM failed; another takes its place");
-                self.ctx.machines.duty_changed(from);
-                self.ctx.machines.duty_changed(&vm);
-                if self
-                    .ctx
-                    .state()
-                    .vm(&vm)
-                    .is_some_and(|vm| vm.power == Power::Stopped)
-                {
-                    self.ctx.machines.start_soon(&vm);
-                }
-            }
+        let allocation = match self.reserve(wish).await {
+            Ok(allocation) => allocation,
             Err(error) => {
-                let message = format!("{from} failed ({reason}) and there is no other VM: {error}");
-                let source = format!("vm-failover-{}", self.id);
-                let level = crate::actors::news::Level::Critical;
-                let title = "The show has no usable VM";
-                self.ctx
-                    .alert(level, source, title, message, Some(&self.id), Some(from));
+                self.tell_no_replacement(from, reason, &error);
+                return true;
             }
+        };
+        let vm = allocation.vm().clone();
+        let epoch = self.show().epoch.next();
+        let event = Fact::Reassigned {
+            from: from.clone(),
+            vm: vm.clone(),
+            epoch,
+        };
+        if let Err(error) = self.commit(vec![event]).await {
+            tracing::info!(show = %self.id, %from, %error, "the reserved VM cannot simply be left");
+            self.ctx.pool.cancel(&self.id, &vm);
+            return false;
         }
+        tracing::warn!(show = %self.id, %from, %vm, reason, "the reserved VM failed; another takes its place");
+        self.told_waiting = false;
+        if self
+            .ctx
+            .state()
+            .vm(&vm)
+            .is_some_and(|vm| vm.power == Power::Stopped)
+        {
+            self.ctx.machines.start_soon(&vm);
+        }
+        self.ctx.machines.duty_changed(from);
+        self.ctx.machines.duty_changed(&vm);
+        true
+    }
+
+    fn tell_no_replacement(&mut self, from: &VmId, reason: &str, error: &CommandError) {
+        if std::mem::replace(&mut self.told_waiting, true) {
+            return;
+        }
+        let message = format!("{from} failed ({reason}) and there is no other VM: {error}; waiting for one");
+        let source = format!("vm-failover-{}", self.id);
+        let title = "The show has no usable VM";
+        self.ctx.alert(
+            Level::Critical,
+            source,
+            title,
+            message,
+            Some(&self.id),
+            Some(from),
+        );
     }
 }

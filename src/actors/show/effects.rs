@@ -80,15 +80,22 @@ pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
     }
 }
 
-/// Kills every OBS process there is. `pkill` answers 0 if it killed some and 1 if there was none (pkill(1));
-/// either way none that ran before is left, and one started after does not stream by itself.
+/// Kills every OBS process there is. `pkill` answers 0 if it killed some (pkill(1)): none that ran before is
+/// left then, and one started after does not stream by itself. Its 1, for none found, is also sudo's word for
+/// having run nothing (sudo(8)); whether there is one, `pgrep` tells without sudo.
 async fn kill_studio(ctx: &Context, vm: &VmId) -> Result<(), String> {
     let shell = ctx.machines.shell(vm).await.ok_or("there is no SSH session")?;
-    let words = ["sudo", "pkill", "-KILL", "-x", "obs"];
-    let finished = run(shell.as_ref(), &words, ctx.options.failover.fence_ssh_deadline).await?;
-    match finished {
-        Exit::Status(0 | 1) => Ok(()),
-        Exit::Status(_) | Exit::Signal(_) | Exit::Unknown => Err(format!("pkill ended with {finished:?}")),
+    let limit = ctx.options.failover.fence_ssh_deadline;
+    let kill = ["sudo", "-n", "pkill", "-KILL", "-x", "obs"];
+    let killed = run(shell.as_ref(), &kill, limit).await?;
+    if killed == Exit::Status(0) {
+        return Ok(());
+    }
+    match run(shell.as_ref(), &["pgrep", "-x", "obs"], limit).await? {
+        Exit::Status(1) => Ok(()),
+        found @ (Exit::Status(_) | Exit::Signal(_) | Exit::Unknown) => {
+            Err(format!("pkill ended with {killed:?}, pgrep with {found:?}"))
+        }
     }
 }
 

@@ -383,7 +383,7 @@ impl State {
         self.alert(Level::Info, "Failover done", message, now_on.as_ref());
         self.ctx.pool.poke();
         if show.phase == Phase::OnAir {
-            self.gone_on_air(me).await;
+            self.gone_on_air(me);
         } else {
             self.capture_soon(me, self.ctx.options.obs.capture_debounce);
         }

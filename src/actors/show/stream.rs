@@ -111,7 +111,7 @@ impl State {
         match result {
             Ok(_) if show.phase == Phase::OffAir => {
                 if self.note(Fact::WentOnAir { epoch }).await {
-                    self.gone_on_air(me).await;
+                    self.gone_on_air(me);
                 }
             }
             Ok(_) => {}
@@ -132,7 +132,7 @@ impl State {
     }
 
     /// The show has just come on air, by whatever way.
-    pub(super) async fn gone_on_air(&mut self, me: &ActorRef<Message>) {
+    pub(super) fn gone_on_air(&mut self, me: &ActorRef<Message>) {
         self.inactive_in_a_row = 0;
         self.on_air_since = self.ctx.now();
         let show = self.show();
@@ -235,7 +235,7 @@ impl State {
         match show.phase {
             Phase::OffAir => {
                 if self.signals.is_publishing() && self.note(Fact::WentOnAir { epoch: show.epoch }).await {
-                    self.gone_on_air(me).await;
+                    self.gone_on_air(me);
                 }
             }
             Phase::OnAir if !show.stream_wanted && active == Some(false) => {

@@ -93,8 +93,8 @@ impl State {
         }
         self.judged_at = Some(now);
         self.judge_at(me, now + JUDGE_EVERY);
-        if self.reserved_vm_failed(&show) {
-            return self.retry_replacement(me, &show).await;
+        if self.reserved_vm_failed(&show) && self.retry_replacement(me, &show).await {
+            return;
         }
         match verdict::judge(
             &self.signals,
@@ -139,12 +139,14 @@ impl State {
         show.phase == Phase::OffAir && vm.is_some_and(|vm| vm.fault.is_some() && vm.power != Power::Ready)
     }
 
-    async fn retry_replacement(&mut self, me: &ActorRef<Message>, show: &Show) {
-        if let Some(vm) = &show.vm {
-            self.replace_reserved(&vm.clone(), "it did not come up").await;
-        }
+    /// Whether the VM was replaced, or there is none to replace it with yet. A VM that must be fenced first is
+    /// left by a failover.
+    async fn retry_replacement(&mut self, me: &ActorRef<Message>, show: &Show) -> bool {
+        let Some(vm) = show.vm.clone() else { return false };
+        let handled = self.replace_reserved(&vm, "it did not come up").await;
         self.judge_due = None;
         self.judge_at(me, self.ctx.now() + REPLACE_EVERY);
+        handled
     }
 
     async fn lost(&mut self, me: &ActorRef<Message>, show: &Show, cause: Cause, since: Timestamp) {

@@ -125,9 +125,8 @@ impl State {
 
     /// The caller waits; the VM leaves the pool when the cloud says that it is gone.
     pub(super) async fn terminate(&mut self, reply: Reply) {
-        let vm = match self.vm() {
-            Some(vm) => vm,
-            None => return answer(reply, Err(VmError::Gone)),
+        let Some(vm) = self.vm() else {
+            return answer(reply, Err(VmError::Gone));
         };
         if let Some((show, _)) = vm.occupancy.tenant() {
             return answer(reply, Err(VmError::Occupied { show: show.clone() }));

@@ -132,6 +132,7 @@ async fn view(
         phase: show.phase.as_str(),
         held: show.held,
         stream_wanted: show.stream_wanted,
+        studio_captured: show.studio.is_some(),
     }))
 }
 

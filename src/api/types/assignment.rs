@@ -100,6 +100,8 @@ pub struct AssignmentView {
     pub held: bool,
     /// A producer wants it streaming.
     pub stream_wanted: bool,
+    /// Its studio has been read, so that another VM can be made like it.
+    pub studio_captured: bool,
 }
 
 /// What a test of a competition's VM found.

@@ -108,7 +108,8 @@ fn problems(snapshot: &Snapshot) -> Vec<Line> {
 
 /// The pool in figures: one line if it fits, else as many as it takes, without what there is none of.
 fn counts(snapshot: &Snapshot, width: Option<u16>) -> Vec<Line> {
-    const INDENT: &str = "      ";
+    /// With the gap before each status, as wide as the first line's heading.
+    const INDENT: &str = "   ";
     let counts = snapshot.pool.counts;
     let pool = Line::new().push(Tone::Strong, "Pool  ");
     let pool = match &snapshot.pool.config {
@@ -124,10 +125,10 @@ fn counts(snapshot: &Snapshot, width: Option<u16>) -> Vec<Line> {
             )
             .push(
                 Tone::Dim,
-                format!("   {} of at most {} VMs   ", counts.total, config.max_instances),
+                format!("   {} of at most {} VMs", counts.total, config.max_instances),
             )
         }
-        None => pool.push(Tone::Plain, format!("{} VMs   ", counts.total)),
+        None => pool.push(Tone::Plain, format!("{} VMs", counts.total)),
     };
     let by_status = by_status(counts);
     let whole = by_status
@@ -173,7 +174,7 @@ fn by_status(counts: Counts) -> Vec<(u32, Tone, String)> {
     let piece = |(status, count)| {
         let look = style::of_status(status)?;
         let tone = if count == 0 { Tone::Dim } else { look.tone };
-        Some((count, tone, format!("{} {count} {}   ", look.sign, look.word)))
+        Some((count, tone, format!("   {} {count} {}", look.sign, look.word)))
     };
     usual.into_iter().chain(rare).filter_map(piece).collect()
 }
@@ -258,10 +259,12 @@ fn shows(snapshot: &Snapshot, now: Option<Timestamp>) -> Table {
     ]);
     for show in &snapshot.shows {
         let assignment = &show.assignment;
-        let held = match assignment.held {
-            Some(true) => Cell::new("held").tone(Tone::Busy),
-            Some(false) => Cell::new("automatic").tone(Tone::Dim),
-            None => Cell::empty(),
+        let failover = match (assignment.held, assignment.studio_captured) {
+            (Some(true), _) => Cell::new("held").tone(Tone::Busy),
+            // It would be moved, to an empty studio.
+            (Some(false), Some(false)) => Cell::new("not captured").tone(Tone::Busy),
+            (Some(false), Some(true) | None) => Cell::new("automatic").tone(Tone::Dim),
+            (None, _) => Cell::empty(),
         };
         table.row([
             Cell::new(&assignment.competition_id).tone(Tone::Strong),
@@ -269,7 +272,7 @@ fn shows(snapshot: &Snapshot, now: Option<Timestamp>) -> Table {
             Cell::new(&assignment.vm_id),
             Cell::maybe(assignment.vm_address.as_ref()),
             Cell::maybe(assignment.epoch.map(|epoch| epoch.to_string())),
-            held,
+            failover,
             last_move(show, now),
         ]);
     }

@@ -48,7 +48,7 @@ fn newest_snapshot(journal: &Journal) -> Result<State, OpenError> {
         match decode_snapshot(&journal.snapshot(seq)?) {
             Ok(state) if state.seq == seq => return Ok(state),
             Ok(state) => {
-                warn!(%seq, says = %state.seq, "a snapshot of the journal is not what it says; passed over")
+                warn!(%seq, says = %state.seq, "a snapshot of the journal is not what it says; passed over");
             }
             Err(error) => warn!(%seq, %error, "a snapshot of the journal cannot be read; passed over"),
         }

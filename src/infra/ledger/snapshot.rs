@@ -53,7 +53,7 @@ impl Snapshots {
         match thread {
             Ok(thread) => self.thread = Some(thread),
             Err(error) => {
-                warn!(%error, "no thread for a snapshot of the ledger; the next start takes longer")
+                warn!(%error, "no thread for a snapshot of the ledger; the next start takes longer");
             }
         }
     }

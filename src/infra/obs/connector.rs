@@ -20,6 +20,7 @@ use super::link::{Link, several, with_causes};
 use super::notices::{self, EVENTS_KEPT, SUBSCRIPTIONS};
 use super::session::ObwsSession;
 use super::{Connector, Endpoint, Error, Notice, Session};
+use crate::domain::studio::Secret;
 
 /// What a connection attempt is called in [`Error::TimedOut`].
 const CONNECT: &str = "connect";
@@ -82,7 +83,7 @@ async fn open(
         host: host(endpoint.address),
         port: endpoint.address.port(),
         dangerous: None,
-        password: endpoint.password.as_ref().map(|password| password.expose()),
+        password: endpoint.password.as_ref().map(Secret::expose),
         event_subscriptions: Some(subscriptions),
         broadcast_capacity: events_kept,
         connect_timeout: limit,

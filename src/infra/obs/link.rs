@@ -148,14 +148,13 @@ impl Link {
                     return Err(not_ready.unwrap_or(Error::TimedOut { call, limit }));
                 }
             };
+            self.unanswered.store(0, Ordering::Relaxed);
             let error = match answer {
-                Ok(answer) => {
-                    self.unanswered.store(0, Ordering::Relaxed);
-                    return Ok(answer);
-                }
+                Ok(answer) => return Ok(answer),
                 Err(error) => self.classify(call, error),
             };
-            if !matches!(error, Error::Denied { code, .. } if code == i64::from(NOT_READY)) {
+            let repeat = matches!(error, Error::Denied { code, .. } if code == i64::from(NOT_READY));
+            if !repeat || Instant::now() + NOT_READY_PAUSE >= deadline {
                 return Err(error);
             }
             not_ready = Some(error);

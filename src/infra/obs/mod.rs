@@ -72,6 +72,10 @@ pub trait Session: Send + Sync + 'static {
     async fn start_stream(&self) -> Result<(), Error>;
 
     /// Stops the stream and returns once OBS says that the output is inactive. Stopping none is not an error.
+    ///
+    /// OBS cannot stop a stream that is still connecting: it says that none is running. One that was started
+    /// or announced on this session is waited for and stopped then; if it does not connect in time, the answer is
+    /// [`Error::TimedOut`], and the stream may still begin. A session made after such a start cannot know of it.
     async fn stop_stream(&self) -> Result<(), Error>;
 }
 

@@ -48,7 +48,7 @@ impl ObwsSession {
                 Ok(()) => break,
                 stopped if !denied_with(&stopped, OUTPUT_NOT_RUNNING) => return stopped,
                 _ if connecting || phases.has_changed().unwrap_or(false) => {
-                    self.next_phase(&mut phases).await?
+                    self.next_phase(&mut phases).await?;
                 }
                 _ => return Ok(()),
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use russh::client::{Handle, Msg};
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Sig};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Disconnect, Sig};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
@@ -17,18 +17,24 @@ use super::connector::Client;
 use super::{Error, Exec, Exit, Finished, Session, quote};
 
 /// Commands that run at the same time on one connection; more wait, within their own deadlines. OpenSSH
-/// refuses more than ten (`MaxSessions` in sshd_config(5)).
-const COMMANDS_AT_ONCE_MAX: usize = 8;
+/// refuses more than ten (`MaxSessions` in sshd_config(5)) and counts those that have just ended until it has
+/// read all that we sent meanwhile, so that as many old ones may be counted as there are new ones.
+const COMMANDS_AT_ONCE_MAX: u32 = 5;
 
 /// How long a command that missed its deadline has to end after its hang-up, before its channel is closed.
 const HANG_UP_GRACE: Duration = Duration::from_secs(1);
+
+/// How often a channel is asked for before its refusal is believed.
+const REFUSALS_MAX: u32 = 4;
+/// Pause after the first refusal; it doubles with each.
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection wears: a command that goes on after its hang-up keeps its place at the server, and a channel
 /// that we had to close or that was refused leaves a little behind in russh. At this much wear the connection
 /// is closed and its owner makes a new one.
 const WEAR_MAX: u32 = 64;
 /// Wear of a command that would not end. As many as there are places wear a connection out.
-const WEAR_OF_A_STUBBORN_COMMAND: u32 = WEAR_MAX / COMMANDS_AT_ONCE_MAX as u32;
+const WEAR_OF_A_STUBBORN_COMMAND: u32 = WEAR_MAX.div_ceil(COMMANDS_AT_ONCE_MAX);
 /// Wear of a channel that was refused, or opened too late.
 const WEAR_OF_A_CHANNEL: u32 = 1;
 
@@ -113,7 +119,7 @@ impl RusshSession {
             connection: Arc::new(Connection {
                 handle,
                 end,
-                commands: Arc::new(Semaphore::new(COMMANDS_AT_ONCE_MAX)),
+                commands: Arc::new(Semaphore::new(COMMANDS_AT_ONCE_MAX as usize)),
                 worn: AtomicU32::new(0),
             }),
         }
@@ -301,18 +307,41 @@ fn reply(answer: Answer, result: Result<Finished, Error>) {
 
 type Opened = Result<Channel<Msg>, Error>;
 
+/// A server that has just said that a command ended may hold its place a moment longer, until it has reaped the
+/// process, and refuse the next one meanwhile: that one is asked for again, a little later each time.
 async fn open(connection: &Connection) -> Opened {
+    let mut pause = REFUSED_PAUSE;
+    for _ in 1..REFUSALS_MAX {
+        match open_once(connection).await {
+            Err(Refused::Channel(_)) => tokio::time::sleep(pause).await,
+            Err(Refused::Connection) => return Err(Error::Closed),
+            Ok(channel) => return Ok(channel),
+        }
+        pause *= 2;
+    }
+    open_once(connection).await.map_err(|refused| match refused {
+        Refused::Channel(why) => Error::Protocol(format!("the server opens no channel: {why:?}")),
+        Refused::Connection => Error::Closed,
+    })
+}
+
+enum Refused {
+    Channel(ChannelOpenFailure),
+    Connection,
+}
+
+async fn open_once(connection: &Connection) -> Result<Channel<Msg>, Refused> {
     let opened = tokio::select! {
         opened = connection.handle.channel_open_session() => opened,
-        _ = connection.end.wait() => return Err(Error::Closed),
+        _ = connection.end.wait() => return Err(Refused::Connection),
     };
     match opened {
         Ok(channel) => Ok(channel),
         Err(russh::Error::ChannelOpenFailure(why)) => {
             connection.wear(WEAR_OF_A_CHANNEL).await;
-            Err(Error::Protocol(format!("the server opens no channel: {why:?}")))
+            Err(Refused::Channel(why))
         }
-        Err(_) => Err(Error::Closed),
+        Err(_) => Err(Refused::Connection),
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::{AppName, BehaviorVersion, Region};
-use aws_sdk_ec2::types::{Filter, InstanceType, ResourceType, Tag, TagSpecification};
+use aws_sdk_ec2::types::{Filter, InstanceType, Reservation, ResourceType, Tag, TagSpecification};
 
 pub use config::{Backoff, Config, ConfigError, Credentials, Timeouts};
 
@@ -117,11 +117,7 @@ impl Ec2Cloud {
                 .send()
                 .await
                 .map_err(|failure| error::from_sdk(DESCRIBE, &failure))?;
-            for described in page
-                .reservations()
-                .iter()
-                .flat_map(|reservation| reservation.instances())
-            {
+            for described in page.reservations().iter().flat_map(Reservation::instances) {
                 let instance = description::instance(DESCRIBE, described)?;
                 // EC2 has filtered; an endpoint that ignores filters must not hand the pool a stranger.
                 if self.roster.is_ours(&instance) {
@@ -158,7 +154,7 @@ impl Ec2Cloud {
         let described = answer
             .reservations()
             .iter()
-            .flat_map(|reservation| reservation.instances())
+            .flat_map(Reservation::instances)
             .find(|described| described.instance_id() == Some(instance.as_str()));
         let Some(described) = described else {
             return Ok(None);

@@ -1,0 +1,16 @@
+//! The real binary as people and scripts use it: against a server that says what the contract says, or
+//! misbehaves to order, and against a real coordinator with simulated machines.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod board;
+mod commands;
+mod configuration;
+mod live;
+mod pool;
+mod program;
+mod real;
+mod refusals;
+mod server;
+mod words;

@@ -1,0 +1,323 @@
+//! The tree as a whole: what its parts owe each other when one of them fails, is stopped, or is told to.
+
+mod support;
+
+use std::time::Duration;
+
+use support::eventually::eventually;
+use understudy::actors::coordinator::{Assign, CommandError, Coordinator};
+use understudy::actors::root::Node;
+use understudy::cli::stage::{Producer, Setting, Stage, stream_key};
+use understudy::config::Config;
+use understudy::domain::failover::{Cause, Ending};
+use understudy::domain::ids::{ShowId, VmId};
+use understudy::domain::show::Phase;
+use understudy::domain::state::State;
+use understudy::domain::vm::Status;
+use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
+use understudy::sim::world::WorldConfig;
+
+/// Longest time for anything that must happen, on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
+struct Scene {
+    stage: Stage,
+    node: Node,
+}
+
+impl Scene {
+    async fn set(warm: u32, cold: u32, change: impl FnOnce(&mut Config)) -> Self {
+        let mut base = Config::default();
+        base.pool.warm_count = 0;
+        base.pool.max_instances = 20;
+        base.pool.max_concurrent = 20;
+        base.pool.health_check_interval = Duration::from_millis(500);
+        base.cloud.sweep_interval = Duration::from_millis(300);
+        base.supervision.backoff_initial = Duration::from_millis(10);
+        change(&mut base);
+        let world = WorldConfig::for_test(warm, cold);
+        let stage = Stage::set(Setting { world, base }).await.unwrap();
+        let node = stage.coordinator(|_| None).await.unwrap();
+        let scene = Self { stage, node };
+        scene
+            .producer()
+            .until_available(warm as usize, SOON)
+            .await
+            .unwrap();
+        scene
+    }
+
+    fn coordinator(&self) -> Coordinator {
+        self.node.coordinator()
+    }
+
+    fn producer(&self) -> Producer {
+        Producer {
+            coordinator: self.coordinator(),
+        }
+    }
+
+    async fn until<T>(&self, what: &str, look: impl FnMut(&State) -> Option<T>) -> T {
+        self.producer().until(what, SOON, look).await.unwrap()
+    }
+
+    async fn on_air(&self, name: &str) -> (ShowId, VmId) {
+        let show = ShowId::new(name).unwrap();
+        let vm = self.producer().go_on_air(&self.stage, &show, SOON).await.unwrap();
+        (show, vm)
+    }
+
+    fn crash_studio_of(&self, vm: &VmId) {
+        let instance = self.producer().instance_of(vm).unwrap();
+        self.stage.world.fault(&instance, Fault::StudioCrash).unwrap();
+    }
+
+    /// Waits until the show is on air after so many moves, and says on which VM.
+    async fn moved(&self, show: &ShowId, moves: usize) -> VmId {
+        self.until("the show on air after its move", |state| {
+            let show = state.show(show)?;
+            (show.phase == Phase::OnAir && show.records.len() == moves).then(|| show.vm.clone())?
+        })
+        .await
+    }
+}
+
+fn status(state: &State, vm: &VmId) -> Option<Status> {
+    state.vm(vm).map(|vm| vm.status())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_whose_actor_keeps_dying_goes_to_error_and_the_tree_goes_on() {
+    let scene = Scene::set(2, 0, |config| config.supervision.restarts_max = 3).await;
+    let coordinator = scene.coordinator();
+    let bad = coordinator.state().vms().next().unwrap().id.clone();
+    for _ in 0..4 {
+        eventually("the actor is up", SOON, async || {
+            coordinator.vm_actor_is_up(&bad).then_some(())
+        })
+        .await;
+        assert!(coordinator.kill_vm_actor(&bad));
+        eventually("the actor is dead", SOON, async || {
+            (!coordinator.vm_actor_is_up(&bad)).then_some(())
+        })
+        .await;
+    }
+    let reason = scene
+        .until("the VM in error", |state| {
+            let vm = state.vm(&bad)?;
+            (vm.status() == Status::Error).then(|| vm.fault.clone())?
+        })
+        .await
+        .reason;
+    assert!(reason.contains("its actor keeps failing"), "{reason}");
+    let assigned = coordinator
+        .assign(ShowId::new("gala").unwrap(), Assign::default())
+        .await
+        .unwrap();
+    assert_ne!(assigned.vm, bad);
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_stays_on_air_while_its_coordinator_is_stopped_and_started() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let before = scene.coordinator().state();
+    scene.node.stop().await.unwrap();
+    let key = stream_key(&show);
+    let ingest = scene.stage.world.ingest();
+    let bytes = ingest.bytes(&key);
+    assert!(ingest.until(SOON, |ingest| ingest.bytes(&key) > bytes).await);
+
+    let node = scene.stage.coordinator(|_| None).await.unwrap();
+    let after = node.coordinator().state();
+    assert_eq!(after.show(&show), before.show(&show));
+    let producer = Producer {
+        coordinator: node.coordinator(),
+    };
+    let seen = |state: &State| {
+        let rising = node.coordinator().board().latest(&vm).signals.is_publishing();
+        (rising && state.show(&show)?.phase == Phase::OnAir).then_some(())
+    };
+    producer.until("its output seen again", SOON, seen).await.unwrap();
+    assert!(node.coordinator().state().show(&show).unwrap().records.is_empty());
+    assert_eq!(scene.stage.world.ingest().stretches().len(), 1);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_coordinator_on_one_ledger_is_told_who_has_it() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let refused = scene
+        .stage
+        .coordinator(|_| None)
+        .await
+        .err()
+        .expect("two coordinators on one ledger");
+    let message = format!("{refused:#}");
+    assert!(message.contains(&std::process::id().to_string()), "{message}");
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_show_stays_where_it_is_until_an_operator_moves_it_and_can_be_failed_back() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, first) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    coordinator.hold(show.clone(), true, None).await.unwrap();
+    let mut news = coordinator.news();
+    scene.crash_studio_of(&first);
+    loop {
+        let item = tokio::time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+        let understudy::actors::news::Item::Alert(alert) = item else {
+            continue;
+        };
+        if alert.title == "Failover is held" {
+            break;
+        }
+    }
+    assert!(coordinator.state().show(&show).unwrap().records.is_empty());
+
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    let second = scene.moved(&show, 1).await;
+    assert_ne!(second, first);
+
+    let instance = scene.producer().instance_of(&first).unwrap();
+    scene.stage.world.heal(&instance, FaultKind::StudioCrash).unwrap();
+    scene
+        .until("the first VM available again", |state| {
+            (status(state, &first)? == Status::Available).then_some(())
+        })
+        .await;
+    coordinator
+        .failover(show.clone(), Some(first.clone()), None)
+        .await
+        .unwrap();
+    assert_eq!(scene.moved(&show, 2).await, first);
+    let state = coordinator.state();
+    for record in &state.show(&show).unwrap().records {
+        assert_eq!(
+            (record.failover.cause, record.ending),
+            (Cause::Forced, Ending::OnAir)
+        );
+    }
+    assert!(scene.stage.world.ingest().overlaps().is_empty());
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_that_keeps_failing_is_put_on_hold() {
+    let scene = Scene::set(3, 0, |config| config.failover.cap = 1).await;
+    let (show, first) = scene.on_air("gala").await;
+    scene.crash_studio_of(&first);
+    let second = scene.moved(&show, 1).await;
+    scene.crash_studio_of(&second);
+    scene
+        .until("the show on hold", |state| state.show(&show)?.held.then_some(()))
+        .await;
+    let state = scene.coordinator().state();
+    assert_eq!(state.show(&show).unwrap().records.len(), 1);
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reserved_vm_that_does_not_come_up_is_replaced_by_another() {
+    let scene = Scene::set(0, 2, |config| config.pool.ready_timeout = Duration::from_secs(3)).await;
+    scene
+        .until("both VMs known", |state| {
+            (state.count(Status::Stopped) == 2).then_some(())
+        })
+        .await;
+    let show = ShowId::new("gala").unwrap();
+    for instance in scene.stage.world.instances().into_iter().take(1) {
+        scene
+            .stage
+            .world
+            .fault(&instance.instance_id, Fault::BootNeverFinishes)
+            .unwrap();
+    }
+    let assigned = scene
+        .coordinator()
+        .assign(show.clone(), Assign::default())
+        .await
+        .unwrap();
+    assert!(!assigned.ready);
+    assert_eq!(assigned.position, 1);
+    let vm = scene
+        .until("the show on a VM that is ready", |state| {
+            let vm = state.vm_of_show(&show)?;
+            (vm.status() == Status::Assigned).then(|| vm.id.clone())
+        })
+        .await;
+    let state = scene.coordinator().state();
+    let broken = state.vms().find(|other| other.id != vm).unwrap();
+    let broken_is_hit = broken.status() == Status::Error;
+    assert!(broken_is_hit || assigned.vm == vm, "{:?}", broken.status());
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_that_is_away_at_first_is_waited_for() {
+    let mut base = Config::default();
+    base.pool.warm_count = 0;
+    base.cloud.sweep_interval = Duration::from_millis(300);
+    base.cloud.attempts = 1;
+    let stage = Stage::set(Setting {
+        world: WorldConfig::for_test(1, 0),
+        base,
+    })
+    .await
+    .unwrap();
+    stage.world.cloud_fault(CloudFault::Down);
+    let node = stage.coordinator(|_| None).await.unwrap();
+    let coordinator = node.coordinator();
+    let reason = eventually("the cloud's absence is told", SOON, async || {
+        let readiness = coordinator.readiness();
+        assert!(!readiness.initialized);
+        readiness
+            .reason
+            .filter(|reason| reason.contains("cannot be reached"))
+    })
+    .await;
+    assert!(!reason.is_empty());
+    stage.world.heal_cloud();
+    let producer = Producer { coordinator };
+    producer.until_available(1, SOON).await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_comes_back_with_another_address_is_found_there() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let coordinator = scene.coordinator();
+    let vm = coordinator.state().vms().next().unwrap().clone();
+    let before = vm.instance.private_ip;
+    scene
+        .stage
+        .world
+        .fault(vm.instance_id(), Fault::AddressChanges)
+        .unwrap();
+    coordinator.stop_vm(vm.id.clone()).await.unwrap();
+    let stopped = |state: &State| (status(state, &vm.id)? == Status::Stopped).then_some(());
+    scene.until("it is stopped", stopped).await;
+    let refused = coordinator.stop_vm(vm.id.clone()).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            CommandError::WrongStatus {
+                status: Status::Stopped,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    coordinator.start_vm(vm.id.clone()).await.unwrap();
+    let after = scene
+        .until("it is available again", |state| {
+            let vm = state.vm(&vm.id)?;
+            (vm.status() == Status::Available).then_some(vm.instance.private_ip)
+        })
+        .await;
+    assert_ne!(after, before);
+    scene.node.stop().await.unwrap();
+}
