@@ -137,8 +137,9 @@ impl State {
         let settings = self.ctx.settings();
         let proven = |vm: &VmId| self.ctx.board.proven_at(vm);
         let allocation = pool::allocate(&ledger, &self.reservations, wish, &settings, &proven, now)?;
-        self.reservations
-            .reserve(allocation.vm().clone(), show.clone(), now + PROMISE);
+        if let Some(vm) = ledger.vm(allocation.vm()) {
+            self.reservations.reserve(vm, show.clone(), now + PROMISE);
+        }
         // One fewer to spare: the warm target may call for a start.
         self.ctx.pool.poke();
         Ok(allocation)

@@ -43,25 +43,43 @@ pub struct Settings {
 /// VMs promised to a show whose assignment is not in the ledger yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reservations {
-    by_vm: BTreeMap<VmId, (ShowId, Timestamp)>,
+    by_vm: BTreeMap<VmId, Promise>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Promise {
+    show: ShowId,
+    until: Timestamp,
+    /// How often the VM had been given to a show when it was promised. One more, and the promise was kept,
+    /// even if the VM is free again by the time anybody looks.
+    assignments: u64,
 }
 
 impl Reservations {
-    pub fn reserve(&mut self, vm: VmId, show: ShowId, until: Timestamp) {
-        self.by_vm.insert(vm, (show, until));
+    /// Promises a VM, as it is in the ledger now, to a show.
+    pub fn reserve(&mut self, vm: &Vm, show: ShowId, until: Timestamp) {
+        let assignments = vm.total_assignments;
+        let promise = Promise {
+            show,
+            until,
+            assignments,
+        };
+        self.by_vm.insert(vm.id.clone(), promise);
     }
 
     /// Forgets the reservation if it is this show's.
     pub fn cancel(&mut self, vm: &VmId, show: &ShowId) {
-        if self.by_vm.get(vm).is_some_and(|(holder, _)| holder == show) {
+        if self.by_vm.get(vm).is_some_and(|promise| promise.show == *show) {
             self.by_vm.remove(vm);
         }
     }
 
     /// Drops what the ledger has caught up with and what was never used.
     pub fn settle(&mut self, state: &State, now: Timestamp) {
-        self.by_vm
-            .retain(|vm, (_, until)| *until > now && state.vm(vm).is_some_and(|vm| vm.is_free()));
+        self.by_vm.retain(|vm, promise| {
+            let is_open = |vm: &Vm| vm.is_free() && vm.total_assignments == promise.assignments;
+            promise.until > now && state.vm(vm).is_some_and(|vm| is_open(vm))
+        });
     }
 
     #[must_use]
@@ -72,7 +90,7 @@ impl Reservations {
     /// Shows that have a reservation and no VM yet. A show with two reservations is one show.
     pub fn pending(&self, state: &State) -> usize {
         let unplaced = |show: &ShowId| state.show(show).is_none_or(|show| show.vm.is_none());
-        let shows: BTreeSet<&ShowId> = self.by_vm.values().map(|(show, _)| show).collect();
+        let shows: BTreeSet<&ShowId> = self.by_vm.values().map(|promise| &promise.show).collect();
         shows.into_iter().filter(|show| unplaced(show)).count()
     }
 }

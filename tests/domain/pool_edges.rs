@@ -196,17 +196,38 @@ fn a_vm_that_is_gone_stays_in_the_pool_until_its_show_has_left_it() {
 #[test]
 fn a_reservation_of_a_vm_that_is_gone_is_forgotten() {
     let mut reservations = Reservations::default();
-    reservations.reserve(vm_id(1), show_id(1), at(1_000));
+    reservations.reserve(&machine(1, Power::Ready), show_id(1), at(1_000));
     let state = after(&ready_pool(2), vec![of_vm(1, Event::Gone)]);
     reservations.settle(&state, at(20));
     assert!(!reservations.holds(&vm_id(1)));
 }
 
 #[test]
+fn a_reservation_is_settled_once_its_vm_was_given_to_the_show_even_if_it_is_free_again() {
+    let pool = ready_pool(1);
+    let mut reservations = Reservations::default();
+    reservations.reserve(&vm(&pool, 1), show_id(1), at(1_000));
+    reservations.settle(&pool, at(20));
+    assert!(reservations.holds(&vm_id(1)), "it is not in the ledger yet");
+    let given = after(&pool, all_of(vec![assigned(1, 1)]));
+    let released = show::Event::Released {
+        vm: vm_id(1),
+        key: None,
+    };
+    let back = after(
+        &given,
+        all_of(vec![show::Event::ReleaseBegan { stop_vm: false }, released]),
+    );
+    reservations.settle(&back, at(20));
+    assert!(!reservations.holds(&vm_id(1)));
+    assert_eq!(reservations.pending(&back), 0);
+}
+
+#[test]
 fn a_show_with_two_reservations_counts_once_against_the_limit() {
     let mut reservations = Reservations::default();
-    reservations.reserve(vm_id(1), show_id(1), at(1_000));
-    reservations.reserve(vm_id(2), show_id(1), at(1_000));
+    reservations.reserve(&machine(1, Power::Ready), show_id(1), at(1_000));
+    reservations.reserve(&machine(2, Power::Ready), show_id(1), at(1_000));
     assert_eq!(reservations.pending(&ready_pool(3)), 1);
 }
 

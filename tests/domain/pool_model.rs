@@ -14,7 +14,7 @@ use understudy::domain::state::State;
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Event, Health, Power, Status, Vm};
 
-use crate::fixtures::{assigned, of_show, of_vm, settings, show_id, vm_id};
+use crate::fixtures::{assigned, machine, of_show, of_vm, settings, show_id, vm_id};
 use crate::pools::{NOW, Pool, pools};
 
 fn reserved(pool: &Pool, vm: &VmId) -> bool {
@@ -24,7 +24,8 @@ fn reserved(pool: &Pool, vm: &VmId) -> bool {
 fn reservations(pool: &Pool) -> Reservations {
     let mut reservations = Reservations::default();
     for (vm, show) in &pool.reserved {
-        reservations.reserve(vm_id(*vm), show_id(*show), NOW + Duration::from_secs(9));
+        let vm = machine(*vm, Power::Ready);
+        reservations.reserve(&vm, show_id(*show), NOW + Duration::from_secs(9));
     }
     reservations
 }
