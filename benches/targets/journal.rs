@@ -67,7 +67,7 @@ async fn write_journal(fleet: &Fleet, events: usize, folder: &Path, copies: &[&P
     let rounds = events.saturating_sub(moved_in) / vms.len();
     for round in 0..rounds {
         // The last one finds everything in order, as the machines are when the process comes back.
-        let health = if (rounds - round) % 2 == 0 {
+        let health = if (rounds - round).is_multiple_of(2) {
             Health::Degraded
         } else {
             Health::Healthy
@@ -136,8 +136,8 @@ async fn writers(fleet: &Fleet, count: usize, span: Duration, path: &Path) -> Re
     let stop = Arc::new(AtomicBool::new(false));
     let began = Instant::now();
     let mut writers = Vec::new();
-    for vm in fleet.vms().iter().take(count).cloned() {
-        let (ledger, stop) = (ledger.clone(), Arc::clone(&stop));
+    for vm in fleet.vms().iter().take(count) {
+        let (vm, ledger, stop) = (vm.clone(), ledger.clone(), Arc::clone(&stop));
         let reason = "x".repeat(RECORD_BYTES - 60);
         writers.push(tokio::spawn(async move {
             let mut sample = Vec::new();
