@@ -26,7 +26,7 @@ use super::eventually::eventually;
 pub const IMAGE: &str = "ami-785db401";
 
 /// One for each test that shares a server.
-const REGIONS: [&str; 16] = [
+const REGIONS: [&str; 28] = [
     "us-east-1",
     "us-east-2",
     "us-west-1",
@@ -43,6 +43,18 @@ const REGIONS: [&str; 16] = [
     "ap-southeast-2",
     "ap-south-1",
     "sa-east-1",
+    "af-south-1",
+    "ap-east-1",
+    "ap-northeast-3",
+    "ap-south-2",
+    "ap-southeast-3",
+    "ca-west-1",
+    "eu-central-2",
+    "eu-south-1",
+    "eu-south-2",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
 ];
 
 /// Python and moto need half a second to start, many times that when every core is compiling.
@@ -64,6 +76,18 @@ pub struct Moto {
     server: Arc<Server>,
     region: &'static str,
     http: reqwest::Client,
+}
+
+/// An instance as the server describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub instance_id: String,
+    /// In EC2's spelling.
+    pub state: String,
+    /// `None` for what has none any more.
+    pub private_ip: Option<Ipv4Addr>,
+    /// Everything that is said about it, as XML.
+    pub xml: String,
 }
 
 /// An instance to run without the adapter.
@@ -248,9 +272,35 @@ impl Moto {
         all.matches("<instanceId>").count()
     }
 
+    /// Every instance, terminated ones included.
+    pub async fn instances(&self) -> Vec<Described> {
+        let all = self
+            .call("DescribeInstances", &parameters(&[("MaxResults", "1000")]))
+            .await;
+        all.split("<instancesSet>").skip(1).map(described).collect()
+    }
+
     async fn description(&self, instance_id: &str) -> String {
         self.call("DescribeInstances", &parameters(&[("InstanceId.1", instance_id)]))
             .await
+    }
+}
+
+/// Reads the one instance of a reservation. What the machine is comes after its network interfaces, which have
+/// addresses and states of their own.
+fn described(reservation: &str) -> Described {
+    let (xml, _) = reservation.split_once("</instancesSet>").unwrap();
+    let (_, machine) = xml.split_once("<instanceId>").unwrap();
+    let (instance_id, machine) = machine.split_once("</instanceId>").unwrap();
+    let (_, state) = machine.split_once("<instanceState>").unwrap();
+    let private_ip = machine
+        .contains("<privateIpAddress>")
+        .then(|| element(machine, "privateIpAddress").parse().unwrap());
+    Described {
+        instance_id: instance_id.to_owned(),
+        state: element(state, "name").to_owned(),
+        private_ip,
+        xml: xml.to_owned(),
     }
 }
 

@@ -23,6 +23,8 @@ const PRIVILEGE_SEPARATION: &str = "/run/sshd";
 pub struct Sshd {
     folder: TempDir,
     address: SocketAddr,
+    /// What every command finds in its environment.
+    environment: String,
     extra: Vec<String>,
     child: Option<Child>,
 }
@@ -35,6 +37,28 @@ impl Sshd {
 
     /// Starts a server with further lines in its configuration.
     pub async fn start_with(extra: &[&str]) -> Self {
+        let free = TcpListener::bind("127.44.9.1:0").unwrap();
+        let mut server = Self::prepare(free.local_addr().unwrap());
+        server.extra = extra.iter().map(|&line| line.to_owned()).collect();
+        generate_key(&server.client_key(), "ed25519");
+        server.authorize(&server.path("client_key.pub"));
+        drop(free);
+        server.run().await;
+        server
+    }
+
+    /// Starts a server at this address for the owner of the key pair whose public half is given. Commands find
+    /// the programs of a folder before the system's.
+    pub async fn start_at(address: SocketAddr, public_key: &Path, programs: &Path) -> Self {
+        let mut server = Self::prepare(address);
+        let path = format!(" PATH={}:/usr/local/bin:/usr/bin:/bin", programs.display());
+        server.environment.push_str(&path);
+        server.authorize(public_key);
+        server.run().await;
+        server
+    }
+
+    fn prepare(address: SocketAddr) -> Self {
         assert!(
             Path::new(SSHD).exists(),
             "{SSHD} is missing: install the package openssh-server (apt-get install openssh-server)"
@@ -43,22 +67,15 @@ impl Sshd {
         let _ = std::fs::create_dir_all(PRIVILEGE_SEPARATION);
         let folder = tempfile::tempdir().unwrap();
         generate_key(&folder.path().join("host_key"), "ed25519");
-        generate_key(&folder.path().join("client_key"), "ed25519");
-        std::fs::copy(
-            folder.path().join("client_key.pub"),
-            folder.path().join("authorized_keys"),
-        )
-        .unwrap();
-        let free = TcpListener::bind("127.44.9.1:0").unwrap();
-        let mut server = Self {
+        Self {
             folder,
-            address: free.local_addr().unwrap(),
-            extra: extra.iter().map(|&line| line.to_owned()).collect(),
+            address,
+            // A bash that sshd starts reads the user's own .bashrc, which may do anything, unless it believes
+            // that it runs inside another shell (bash(1), SHLVL).
+            environment: "SHLVL=2".to_owned(),
+            extra: Vec::new(),
             child: None,
-        };
-        drop(free);
-        server.run().await;
-        server
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -67,8 +84,7 @@ impl Sshd {
 
     /// The user who may log in: whoever runs the test.
     pub fn user(&self) -> String {
-        let output = Command::new("id").arg("-un").output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        user()
     }
 
     /// Private key that is let in.
@@ -167,20 +183,17 @@ impl Sshd {
     /// over them, and being killed in the middle it may leave something behind in the real home.
     async fn run(&mut self) {
         let folder = self.folder.path().display();
-        // A bash that sshd starts reads the user's own .bashrc, which may do anything, unless it believes that
-        // it runs inside another shell (bash(1), SHLVL).
         let mut config = format!(
             "HostKey {folder}/host_key\n\
-             SetEnv SHLVL=2\n\
+             SetEnv HOME={folder} {}\n\
              AuthorizedKeysFile {folder}/authorized_keys\n\
              ListenAddress {}\n\
              PidFile none\n\
              StrictModes no\n\
              UsePAM no\n\
              UseDNS no\n\
-             PasswordAuthentication no\n\
-             SetEnv HOME={folder}\n",
-            self.address
+             PasswordAuthentication no\n",
+            self.environment, self.address
         );
         for line in &self.extra {
             config.push_str(line);
@@ -247,6 +260,12 @@ fn children(pid: u32) -> Vec<u32> {
         }
     }
     found
+}
+
+/// The user who runs the test: the only one that a server without rights can let in.
+pub fn user() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// The error that a connection was refused with.
