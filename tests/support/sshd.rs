@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use tokio::net::TcpStream;
 use understudy::infra::ssh::{Config, Connector, Endpoint, Error, HostKeyPolicy, RusshConnector, Session};
 
 use super::PLENTY;
-use super::eventually::eventually;
 
 const SSHD: &str = "/usr/sbin/sshd";
 /// Directory that sshd insists on having as root.
@@ -213,7 +213,13 @@ impl Sshd {
         self.child = Some(child);
         let (address, log) = (self.address, self.folder.path().join("log"));
         let what = format!("sshd listens; its log is {}", log.display());
-        eventually(&what, PLENTY, async || TcpStream::connect(address).await.ok()).await;
+        // Boxed: a task that is to be sent between threads cannot hold the closure's own future.
+        let listens: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        tokio::time::timeout(PLENTY, listens).await.expect(&what);
     }
 
     /// Every session is a process of its own, in a group of its own, so they are found by their parents.
