@@ -36,7 +36,7 @@ impl Theatre {
         let world = WorldConfig::for_test(2, 1);
         let mut base = Config::default();
         base.pool.warm_count = 1;
-        base.pool.health_check_interval = Duration::from_secs(1);
+        base.pool.health_check_interval = Duration::from_secs(5);
         base.cloud.sweep_interval = Duration::from_secs(1);
         let stage = Stage::set(Setting { world, base }).await.unwrap();
         // Bound and let go again: free now.
