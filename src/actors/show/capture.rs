@@ -15,11 +15,14 @@ use crate::domain::studio::Studio;
 use crate::domain::vm::Power;
 
 impl State {
-    /// Reads the studio after this long. A later call replaces an earlier one.
+    /// Reads the studio after this long, or sooner if that is due already: changes that keep coming must not put
+    /// it off for ever.
     pub(super) fn capture_soon(&mut self, me: &ActorRef<Message>, after: Duration) {
-        if self.ctx.world.obs.is_none() {
+        let due = self.ctx.now() + after;
+        if self.ctx.world.obs.is_none() || self.capture_due_at.is_some_and(|sooner| sooner <= due) {
             return;
         }
+        self.capture_due_at = Some(due);
         self.capture_round += 1;
         let round = self.capture_round;
         me.send_after(after, move || Message::CaptureDue { round });
@@ -32,6 +35,9 @@ impl State {
     }
 
     pub(super) fn capture_due(&mut self, me: &ActorRef<Message>, round: u64) {
+        if round == self.capture_round {
+            self.capture_due_at = None;
+        }
         let show = self.show();
         let settled = matches!(show.phase, Phase::OffAir | Phase::OnAir);
         let (true, true, Some(vm)) = (round == self.capture_round, settled, show.vm.clone()) else {

@@ -164,6 +164,8 @@ pub(super) struct State {
     waiting_for_quiet: Vec<Reply<StreamTurned>>,
     waiting_for_release: Vec<Reply<Released>>,
     capture_round: u64,
+    /// When the next look at the studio is due.
+    capture_due_at: Option<Timestamp>,
     capturing: Option<Task>,
     told_waiting: bool,
 }
@@ -287,6 +289,7 @@ impl State {
             waiting_for_quiet: Vec::new(),
             waiting_for_release: Vec::new(),
             capture_round: 0,
+            capture_due_at: None,
             capturing: None,
             told_waiting: false,
         }

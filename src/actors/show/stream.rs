@@ -148,7 +148,8 @@ impl State {
                 }),
             );
         }
-        self.capture_soon(me, self.ctx.options.obs.capture_debounce);
+        // What is on air now is what must be there should this VM fail in the next moment.
+        self.capture_soon(me, std::time::Duration::ZERO);
     }
 
     pub(super) async fn stop(&mut self, me: &ActorRef<Message>, reply: Reply<StreamTurned>) {
