@@ -88,17 +88,20 @@ pub fn assign_reply(gateway: &Gateway, assigned: &Assigned) -> AssignReply {
     let state = gateway.state();
     let vm = state.vm(&assigned.vm);
     let port = gateway.coordinator().settings().service_port;
+    // A VM without an address is of no use yet, however ready it is.
     let reachable = vm.filter(|_| assigned.ready).map(|vm| &vm.instance);
+    let vm_address = reachable.and_then(|instance| project::vm_address(instance, port));
+    let ready = vm_address.is_some();
     AssignReply {
         success: true,
         vm_id: assigned.vm.to_string(),
         instance_id: vm.map(|vm| vm.instance_id().to_string()),
         public_ip: reachable.and_then(project::ip).map(|ip| ip.to_string()),
-        vm_address: reachable.and_then(|instance| project::vm_address(instance, port)),
+        vm_address,
         competition_id: assigned.show.to_string(),
-        status: if assigned.ready { "assigned" } else { "starting" },
+        status: if ready { "assigned" } else { "starting" },
         estimated_ready_time: assigned.estimated_ready_at.into(),
-        position: (!assigned.ready).then_some(assigned.position),
+        position: (!ready).then_some(assigned.position),
         epoch: assigned.epoch.0,
         repeated: assigned.repeated,
     }

@@ -22,7 +22,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ApiError;
 use super::options::LaunchFacts;
@@ -31,6 +33,13 @@ use crate::domain::time::millis;
 
 /// More than any pool here has; a mistyped figure must not launch a fleet.
 const MAX_INSTANCES: u64 = 50;
+/// Ranges, both ends included.
+const COUNT: (u64, u64) = (0, MAX_INSTANCES);
+const COLD_COUNT: (u64, u64) = (0, u32::MAX as u64);
+const POOL_SIZE: (u64, u64) = (1, MAX_INSTANCES);
+const CHECK_INTERVAL_MS: (u64, u64) = (5_000, 600_000);
+const WARMUP_S: (u64, u64) = (30, 900);
+const PORT: (u64, u64) = (1, u16::MAX as u64);
 /// Longer is "never" said badly.
 const IDLE_MINUTES_MAX: f64 = 365.0 * 24.0 * 60.0;
 const TEXT_CHARS_MAX: usize = 128;
@@ -103,6 +112,57 @@ impl ConfigView {
             obs_password_configured: launch.obs_password_configured,
             ssh_key_configured: launch.ssh_key_configured,
         }
+    }
+}
+
+/// What may be asked of `PUT …/config`, as the document describes it; [`change`] is what reads it.
+pub struct ConfigChange;
+
+impl ToSchema for ConfigChange {}
+
+impl PartialSchema for ConfigChange {
+    fn schema() -> RefOr<Schema> {
+        let whole = |(min, max): (u64, u64)| {
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(min))
+                .maximum(Some(max))
+        };
+        let number = |max: f64| {
+            ObjectBuilder::new()
+                .schema_type(Type::Number)
+                .minimum(Some(0))
+                .maximum(Some(max))
+        };
+        let text = || {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .max_length(Some(TEXT_CHARS_MAX))
+                .pattern(Some("^[^\\u0000-\\u001f\\u007f-\\u009f]+$"))
+        };
+        let mut schema = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+            .property("idleTimeoutMinutes", number(IDLE_MINUTES_MAX))
+            .property("autoStopAfterHours", number(IDLE_MINUTES_MAX / 60.0));
+        for (names, range) in [
+            (&["warmCount", "minWarmVMs", "minAvailableVMs"][..], COUNT),
+            (&["coldCount"], COLD_COUNT),
+            (&["maxInstances", "maxTotalVMs"], POOL_SIZE),
+            (&["maxConcurrent"], POOL_SIZE),
+            (&["healthCheckIntervalMs"], CHECK_INTERVAL_MS),
+            (&["warmupTimeSeconds"], WARMUP_S),
+            (&["servicePort"], PORT),
+        ] {
+            schema = names
+                .iter()
+                .fold(schema, |schema, name| schema.property(*name, whole(range)));
+        }
+        for name in ["defaultInstanceType", "instanceType"] {
+            schema = schema.property(name, text());
+        }
+        let or_none = SchemaType::from_iter([Type::String, Type::Null]);
+        schema.property("amiId", text().schema_type(or_none)).into()
     }
 }
 
@@ -244,19 +304,19 @@ fn require_unchanged(
 
 fn read(key: Key, name: &str, value: &Value) -> Result<Given, ApiError> {
     match key {
-        Key::WarmCount | Key::MaxConcurrent => whole(name, value, 0, MAX_INSTANCES),
-        Key::ColdCount => whole(name, value, 0, u64::from(u32::MAX)),
-        Key::MaxInstances => whole(name, value, 1, MAX_INSTANCES),
-        Key::HealthCheckInterval => whole(name, value, 5_000, 600_000),
-        Key::WarmupTime => whole(name, value, 30, 900),
-        Key::ServicePort => whole(name, value, 1, u64::from(u16::MAX)),
+        Key::WarmCount => whole(name, value, COUNT),
+        Key::ColdCount => whole(name, value, COLD_COUNT),
+        Key::MaxInstances | Key::MaxConcurrent => whole(name, value, POOL_SIZE),
+        Key::HealthCheckInterval => whole(name, value, CHECK_INTERVAL_MS),
+        Key::WarmupTime => whole(name, value, WARMUP_S),
+        Key::ServicePort => whole(name, value, PORT),
         Key::IdleTimeout => minutes(name, value),
         Key::AmiId if value.is_null() => Ok(Given::Text(None)),
         Key::AmiId | Key::DefaultInstanceType | Key::ReadOnly | Key::Secret => text(name, value),
     }
 }
 
-fn whole(name: &str, value: &Value, min: u64, max: u64) -> Result<Given, ApiError> {
+fn whole(name: &str, value: &Value, (min, max): (u64, u64)) -> Result<Given, ApiError> {
     // 2.0 is a whole number to a browser.
     #[expect(
         clippy::cast_possible_truncation,

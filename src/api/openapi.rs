@@ -2,7 +2,7 @@
 
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder, ResponsesBuilder};
-use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::error::ErrorBody;
 
@@ -42,6 +42,54 @@ impl Modify for Bearer {
             .get_or_insert_default()
             .add_security_scheme("token", SecurityScheme::Http(scheme));
     }
+}
+
+/// The VM that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes what `extract::VmPath` reads")]
+pub struct VmIdParam {
+    #[param(
+        rename = "vmId",
+        max_length = 128,
+        pattern = r"^(?!(config|launch|health-check|ready)$)[^.#$\[\]/\u0000-\u001f\u007f-\u009f]+$",
+        example = "vm-0a1b2c3d"
+    )]
+    vm_id: String,
+}
+
+/// The competition that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes what `extract::ShowPath` reads")]
+pub struct CompIdParam {
+    #[param(
+        rename = "compId",
+        max_length = 128,
+        pattern = r"^(?!_)[^.#$\[\]/\u0000-\u001f\u007f-\u009f]+$",
+        example = "finals"
+    )]
+    comp_id: String,
+}
+
+/// How long an assign may be held open.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `extract::Wait` reads")]
+pub struct WaitParam {
+    /// Hold the request until the VM is ready, for at most so many seconds.
+    #[param(maximum = 300)]
+    wait: Option<u64>,
+}
+
+/// What makes a repeated request harmless.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes what `extract::Key` reads")]
+pub struct KeyParam {
+    /// A repetition with the same key is answered as the first was.
+    #[param(rename = "Idempotency-Key", pattern = "^[A-Za-z0-9_-]{1,128}$")]
+    idempotency_key: Option<String>,
 }
 
 /// Any route may be refused like this.

@@ -151,7 +151,7 @@ async fn an_assign_and_release_cost_a_client_with_deltas_less_than_two_kilobytes
         .await;
     let told = client.log[heard..]
         .iter()
-        .filter(|line| line["event"] != "vmHealthUpdate");
+        .filter(|line| line.get("event").is_some());
     let bytes: usize = told
         .map(|line| json!([line["event"], line["args"][0]]).to_string().len())
         .sum();

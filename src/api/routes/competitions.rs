@@ -14,7 +14,7 @@ use crate::api::commands;
 use crate::api::error::{ApiError, ErrorBody, not_assigned};
 use crate::api::extract::{Body, Key, ShowPath, Wait};
 use crate::api::gateway::Gateway;
-use crate::api::openapi::{BodyRefusals, Refusals};
+use crate::api::openapi::{BodyRefusals, CompIdParam, KeyParam, Refusals, WaitParam};
 use crate::api::project;
 use crate::api::reply::{Reply, json};
 use crate::api::types::assignment::{
@@ -36,11 +36,7 @@ pub fn routes() -> OpenApiRouter<Gateway> {
 /// Gives the competition a VM. 202 while the VM is still starting: it is reserved, and events follow.
 #[utoipa::path(
     post, path = "/api/competitions/{compId}/vm/assign", tag = "competitions",
-    params(
-        ("compId" = String, Path, description = "The competition"),
-        ("wait" = Option<u64>, Query, description = "Hold the request for at most so many seconds, up to 300"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition answer what the first did"),
-    ),
+    params(CompIdParam, WaitParam, KeyParam),
     request_body = Option<AssignBody>,
     responses(
         (status = 200, body = AssignReply),
@@ -72,10 +68,7 @@ async fn assign(
 /// Gives the competition's VM back. Having none is not an error.
 #[utoipa::path(
     post, path = "/api/competitions/{compId}/vm/release", tag = "competitions",
-    params(
-        ("compId" = String, Path, description = "The competition"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition answer what the first did"),
-    ),
+    params(CompIdParam, KeyParam),
     request_body = Option<ReleaseBody>,
     responses(
         (status = 200, body = ReleaseReply),
@@ -100,7 +93,7 @@ async fn release(
 /// The VM that the competition has.
 #[utoipa::path(
     get, path = "/api/competitions/{compId}/vm", tag = "competitions",
-    params(("compId" = String, Path, description = "The competition")),
+    params(CompIdParam),
     responses(
         (status = 200, body = AssignmentView),
         (status = 400, body = ErrorBody, description = "Not a legal id"),
@@ -139,7 +132,7 @@ async fn view(
 /// Checks the competition's VM now.
 #[utoipa::path(
     post, path = "/api/competitions/{compId}/vm/test", tag = "competitions",
-    params(("compId" = String, Path, description = "The competition")),
+    params(CompIdParam),
     responses(
         (status = 200, body = TestReply),
         (status = 400, body = ErrorBody, description = "Not a legal id"),
@@ -214,7 +207,7 @@ fn checks(checked: &Checked, no_machine: Option<bool>, instance: &Instance) -> B
 /// How the competition's VM does, from our own checks: always 200, never a call to the VM.
 #[utoipa::path(
     get, path = "/api/vm/{compId}/status", tag = "competitions",
-    params(("compId" = String, Path, description = "The competition")),
+    params(CompIdParam),
     responses(
         (status = 200, body = VmStatus),
         (status = 400, body = ErrorBody, description = "Not a legal id"),

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::actors::coordinator::LaunchVm;
 use crate::api::auth::{Granted, Pool};
-use crate::api::config::{self, ConfigView};
+use crate::api::config::{self, ConfigChange, ConfigView};
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::extract::{self, Body, Text};
 use crate::api::gateway::Gateway;
@@ -70,7 +70,7 @@ async fn get_config(_: Granted<Pool>, State(gateway): State<Gateway>) -> Reply<C
 /// Changes some of the pool's settings, by canonical or alias name.
 #[utoipa::path(
     put, path = "/api/admin/vm-pool/config", tag = "pool",
-    request_body = Option<Object>,
+    request_body = Option<ConfigChange>,
     responses((status = 200, body = ConfigChanged), BodyRefusals, Refusals)
 )]
 async fn put_config(

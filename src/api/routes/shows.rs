@@ -9,7 +9,7 @@ use crate::api::auth::{self, Granted, Operate};
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::extract::{self, Body, ShowPath};
 use crate::api::gateway::Gateway;
-use crate::api::openapi::{BodyRefusals, Refusals};
+use crate::api::openapi::{BodyRefusals, CompIdParam, Refusals};
 use crate::api::reply::Reply;
 use crate::api::types::show::{
     FailoverBody, FailoverReply, FailoverView, FailoversReply, HoldBody, HoldReply, StreamReply,
@@ -27,7 +27,7 @@ pub fn routes() -> OpenApiRouter<Gateway> {
 /// Every move of the competition that is remembered, newest first.
 #[utoipa::path(
     get, path = "/api/competitions/{compId}/failovers", tag = "shows",
-    params(("compId" = String, Path, description = "The competition")),
+    params(CompIdParam),
     responses(
         (status = 200, body = FailoversReply),
         (status = 400, body = ErrorBody, description = "Not a legal id"),
@@ -56,7 +56,7 @@ async fn failovers(
 /// Moves the competition to another VM now. Decided and durable when this answers; it goes on by itself.
 #[utoipa::path(
     post, path = "/api/competitions/{compId}/vm/failover", tag = "shows",
-    params(("compId" = String, Path, description = "The competition")),
+    params(CompIdParam),
     request_body = Option<FailoverBody>,
     responses(
         (status = 200, body = FailoverReply),
@@ -92,7 +92,7 @@ async fn failover(
 /// Forbids automatic failover of the competition, or allows it again.
 #[utoipa::path(
     post, path = "/api/competitions/{compId}/vm/hold", tag = "shows",
-    params(("compId" = String, Path, description = "The competition")),
+    params(CompIdParam),
     request_body = HoldBody,
     responses(
         (status = 200, body = HoldReply),
@@ -125,7 +125,7 @@ async fn hold(
 /// Starts the competition's stream; answers when output is seen to leave.
 #[utoipa::path(
     post, path = "/api/competitions/{compId}/show/start", tag = "shows",
-    params(("compId" = String, Path, description = "The competition")),
+    params(CompIdParam),
     responses(
         (status = 200, body = StreamReply),
         (status = 400, body = ErrorBody, description = "Not a legal id"),
@@ -153,7 +153,7 @@ async fn start(
 /// Stops the competition's stream.
 #[utoipa::path(
     post, path = "/api/competitions/{compId}/show/stop", tag = "shows",
-    params(("compId" = String, Path, description = "The competition")),
+    params(CompIdParam),
     responses(
         (status = 200, body = StreamReply),
         (status = 400, body = ErrorBody, description = "Not a legal id"),

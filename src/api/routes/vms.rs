@@ -9,7 +9,7 @@ use crate::api::commands;
 use crate::api::error::{ApiError, ErrorBody, unknown_vm};
 use crate::api::extract::{Body, VmPath};
 use crate::api::gateway::Gateway;
-use crate::api::openapi::{BodyRefusals, Refusals};
+use crate::api::openapi::{BodyRefusals, Refusals, VmIdParam};
 use crate::api::reply::Reply;
 use crate::api::types::pool::{
     MaintenanceBody, MaintenanceReply, PowerReply, RebootBody, StateChange, TerminateReply, Terminating,
@@ -30,7 +30,7 @@ pub fn routes() -> OpenApiRouter<Gateway> {
 /// One VM.
 #[utoipa::path(
     get, path = "/api/admin/vm-pool/{vmId}", tag = "vms",
-    params(("vmId" = String, Path, description = "The VM")),
+    params(VmIdParam),
     responses(
         (status = 200, body = VmRecord),
         (status = 400, body = ErrorBody, description = "Not a legal id"),
@@ -52,7 +52,7 @@ async fn vm(
 /// Starts a stopped VM.
 #[utoipa::path(
     post, path = "/api/admin/vm-pool/{vmId}/start", tag = "vms",
-    params(("vmId" = String, Path, description = "The VM")),
+    params(VmIdParam),
     responses(
         (status = 200, body = PowerReply),
         (status = 400, body = ErrorBody, description = "Not a legal id"),
@@ -73,7 +73,7 @@ async fn start(
 /// Stops a VM that no competition has.
 #[utoipa::path(
     post, path = "/api/admin/vm-pool/{vmId}/stop", tag = "vms",
-    params(("vmId" = String, Path, description = "The VM")),
+    params(VmIdParam),
     responses(
         (status = 200, body = PowerReply),
         (status = 400, body = ErrorBody, description = "Not a legal id"),
@@ -94,7 +94,7 @@ async fn stop(
 /// Reboots a VM; with `force` even one that is on air.
 #[utoipa::path(
     post, path = "/api/admin/vm-pool/{vmId}/reboot", tag = "vms",
-    params(("vmId" = String, Path, description = "The VM")),
+    params(VmIdParam),
     request_body = Option<RebootBody>,
     responses(
         (status = 200, body = PowerReply),
@@ -123,7 +123,7 @@ async fn reboot(
 /// Terminates the instance behind a VM that no competition has.
 #[utoipa::path(
     delete, path = "/api/admin/vm-pool/{vmId}", tag = "vms",
-    params(("vmId" = String, Path, description = "The VM")),
+    params(VmIdParam),
     responses(
         (status = 200, body = TerminateReply),
         (status = 400, body = ErrorBody, description = "It is assigned, or the id is not legal"),
@@ -164,7 +164,7 @@ async fn terminate(
 /// Takes a VM out of use, or gives it back.
 #[utoipa::path(
     post, path = "/api/admin/vm-pool/{vmId}/maintenance", tag = "vms",
-    params(("vmId" = String, Path, description = "The VM")),
+    params(VmIdParam),
     request_body = MaintenanceBody,
     responses(
         (status = 200, body = MaintenanceReply),

@@ -1,16 +1,17 @@
 //! Tells connected clients what happens: one task, in the order of the ledger.
 //!
-//! Events go out as they come. What follows from many events is coalesced: whole-pool snapshots at most every
-//! [`snapshot_interval`](crate::api::Options::snapshot_interval), deltas at most every
-//! [`delta_interval`](crate::api::Options::delta_interval); the first after a rest goes out at once. Joining
-//! and asking for a snapshot pass through here too, so that a client's snapshot and the deltas after it fit
-//! together.
+//! Events go out as they come, and after each burst of them the clients get a moment to write it out: many
+//! packets in one write cost far less than one in each. What follows from many events is coalesced: whole-pool
+//! snapshots at most every [`snapshot_interval`](crate::api::Options::snapshot_interval), deltas at most every
+//! [`delta_interval`](crate::api::Options::delta_interval), checks of one VM at most every second; the first
+//! after a rest goes out at once. Joining and asking for a snapshot pass through here too, so that a client's
+//! snapshot and the deltas after it fit together.
 //!
 //! A packet is encoded once and shared. A client whose buffer is full when something is told misses it: it is
 //! cut off, and comes back to a snapshot. Should one escape that because its buffer drained meanwhile,
 //! everybody gets a snapshot, so that nobody is wrong for longer than the next one takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::Value;
 use socketioxide::extract::{AckSender, SocketRef};
 use socketioxide::{BroadcastError, SendError, SocketError, SocketIo};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -39,8 +40,14 @@ const ALL: &str = "all";
 /// Those who get snapshots, and those who get deltas.
 const SNAPSHOTS: &str = "snapshots";
 const DELTAS: &str = "deltas";
-/// Batches whose events are told in one go before anything else gets a turn.
-const BATCHES_MAX: usize = 256;
+/// A burst is at most this part of a client's buffer, so that one which keeps up never fills it.
+const BURST_PART: usize = 4;
+/// Rest after a burst, per client and at most. A write to a client's connection takes some 10 µs of a core, so
+/// this keeps writing below a fraction of one, and a change in a busy pool late by no more than the longest rest.
+const REST_PER_CLIENT: Duration = Duration::from_micros(50);
+const REST_MAX: Duration = Duration::from_millis(25);
+/// Least time between telling two checks of the same VM; the latest is told. Turns of health are told at once.
+const CHECKS_INTERVAL: Duration = Duration::from_secs(1);
 /// A snapshot for a client with deltas is brought up to date with the board if it is older than this; what
 /// the board says in between, it hears as `vmHealthUpdate`.
 const BASELINE_AGE_MAX: Duration = Duration::from_secs(5);
@@ -74,6 +81,11 @@ pub struct Fanout {
     next_delta: Instant,
     snapshot_wanted: bool,
     next_snapshot: Instant,
+    /// Until then, clients write out what they were told.
+    rest_until: Instant,
+    /// The latest check of each VM that is still to be told.
+    checks: BTreeMap<VmId, Told>,
+    next_checks: Instant,
     /// Somebody missed something and is not known.
     resync: bool,
     /// The pool had been looked at when somebody last checked.
@@ -95,6 +107,9 @@ impl Fanout {
             next_delta: now,
             snapshot_wanted: false,
             next_snapshot: now,
+            rest_until: now,
+            checks: BTreeMap::new(),
+            next_checks: now,
             resync: false,
             initialized: false,
             said_goodbye: false,
@@ -108,6 +123,7 @@ impl Fanout {
         let mut news = self.gateway.coordinator().news();
         self.before = self.gateway.state();
         loop {
+            let resting = Instant::now() < self.rest_until;
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Join { socket, client }) => self.join(&socket, &client).await,
@@ -120,13 +136,14 @@ impl Fanout {
                     }
                     None => return,
                 },
-                batch = feed.recv() => match batch {
+                () = sleep_until(self.rest_until), if resting => {}
+                batch = feed.recv(), if !resting => match batch {
                     Ok(batch) => self.follow(batch, &mut feed).await,
                     Err(RecvError::Lagged(missed)) => self.catch_up(missed),
                     Err(RecvError::Closed) => return,
                 },
-                item = news.recv() => match item {
-                    Ok(item) => self.report(&item).await,
+                item = news.recv(), if !resting => match item {
+                    Ok(item) => self.report(item).await,
                     // News may be missed; what may not is in the ledger.
                     Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "news items were not told"),
                     Err(RecvError::Closed) => return,
@@ -135,6 +152,7 @@ impl Fanout {
                 () = sleep_until(self.next_snapshot), if self.snapshot_wanted || self.resync => {
                     self.snapshot().await;
                 }
+                () = sleep_until(self.next_checks), if !self.checks.is_empty() => self.tell_checks().await,
                 () = tokio::time::sleep(READINESS_POLL), if !self.initialized => self.look_at_readiness(),
             }
         }
@@ -182,33 +200,35 @@ impl Fanout {
         }
     }
 
-    /// Takes in a batch and all that are waiting behind it.
+    /// Takes in a batch and what is waiting behind it, one burst of events.
     async fn follow(&mut self, first: Arc<Batch>, feed: &mut broadcast::Receiver<Arc<Batch>>) {
-        let mut next = Some(first);
-        for _ in 0..BATCHES_MAX {
-            let Some(batch) = next else { return };
-            self.take_in(&batch).await;
-            next = match feed.try_recv() {
-                Ok(batch) => Some(batch),
-                Err(broadcast::error::TryRecvError::Lagged(missed)) => {
-                    self.catch_up(missed);
-                    None
-                }
-                Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
-            };
+        let burst = self.burst();
+        let mut told = self.take_in(&first).await;
+        while told < burst {
+            match feed.try_recv() {
+                Ok(batch) => told += self.take_in(&batch).await,
+                Err(TryRecvError::Lagged(missed)) => self.catch_up(missed),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
         }
-        if let Some(batch) = next {
-            self.take_in(&batch).await;
+        if told > 0 {
+            self.rest();
         }
     }
 
-    async fn take_in(&mut self, batch: &Batch) {
+    fn rest(&mut self) {
+        let clients = u32::try_from(self.gateway.sockets()).unwrap_or(u32::MAX);
+        self.rest_until = Instant::now() + REST_PER_CLIENT.saturating_mul(clients).min(REST_MAX);
+    }
+
+    /// How many events it was.
+    async fn take_in(&mut self, batch: &Batch) -> usize {
         let before = std::mem::replace(&mut self.before, Arc::clone(&batch.state));
         if self.gateway.sockets() == 0 {
             // Nobody to tell. Whoever comes next starts from a snapshot.
             self.dirty.clear();
             self.baseline_at = None;
-            return;
+            return 0;
         }
         let settings = self.gateway.coordinator().settings();
         let scene = Scene {
@@ -226,6 +246,7 @@ impl Fanout {
         for told in &told {
             self.tell(told).await;
         }
+        told.len()
     }
 
     /// A pool that becomes usable without a single change is news too.
@@ -246,20 +267,51 @@ impl Fanout {
         self.resync = true;
     }
 
-    async fn report(&mut self, item: &Item) {
-        if let Item::ShuttingDown { message, .. } = item {
+    async fn report(&mut self, item: Item) {
+        if let Item::ShuttingDown { message, .. } = &item {
             return self.say_goodbye(message).await;
         }
         if self.gateway.sockets() == 0 {
+            self.checks.clear();
             return;
         }
         if matches!(item, Item::Alert(_)) {
             self.alerts_told += 1;
         }
         let (board, ports) = (self.gateway.coordinator().board(), self.gateway.ports());
-        if let Some(told) = events::of_news(item, self.before.seq, board, ports, self.alerts_told) {
+        let told = events::of_news(&item, self.before.seq, board, ports, self.alerts_told);
+        match (item, told) {
+            (Item::Checked { vm, .. }, Some(told)) => {
+                self.checks.insert(vm, told);
+            }
+            (Item::Replenished { .. } | Item::Alert(_), Some(told)) => {
+                self.tell(&told).await;
+                self.rest();
+            }
+            (_, None) | (Item::ShuttingDown { .. }, Some(_)) => {}
+        }
+    }
+
+    /// One burst of checks; in a large pool it takes several.
+    async fn tell_checks(&mut self) {
+        for _ in 0..self.burst() {
+            let Some((_, told)) = self.checks.pop_first() else {
+                break;
+            };
             self.tell(&told).await;
         }
+        self.rest();
+        let again = if self.checks.is_empty() {
+            CHECKS_INTERVAL
+        } else {
+            REST_MAX
+        };
+        self.next_checks = Instant::now() + again;
+    }
+
+    /// Events that are told in one go.
+    fn burst(&self) -> usize {
+        (self.gateway.options().socket_buffer_packets / BURST_PART).max(1)
     }
 
     async fn say_goodbye(&mut self, message: &str) {

@@ -13,6 +13,10 @@ use super::vm::Services;
 #[serde(rename_all = "camelCase", default)]
 pub struct AssignBody {
     /// This one and no other, unless `allowFallback`.
+    #[schema(
+        max_length = 128,
+        pattern = r"^(?!(config|launch|health-check|ready)$)[^.#$\[\]/\u0000-\u001f\u007f-\u009f]+$"
+    )]
     pub preferred_vm_id: Option<String>,
     /// Take another if the preferred one is busy.
     pub allow_fallback: bool,
@@ -20,6 +24,7 @@ pub struct AssignBody {
     #[schema(max_length = 64)]
     pub region: Option<String>,
     /// All of these must be among the VM's capabilities.
+    #[schema(max_items = 16)]
     pub capabilities: Vec<String>,
     /// Hold the request until the VM is ready, for at most 300 s.
     pub wait: bool,

@@ -146,6 +146,10 @@ pub struct StateChange {
 #[serde(rename_all = "camelCase", default)]
 pub struct CheckBody {
     /// Only this one.
+    #[schema(
+        max_length = 128,
+        pattern = r"^(?!(config|launch|health-check|ready)$)[^.#$\[\]/\u0000-\u001f\u007f-\u009f]+$"
+    )]
     pub vm_id: Option<String>,
     /// Compare the pool with the cloud first.
     pub reconcile: bool,
@@ -183,7 +187,9 @@ pub struct MaintenanceReply {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadyBody {
+    #[schema(max_length = 128, pattern = r"^[^.#$\[\]/\u0000-\u001f\u007f-\u009f]+$")]
     pub instance_id: String,
+    #[schema(format = Ipv4)]
     pub public_ip: Option<String>,
     #[schema(pattern = "^ready$")]
     pub status: String,

@@ -77,6 +77,10 @@ impl From<Timeline> for TimelineView {
 #[serde(default)]
 pub struct FailoverBody {
     /// To this VM; else to the best spare.
+    #[schema(
+        max_length = 128,
+        pattern = r"^(?!(config|launch|health-check|ready)$)[^.#$\[\]/\u0000-\u001f\u007f-\u009f]+$"
+    )]
     pub to: Option<String>,
 }
 
