@@ -162,6 +162,11 @@ pub enum CommandError {
     },
     #[error("the studio on VM {vm} did not carry this out: {message}")]
     Studio { vm: VmId, message: String },
+    #[error(
+        "VM {vm} may still be publishing and is not given back before it is known not to: {message}; \
+         it is tried again until that works"
+    )]
+    NotSilent { vm: VmId, message: String },
     #[error("the actor for {subject} is restarting; try again in a moment")]
     Restarting { subject: String },
     #[error("{what} did not finish within {} ms; it may still happen", .limit.as_millis())]
@@ -391,10 +396,9 @@ impl Coordinator {
         to: Option<VmId>,
         by: Option<String>,
     ) -> Result<Moving, CommandError> {
-        let message = |reply| show::Message::Failover {
-            to: to.clone(),
-            by: by.clone(),
-            reply,
+        let message = |reply| {
+            let (to, by) = (to.clone(), by.clone());
+            show::Message::Failover(show::Order { to, by, reply })
         };
         self.ctx
             .shows

@@ -177,6 +177,10 @@ impl ApiError {
             CommandError::Studio { vm, .. } => Self::new(StatusCode::BAD_GATEWAY, text)
                 .code("STUDIO_FAILED")
                 .with("vmId", vm.as_str()),
+            CommandError::NotSilent { vm, .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+                .code("NOT_SILENT")
+                .with("vmId", vm.as_str())
+                .retry_after(5),
             CommandError::Restarting { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
                 .code("RESTARTING")
                 .retry_after(1),
@@ -321,6 +325,14 @@ mod tests {
                 "MAX_CONCURRENT",
             ),
             (wrong_status, 409, "WRONG_STATUS"),
+            (
+                CommandError::NotSilent {
+                    vm: vm(),
+                    message: "m".into(),
+                },
+                503,
+                "NOT_SILENT",
+            ),
             (
                 CommandError::Occupied {
                     vm: vm(),

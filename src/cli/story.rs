@@ -75,6 +75,7 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
         }
         ShowEvent::SpareChosen { vm, .. } => (Tone::Busy, format!("moves to {vm}")),
         ShowEvent::SpareLost { vm, reason, .. } => (Tone::Bad, format!("{vm} cannot take over: {reason}")),
+        ShowEvent::Silenced { how, .. } => (Tone::Plain, format!("publishes nothing: {}", fenced(*how))),
         ShowEvent::Fenced { how, .. } => (Tone::Busy, format!("old VM publishes no more: {}", fenced(*how))),
         ShowEvent::Restored { .. } => {
             let scenes = show

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use super::failover::{Ending, Failover, Record};
 use super::ids::{Epoch, RequestKey, ShowId, VmId};
 use super::pool;
 use super::show::{Event, Phase, Rejected as ShowRejected, Show};
@@ -29,6 +28,7 @@ impl State {
             Event::StreamWanted { wanted } => show.want_stream(*wanted)?,
             Event::WentOnAir { epoch } => self.stream_turned(&mut show, *epoch, true, at)?,
             Event::WentOffAir { epoch } => self.stream_turned(&mut show, *epoch, false, at)?,
+            Event::Silenced { epoch, .. } => silenced(&mut show, *epoch)?,
             Event::Captured { studio } => {
                 show.require_vm()?;
                 show.studio = Some(Arc::clone(studio));
@@ -51,6 +51,8 @@ impl State {
                 self.remember_done(key.as_ref(), Request::Release, id, vm, at);
             }
         }
+        // From here on the order to stream may have reached the VM.
+        show.may_publish |= show.phase == Phase::OnAir || (show.phase == Phase::OffAir && show.stream_wanted);
         self.put_show(show);
         Ok(())
     }
@@ -75,80 +77,6 @@ impl State {
         }
     }
 
-    fn apply_move(&mut self, show: &mut Show, event: &Event, at: Timestamp) -> Result<(), Rejected> {
-        match event {
-            Event::FailoverBegan {
-                epoch,
-                cause,
-                to,
-                evidence,
-            } => {
-                let failover = Failover {
-                    epoch: *epoch,
-                    cause: *cause,
-                    from: show.require_vm()?,
-                    to: to.clone(),
-                    evidence: evidence.clone(),
-                    began_at: at,
-                    chosen_at: to.as_ref().map(|_| at),
-                    fenced: None,
-                    restored_at: None,
-                    differences: Vec::new(),
-                    publish: show.stream_wanted || show.phase == Phase::OnAir,
-                    publishing_at: None,
-                };
-                self.failover_began(show, failover, at)?;
-            }
-            Event::SpareChosen { epoch, vm } => {
-                let id = show.id.clone();
-                let failover = show.failover_mut(*epoch)?;
-                if let Some(target) = &failover.to {
-                    return Err(ShowRejected::AlreadyAssigned {
-                        show: id,
-                        vm: target.clone(),
-                    }
-                    .into());
-                }
-                failover.to = Some(vm.clone());
-                failover.chosen_at = Some(at);
-                self.take(vm, show, *epoch, at)?;
-            }
-            Event::SpareLost { epoch, vm, reason } => self.spare_lost(show, *epoch, vm, reason, at)?,
-            Event::Fenced { epoch, how } => {
-                let failover = show.failover_mut(*epoch)?;
-                failover.fenced = failover.fenced.or(Some((*how, at)));
-            }
-            Event::Restored { epoch, differences } => {
-                let refused = show.wrong_phase();
-                let failover = show.failover_mut(*epoch)?;
-                if failover.to.is_none() {
-                    return Err(refused.into());
-                }
-                failover.restored_at = failover.restored_at.or(Some(at));
-                failover.differences.clone_from(differences);
-            }
-            Event::Publishing { epoch } => {
-                let refused = show.wrong_phase();
-                let failover = show.failover_mut(*epoch)?;
-                if !failover.may_publish() {
-                    return Err(refused.into());
-                }
-                failover.publishing_at = failover.publishing_at.or(Some(at));
-            }
-            Event::FailoverEnded { epoch, ending } => self.failover_ended(show, *epoch, *ending, at)?,
-            Event::Assigned { .. }
-            | Event::Reassigned { .. }
-            | Event::StreamWanted { .. }
-            | Event::WentOnAir { .. }
-            | Event::WentOffAir { .. }
-            | Event::Captured { .. }
-            | Event::Held { .. }
-            | Event::ReleaseBegan { .. }
-            | Event::Released { .. } => {}
-        }
-        Ok(())
-    }
-
     fn assigned(
         &mut self,
         show: &mut Show,
@@ -170,6 +98,7 @@ impl State {
         self.take(vm, show, epoch, at)?;
         show.epoch = epoch;
         show.vm = Some(vm.clone());
+        show.may_publish = false;
         show.phase = Phase::OffAir;
         show.assigned_at = Some(at);
         show.idle_since = None;
@@ -207,6 +136,7 @@ impl State {
         self.take(vm, show, epoch, at)?;
         show.epoch = epoch;
         show.vm = Some(vm.clone());
+        show.may_publish = false;
         Ok(())
     }
 
@@ -232,127 +162,12 @@ impl State {
             };
         })?;
         show.phase = if on { Phase::OnAir } else { Phase::OffAir };
+        show.may_publish = on;
         Ok(())
-    }
-
-    fn failover_began(&mut self, show: &mut Show, failover: Failover, at: Timestamp) -> Result<(), Rejected> {
-        show.require_phase(matches!(show.phase, Phase::OnAir | Phase::OffAir))?;
-        show.require_next_epoch(failover.epoch)?;
-        if let Some(to) = &failover.to {
-            self.take(to, show, failover.epoch, at)?;
-        }
-        let reason = format!(
-            "show {} is being moved away: {}",
-            show.id, failover.evidence.summary
-        );
-        self.fault(&failover.from, &reason, at)?;
-        show.epoch = failover.epoch;
-        show.phase = Phase::FailingOver(Box::new(failover));
-        Ok(())
-    }
-
-    fn spare_lost(
-        &mut self,
-        show: &mut Show,
-        epoch: Epoch,
-        vm: &VmId,
-        reason: &str,
-        at: Timestamp,
-    ) -> Result<(), Rejected> {
-        show.require_next_epoch(epoch)?;
-        let id = show.id.clone();
-        let current = show.epoch;
-        let failover = show.failover_mut(current)?;
-        if failover.to.as_ref() != Some(vm) {
-            return Err(ShowRejected::NotAssigned { show: id }.into());
-        }
-        failover.to = None;
-        failover.chosen_at = None;
-        failover.restored_at = None;
-        failover.epoch = epoch;
-        let published = failover.publishing_at.take().is_some();
-        let old = failover.from.clone();
-        if published {
-            failover.from = vm.clone();
-            failover.fenced = None;
-            show.vm = Some(vm.clone());
-            self.free(&old, &id, at)?;
-        } else {
-            self.free(vm, &id, at)?;
-        }
-        self.fault(vm, reason, at)?;
-        show.epoch = epoch;
-        Ok(())
-    }
-
-    fn failover_ended(
-        &mut self,
-        show: &mut Show,
-        epoch: Epoch,
-        ending: Ending,
-        at: Timestamp,
-    ) -> Result<(), Rejected> {
-        let failover = show.failover_mut(epoch)?.clone();
-        let fenced = failover.fenced.is_some();
-        let published = failover.publishing_at.is_some();
-        match (ending, failover.to.clone()) {
-            (Ending::OnAir, Some(to)) if published => {
-                self.free(&failover.from, &show.id, at)?;
-                self.settle(show, to, epoch, true, at)?;
-            }
-            (Ending::Moved, Some(to)) if fenced && !published => {
-                self.free(&failover.from, &show.id, at)?;
-                self.settle(show, to, epoch, false, at)?;
-            }
-            (Ending::Abandoned, Some(to)) if fenced => {
-                self.free(&failover.from, &show.id, at)?;
-                self.settle(show, to, epoch, false, at)?;
-            }
-            (Ending::Abandoned, None) if fenced => {
-                self.free(&failover.from, &show.id, at)?;
-                become_idle(show, at);
-            }
-            (Ending::Recovered, target) if !fenced => {
-                self.require_running(&failover.from)?;
-                self.free_target(target.as_ref(), &show.id, at)?;
-                self.recover(show, &failover, epoch, at)?;
-            }
-            (Ending::Abandoned, target) if !fenced => {
-                self.free_target(target.as_ref(), &show.id, at)?;
-                self.settle(show, failover.from.clone(), epoch, false, at)?;
-            }
-            (Ending::OnAir | Ending::Moved | Ending::Recovered | Ending::Abandoned, _) => {
-                return Err(show.wrong_phase().into());
-            }
-        }
-        show.file(Record {
-            failover,
-            ending,
-            ended_at: at,
-        });
-        Ok(())
-    }
-
-    fn free_target(&mut self, to: Option<&VmId>, show: &ShowId, at: Timestamp) -> Result<(), Rejected> {
-        to.map_or(Ok(()), |to| self.free(to, show, at))
-    }
-
-    /// The show stays where it was, and on air if it was: its stream was never stopped.
-    fn recover(
-        &mut self,
-        show: &mut Show,
-        failover: &Failover,
-        epoch: Epoch,
-        at: Timestamp,
-    ) -> Result<(), Rejected> {
-        let old = self.vm_clone(&failover.from)?;
-        let on_air = matches!(old.occupancy, Occupancy::OnAir { .. });
-        self.settle(show, failover.from.clone(), epoch, on_air, at)?;
-        self.edit(&failover.from, at, |vm| vm.fault = None)
     }
 
     /// The show has this VM from here on, in its present epoch.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         show: &mut Show,
         vm: VmId,
@@ -393,13 +208,23 @@ impl State {
             }
             .into());
         }
+        if show.may_publish {
+            let (show, vm) = (show.id.clone(), vm.clone());
+            return Err(ShowRejected::NotSilent { show, vm }.into());
+        }
         self.free(vm, &show.id, at)?;
         become_idle(show, at);
         Ok(())
     }
 
     /// Gives a free, usable VM to a show.
-    fn take(&mut self, vm: &VmId, show: &Show, epoch: Epoch, at: Timestamp) -> Result<(), Rejected> {
+    pub(super) fn take(
+        &mut self,
+        vm: &VmId,
+        show: &Show,
+        epoch: Epoch,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
         self.require_usable(vm, at)?;
         self.edit(vm, at, |vm| {
             vm.occupancy = Occupancy::Assigned {
@@ -430,7 +255,7 @@ impl State {
     }
 
     /// Nothing leaves a machine that is off or on its way there.
-    fn require_running(&self, vm: &VmId) -> Result<(), Rejected> {
+    pub(super) fn require_running(&self, vm: &VmId) -> Result<(), Rejected> {
         let vm = self.vm_clone(vm)?;
         match vm.power {
             Power::Stopped | Power::Stopping { .. } => Err(vm.wrong_status().into()),
@@ -439,7 +264,7 @@ impl State {
     }
 
     /// Takes a VM from the show that holds it.
-    fn free(&mut self, vm: &VmId, show: &ShowId, at: Timestamp) -> Result<(), Rejected> {
+    pub(super) fn free(&mut self, vm: &VmId, show: &ShowId, at: Timestamp) -> Result<(), Rejected> {
         let current = self.vm_clone(vm)?;
         match current.occupancy.tenant() {
             Some((tenant, _)) if tenant == show => {}
@@ -456,14 +281,19 @@ impl State {
         })
     }
 
-    fn fault(&mut self, vm: &VmId, reason: &str, at: Timestamp) -> Result<(), Rejected> {
+    pub(super) fn fault(&mut self, vm: &VmId, reason: &str, at: Timestamp) -> Result<(), Rejected> {
         self.edit(vm, at, |vm| {
             let before = vm.status();
             vm.set_fault(reason, before, at);
         })
     }
 
-    fn edit(&mut self, id: &VmId, at: Timestamp, edit: impl FnOnce(&mut Vm)) -> Result<(), Rejected> {
+    pub(super) fn edit(
+        &mut self,
+        id: &VmId,
+        at: Timestamp,
+        edit: impl FnOnce(&mut Vm),
+    ) -> Result<(), Rejected> {
         let mut vm = self.vm_clone(id)?;
         let before = vm.status();
         edit(&mut vm);
@@ -473,10 +303,20 @@ impl State {
     }
 }
 
-fn become_idle(show: &mut Show, at: Timestamp) {
+/// What is still meant to stream is not silent, whatever was seen of it.
+fn silenced(show: &mut Show, epoch: Epoch) -> Result<(), Rejected> {
+    show.require_epoch(epoch)?;
+    let meant_to_be = matches!(show.phase, Phase::OffAir | Phase::Releasing { .. }) && !show.stream_wanted;
+    show.require_phase(meant_to_be)?;
+    show.may_publish = false;
+    Ok(())
+}
+
+pub(super) fn become_idle(show: &mut Show, at: Timestamp) {
     show.vm = None;
     show.phase = Phase::Idle;
     show.stream_wanted = false;
+    show.may_publish = false;
     show.held = false;
     show.studio = None;
     show.assigned_at = None;

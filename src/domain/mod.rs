@@ -1,8 +1,8 @@
 //! Domain decides. Synchronous and pure: no runtime, no clock, no randomness, no I/O. It takes `now`.
 //!
 //! In reading order: [`ids`] and [`time`] name things; [`instance`] and [`studio`] describe the outside
-//! world; [`vm`] and [`show`] are the two aggregates, [`assignment`] is what happens between them, and
-//! [`state`] is the fold of all [`event`]s. [`pool`] and [`placement`] allocate; [`health`] and
+//! world; [`vm`] and [`show`] are the two aggregates, [`assignment`] is what happens between them and
+//! [`moves`] what a failover does to both; [`state`] is the fold of all [`event`]s. [`pool`] and [`placement`] allocate; [`health`] and
 //! [`failover`] judge; [`restart`] is the supervisors' policy; [`invariants`] say what must always hold.
 
 mod assignment;
@@ -12,6 +12,7 @@ pub mod health;
 pub mod ids;
 pub mod instance;
 pub mod invariants;
+mod moves;
 pub mod placement;
 pub mod pool;
 pub mod reconcile;

@@ -62,6 +62,9 @@ pub struct Show {
     pub phase: Phase,
     /// Whether a producer wants it streaming: survives failures and restarts.
     pub stream_wanted: bool,
+    /// Its VM may be sending its stream: it was told to, or was seen to, and has not been silenced since.
+    /// While failing over: the old VM.
+    pub may_publish: bool,
     /// An operator forbade automatic failover.
     pub held: bool,
     /// The studio as last captured.
@@ -104,6 +107,11 @@ pub enum Event {
     /// The stream ended without anybody missing it.
     WentOffAir {
         epoch: Epoch,
+    },
+    /// Its VM, which may have published and is no longer meant to, is known not to.
+    Silenced {
+        epoch: Epoch,
+        how: Fence,
     },
     Captured {
         studio: Arc<Studio>,
@@ -148,6 +156,7 @@ pub enum Event {
     ReleaseBegan {
         stop_vm: bool,
     },
+    /// Only once its VM is silent: the next VM of this show must not be a second publisher.
     Released {
         vm: VmId,
         key: Option<RequestKey>,
@@ -169,6 +178,8 @@ pub enum Rejected {
         current: Epoch,
         asked: Epoch,
     },
+    #[error("{vm} may still be sending the stream of show {show}")]
+    NotSilent { show: ShowId, vm: VmId },
     #[error(transparent)]
     Vm(#[from] vm::Rejected),
     #[error("{0} is not in the pool")]
@@ -184,6 +195,7 @@ impl Show {
             vm: None,
             phase: Phase::Idle,
             stream_wanted: false,
+            may_publish: false,
             held: false,
             studio: None,
             assigned_at: None,

@@ -242,6 +242,13 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
                 differences: vec!["no font".into()],
             },
         ),
+        (
+            "show silenced",
+            show::Event::Silenced {
+                epoch,
+                how: Fence::StreamStopped,
+            },
+        ),
         ("show publishing", show::Event::Publishing { epoch }),
         ("show moved on air", ended(Ending::OnAir)),
         ("show moved", ended(Ending::Moved)),

@@ -39,7 +39,8 @@ const SHOW: &str = "
 ## A show
 
 Events carry an epoch: the present one, or the next where they begin one. For any other they are refused
-everywhere. `Released` is accepted while releasing, for the VM the show has.
+everywhere. `Released` is accepted while releasing, for the VM the show has, once that may not publish any more:
+it was never told to, or `Silenced` or `Fenced` came after.
 ";
 
 const STEPS: &str = "

@@ -124,6 +124,13 @@ pub fn fenced(epoch: u64) -> show::Event {
     }
 }
 
+pub fn silenced(epoch: u64) -> show::Event {
+    show::Event::Silenced {
+        epoch: Epoch(epoch),
+        how: Fence::StreamStopped,
+    }
+}
+
 pub fn restored(epoch: u64) -> show::Event {
     show::Event::Restored {
         epoch: Epoch(epoch),

@@ -1,6 +1,6 @@
 //! The whole domain once more, naively: two maps, one rule after the other, no indexes, no sharing. It says which
-//! events are accepted and what is then true; it also keeps, for each show, which VMs may be publishing, which
-//! the real state does not.
+//! events are accepted and what is then true; it also keeps, for each show, all VMs that may be publishing, where
+//! the real state knows of the show's own VM only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -123,6 +123,8 @@ pub struct Played {
     pub moves: usize,
     /// Its VM was given back by a move that left it unfenced, or about to publish.
     pub unfenced: bool,
+    /// Its VM was told to stream and has not been silenced since.
+    pub loud: bool,
     /// VMs that may be sending this show's stream at this moment.
     pub may_publish: BTreeSet<VmId>,
 }
@@ -138,6 +140,7 @@ impl Played {
             captured: false,
             moves: 0,
             unfenced: false,
+            loud: false,
             may_publish: BTreeSet::new(),
         }
     }
@@ -311,6 +314,7 @@ impl Model {
     fn note_publishers(&mut self) {
         for show in self.shows.values_mut() {
             let ordered = show.stage == Stage::OnAir || (show.stage == Stage::OffAir && show.wanted);
+            show.loud |= ordered;
             if let Some(vm) = show.vm.as_ref().filter(|_| ordered)
                 && (self.vms[vm].on == On::Ready || show.stage == Stage::OnAir && self.vms[vm].on != On::Off)
             {

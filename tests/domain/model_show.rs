@@ -26,6 +26,7 @@ impl Model {
                     stage: Stage::OffAir,
                     vm: Some(vm.clone()),
                     unfenced: false,
+                    loud: false,
                     ..show
                 }
             }
@@ -42,6 +43,7 @@ impl Model {
                 }
             }
             Event::WentOffAir { epoch } => self.went_off_air(id, show, epoch.0)?,
+            Event::Silenced { epoch, .. } => silenced(show, epoch.0)?,
             Event::Captured { .. } => {
                 only_if(show.vm.is_some())?;
                 Played {
@@ -75,7 +77,7 @@ impl Model {
                 }
             }
             Event::Released { vm, key } => {
-                only_if(show.stage == Stage::Releasing && show.vm.as_ref() == Some(vm))?;
+                only_if(show.stage == Stage::Releasing && show.vm.as_ref() == Some(vm) && !show.loud)?;
                 if let Some(key) = key {
                     only_if(self.keys.insert(key.clone()))?;
                 }
@@ -103,6 +105,7 @@ impl Model {
         Some(Played {
             epoch,
             vm: Some(vm.clone()),
+            loud: false,
             ..show
         })
     }
@@ -113,6 +116,7 @@ impl Model {
         self.hold(&vm, id, epoch, How::Assigned);
         let mut show = Played {
             stage: Stage::OffAir,
+            loud: false,
             ..show
         };
         show.may_publish.remove(&vm);
@@ -166,6 +170,7 @@ impl Model {
                     self.let_go(&m.from);
                     m.from = vm.clone();
                     m.fenced = false;
+                    show.loud = true;
                     show.vm = Some(vm.clone());
                 } else {
                     self.let_go(vm);
@@ -181,6 +186,7 @@ impl Model {
             Event::Fenced { epoch, .. } => {
                 only_if(epoch.0 == show.epoch)?;
                 m.fenced = true;
+                show.loud = false;
                 show.may_publish.remove(&m.from);
             }
             Event::Restored { epoch, .. } => {
@@ -208,6 +214,7 @@ impl Model {
         let show = Played {
             moves: show.moves + 1,
             unfenced: !m.fenced || m.publishing,
+            loud: if m.fenced { m.publishing } else { show.loud },
             ..show
         };
         let was_on_air = matches!(self.vms[&m.from].used, Use::Held { how: How::OnAir, .. });
@@ -249,11 +256,20 @@ impl Model {
     }
 }
 
-/// The show has nothing left but its epoch and its past.
+fn silenced(mut show: Played, epoch: u64) -> Option<Played> {
+    only_if(matches!(show.stage, Stage::OffAir | Stage::Releasing) && !show.wanted)?;
+    only_if(epoch == show.epoch)?;
+    let vm = show.vm.clone()?;
+    show.may_publish.remove(&vm);
+    Some(Played { loud: false, ..show })
+}
+
+/// The show has nothing left but its epoch and its past, and what it may have left publishing.
 fn ended(show: &Played) -> Played {
     Played {
         epoch: show.epoch,
         moves: show.moves,
+        may_publish: show.may_publish.clone(),
         ..Played::new()
     }
 }

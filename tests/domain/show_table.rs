@@ -5,14 +5,14 @@ use std::sync::Arc;
 use understudy::domain::failover::{Action, Ending, Failover};
 use understudy::domain::ids::Epoch;
 use understudy::domain::invariants::violations;
-use understudy::domain::show::{Event, Phase, Show};
+use understudy::domain::show::{Event, Phase, Rejected as ShowRejected, Show};
 use understudy::domain::state::State;
 use understudy::domain::studio::Studio;
 use understudy::domain::vm::Power;
 
 use crate::fixtures::{
-    assigned, at, ended, failover_began, fenced, machine, of_show, publishing, restored, show_id, spare_lost,
-    state_of, vm_id, went_on_air,
+    assigned, at, ended, failover_began, fenced, machine, of_show, publishing, restored, show_id, silenced,
+    spare_lost, state_of, vm_id, went_on_air,
 };
 
 /// Refused: the state is as before.
@@ -28,13 +28,14 @@ pub const PHASES: [&str; 5] = [
 
 /// Events carry the right epoch: the present one, or the next where the event begins one.
 #[rustfmt::skip]
-pub const BY_PHASE: [(&str, [&str; 5]); 20] = [
+pub const BY_PHASE: [(&str, [&str; 5]); 21] = [
     ("Assigned",                 ["off air", NO, NO, NO, NO]),
     ("Reassigned",               [NO, "off air", NO, NO, NO]),
     ("StreamWanted",             [NO, "off air", "off air", "on air", NO]),
     ("StreamWanted not",         [NO, "off air", "off air", "on air", "releasing"]),
     ("WentOnAir",                [NO, "on air", "on air", NO, NO]),
     ("WentOffAir",               [NO, NO, NO, "off air", NO]),
+    ("Silenced",                 [NO, "off air", "off air", NO, "releasing"]),
     ("Captured",                 [NO, "off air", "off air", "on air", "releasing"]),
     ("Held",                     [NO, "off air", "off air", "on air", "releasing"]),
     ("FailoverBegan",            [NO, "moving", "moving", "moving", NO]),
@@ -63,13 +64,14 @@ pub const STEPS: [&str; 7] = [
 ];
 
 #[rustfmt::skip]
-pub const BY_STEP: [(&str, [&str; 7]); 20] = [
+pub const BY_STEP: [(&str, [&str; 7]); 21] = [
     ("Assigned",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Reassigned",               [NO, NO, NO, NO, NO, NO, NO]),
     ("StreamWanted",             ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
     ("StreamWanted not",         ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
     ("WentOnAir",                [NO, NO, NO, NO, NO, NO, NO]),
     ("WentOffAir",               [NO, NO, NO, NO, NO, NO, NO]),
+    ("Silenced",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Captured",                 ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
     ("Held",                     ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
     ("FailoverBegan",            [NO, NO, NO, NO, NO, NO, NO]),
@@ -112,6 +114,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::StreamWanted { .. } => "StreamWanted",
         Event::WentOnAir { .. } => "WentOnAir",
         Event::WentOffAir { .. } => "WentOffAir",
+        Event::Silenced { .. } => "Silenced",
         Event::Captured { .. } => "Captured",
         Event::Held { .. } => "Held",
         Event::FailoverBegan { .. } => "FailoverBegan",
@@ -139,6 +142,7 @@ fn event_named(name: &str, now: u64) -> Event {
         "StreamWanted not" => Event::StreamWanted { wanted: false },
         "WentOnAir" => went_on_air(now),
         "WentOffAir" => Event::WentOffAir { epoch: Epoch(now) },
+        "Silenced" => silenced(now),
         "Captured" => Event::Captured {
             studio: Arc::new(studio()),
         },
@@ -303,8 +307,13 @@ fn every_event_in_every_step_of_a_failover_does_what_the_table_says() {
 #[test]
 fn a_show_is_released_once_and_only_from_the_vm_it_has() {
     for phase in PHASES {
-        let result = in_phase(phase).with(&[of_show(1, released())], at(10));
-        assert_eq!(result.is_ok(), phase == "releasing", "{phase}");
+        let state = in_phase(phase);
+        let silent = [of_show(1, silenced(1)), of_show(1, released())];
+        assert_eq!(
+            state.with(&silent, at(10)).is_ok(),
+            phase == "releasing",
+            "{phase}"
+        );
     }
     for step in STEPS {
         assert!(
@@ -317,6 +326,31 @@ fn a_show_is_released_once_and_only_from_the_vm_it_has() {
         key: None,
     };
     assert!(in_phase("releasing").with(&[of_show(1, other)], at(10)).is_err());
+}
+
+#[test]
+fn a_vm_that_may_publish_is_not_given_back() {
+    let result = in_phase("releasing").with(&[of_show(1, released())], at(10));
+    let expected = ShowRejected::NotSilent {
+        show: show_id(1),
+        vm: vm_id(1),
+    };
+    assert_eq!(result.unwrap_err(), expected.into());
+    let never_told = vec![assigned(1, 1), Event::ReleaseBegan { stop_vm: false }, released()];
+    after(&pool(Power::Ready), never_told);
+}
+
+/// A show stopped in the middle of a move keeps the VM that nobody could fence.
+#[test]
+fn a_vm_left_unfenced_by_an_abandoned_move_is_not_given_back_either() {
+    let unfenced = [
+        ended(2, Ending::Abandoned),
+        Event::StreamWanted { wanted: false },
+        Event::ReleaseBegan { stop_vm: false },
+    ];
+    let state = after(&in_step("moving"), unfenced.to_vec());
+    assert!(state.with(&[of_show(1, released())], at(10)).is_err());
+    after(&state, vec![silenced(2), released()]);
 }
 
 #[test]

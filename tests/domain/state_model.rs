@@ -118,6 +118,14 @@ impl StateMachineTest for Machinery {
                 "{id} may be sent by {:?}",
                 show.may_publish
             );
+            let known = show.vm.iter().filter(|_| show.loud);
+            assert!(
+                matches!(show.stage, Stage::Moving(_))
+                    || known.eq(&show.may_publish)
+                    || show.may_publish.is_empty(),
+                "{id} may be sent by {:?} unknown to it",
+                show.may_publish
+            );
         }
         indexes_agree_with_a_recount(&this.state);
         let text = serde_json::to_string(&Snapshot::from(&this.state)).unwrap();
@@ -228,8 +236,8 @@ fn same_show(show: &Show, plain: &Played, event: &Event) {
     let told = format!("{} after {event:?}", show.id);
     assert_eq!((stage, &show.vm), (plain.stage.clone(), &plain.vm), "{told}");
     assert_eq!(
-        (show.epoch.0, show.stream_wanted),
-        (plain.epoch, plain.wanted),
+        (show.epoch.0, show.stream_wanted, show.may_publish),
+        (plain.epoch, plain.wanted, plain.loud),
         "{told}"
     );
     assert_eq!(

@@ -61,7 +61,7 @@ fn any_vm_event(random: &mut StdRng, name: &str) -> vm::Event {
 
 fn any_show_event(random: &mut StdRng, vm: VmId, epoch: Epoch, held: Option<VmId>) -> show::Event {
     let key = Some(RequestKey::new(random.random::<u32>().to_string()).unwrap());
-    match random.random_range(0..14) {
+    match random.random_range(0..15) {
         0..3 => show::Event::Assigned {
             vm,
             epoch: epoch.next(),
@@ -98,6 +98,10 @@ fn any_show_event(random: &mut StdRng, vm: VmId, epoch: Epoch, held: Option<VmId
             ending: Ending::OnAir,
         },
         12 => show::Event::ReleaseBegan { stop_vm: false },
+        13 => show::Event::Silenced {
+            epoch,
+            how: Fence::MachineOff,
+        },
         _ => show::Event::Released {
             vm: held.unwrap_or(vm),
             key,

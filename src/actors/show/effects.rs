@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::release::Quiet;
 use crate::actors::context::Context;
 use crate::domain::failover::Fence;
 use crate::domain::ids::{ShowId, VmId};
@@ -16,6 +17,8 @@ use crate::infra::ssh::{Exec, Exit, Session as Shell};
 const OUTPUT_POLL: Duration = Duration::from_millis(40);
 /// Output kept of commands whose exit status is all that counts.
 const OUTPUT_BYTES_MAX: usize = 4 * 1024;
+/// Limit on stopping the stream of a VM that is being released.
+const CLEAN: Duration = Duration::from_secs(15);
 /// RTMP's registered port.
 const RTMP_PORT: u16 = 1935;
 
@@ -77,6 +80,44 @@ pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
     match ctx.machines.cut_power(vm, limit).await {
         Ok(()) => Ok(Fence::MachineOff),
         Err(error) => Err(format!("{vm} could not be fenced: {error}")),
+    }
+}
+
+/// Ends whatever a released VM still sends. One that answers is given the time that OBS needs to end a stream;
+/// one that does not and may be publishing is fenced, and is not fit for the next show as it is.
+///
+/// # Errors
+/// Why it may still be publishing.
+pub async fn silence(ctx: &Context, vm: &VmId, may_publish: bool) -> Result<Quiet, String> {
+    let state = ctx.state();
+    let machine = state.vm(vm);
+    let usable = machine.is_some_and(|vm| vm.power == Power::Ready && vm.fault.is_none());
+    let mut unfit = None;
+    if usable {
+        match within(CLEAN, "stopping its stream", stop_stream(ctx, vm)).await {
+            Ok(()) => {
+                let (how, unfit) = (may_publish.then_some(Fence::StreamStopped), None);
+                return Ok(Quiet { how, unfit });
+            }
+            Err(why) => unfit = Some(why),
+        }
+    }
+    let how = if may_publish {
+        Some(fence(ctx, vm).await?)
+    } else {
+        None
+    };
+    Ok(Quiet { how, unfit })
+}
+
+pub(super) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("{what} took longer than {} s", limit.as_secs())),
     }
 }
 

@@ -3,7 +3,8 @@
 //! Multi-step work lives here, so that the pool and the VMs never wait. Every step is journaled before its
 //! effect starts and derived again from the journal after a restart: the actor holds only what is in flight.
 //!
-//! * [`assignment`](self) — assign and release;
+//! * [`assignment`](self) — assign;
+//! * `release` — silence the VM and give it back;
 //! * `stream` — start and stop, and noticing that somebody else did;
 //! * `watch` — signals in, verdict out;
 //! * `moving` — the failover, driven by [`crate::domain::failover::Failover::next`];
@@ -15,6 +16,7 @@ mod capture;
 mod effects;
 mod handle;
 mod moving;
+mod release;
 mod stream;
 mod watch;
 
@@ -26,6 +28,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::task::AbortHandle;
 
 pub use self::handle::{Shows, spec};
+use self::release::Quiet;
 use super::context::Context;
 use super::coordinator::{Assign, Assigned, CommandError, Moving, Release, Released, StreamTurned};
 use super::mailbox::answer;
@@ -55,11 +58,7 @@ pub enum Message {
     Stop {
         reply: Reply<StreamTurned>,
     },
-    Failover {
-        to: Option<VmId>,
-        by: Option<String>,
-        reply: Reply<Moving>,
-    },
+    Failover(Order),
     Hold {
         held: bool,
         reply: Reply<()>,
@@ -93,6 +92,11 @@ pub enum Message {
     IngestAnswered {
         reachable: Option<bool>,
     },
+    LastLook {
+        epoch: Epoch,
+        studio: Result<Studio, String>,
+        order: Order,
+    },
     Drive,
     StepEnded {
         epoch: Epoch,
@@ -109,7 +113,11 @@ pub enum Message {
     Cleaned {
         epoch: Epoch,
         key: Option<RequestKey>,
-        result: Result<(), String>,
+        result: Result<Quiet, String>,
+    },
+    CleanAgain {
+        epoch: Epoch,
+        key: Option<RequestKey>,
     },
     CaptureDue {
         round: u64,
@@ -119,6 +127,14 @@ pub enum Message {
         result: Result<Studio, String>,
     },
     IdleCheck,
+}
+
+/// An operator's order to move the show.
+pub struct Order {
+    /// The VM to move to; any spare if `None`.
+    pub to: Option<VmId>,
+    pub by: Option<String>,
+    pub reply: Reply<Moving>,
 }
 
 /// How a step of a failover ended.
@@ -228,10 +244,7 @@ impl Actor for ShowActor {
             Message::Release { ask, reply } => state.release(&me, ask, reply).await,
             Message::Start { reply } => state.start(&me, reply).await,
             Message::Stop { reply } => state.stop(&me, reply).await,
-            Message::Failover { to, by, reply } => {
-                let result = state.force(&me, to, by).await;
-                answer(reply, result);
-            }
+            Message::Failover(order) => state.force(&me, order).await,
             Message::Hold { held, reply } => {
                 let result = state.hold(held).await;
                 answer(reply, result);
@@ -249,11 +262,15 @@ impl Actor for ShowActor {
                 state.judge(&me).await;
             }
             Message::IngestAnswered { reachable } => state.ingest_answered(&me, reachable).await,
+            Message::LastLook { epoch, studio, order } => {
+                state.looked_last(&me, epoch, studio, order).await;
+            }
             Message::Drive => state.drive(&me).await,
             Message::StepEnded { epoch, ended } => state.step_ended(&me, epoch, ended).await,
             Message::StreamStarted { epoch, result } => state.stream_started(&me, epoch, result).await,
             Message::StreamStopped { epoch, result } => state.stream_stopped(&me, epoch, result).await,
             Message::Cleaned { epoch, key, result } => state.cleaned(&me, epoch, key, result).await,
+            Message::CleanAgain { epoch, key } => state.clean_again(&me, epoch, key),
             Message::CaptureDue { round } => state.capture_due(&me, round),
             Message::Captured { epoch, result } => state.captured(&me, epoch, result).await,
             Message::IdleCheck => state.idle_check(&me),

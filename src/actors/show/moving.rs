@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
-use super::{Ended, Message, State, Step, Task, effects};
+use super::effects::{self, within};
+use super::{Ended, Message, Order, State, Step, Task};
 use crate::actors::coordinator::{CommandError, Moving};
+use crate::actors::mailbox::answer;
 use crate::actors::news::Level;
 use crate::domain::event::Event;
 use crate::domain::failover::verdict::{IngestSign, OutputSign};
@@ -15,23 +17,69 @@ use crate::domain::ids::{Epoch, VmId};
 use crate::domain::placement::Wish;
 use crate::domain::pool::{Allocation, Denied};
 use crate::domain::show::{Event as Fact, Phase, Show};
+use crate::domain::studio::Studio;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::Power;
 
 /// While something is missing (a spare, a ready target), the facts are looked at this often.
 const DRIVE_EVERY: Duration = Duration::from_millis(500);
+/// How long reading the studio may put a forced move off.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// Failures of one step on one target before another target is tried.
 const STEP_TRIES: u32 = 3;
 /// How long a target that was ordered to start may still say stopped.
 const START_VISIBLE: Duration = Duration::from_secs(10);
 
 impl State {
-    /// An operator wants the show elsewhere, wherever it is in its life.
-    pub(super) async fn force(
+    /// An operator wants the show elsewhere, wherever it is in its life. A studio that answers is read once more
+    /// first, since nothing is lost by it: the show is still on air.
+    pub(super) async fn force(&mut self, me: &ActorRef<Message>, order: Order) {
+        let show = self.show();
+        let epoch = show.epoch;
+        let readable = show.vm.clone().filter(|vm| self.studio_answers(vm));
+        match readable {
+            Some(vm) if matches!(show.phase, Phase::OnAir | Phase::OffAir) => {
+                let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
+                tokio::spawn(async move {
+                    let reading = effects::capture(&ctx, &vm);
+                    let studio = within(LAST_LOOK, "reading the studio", reading).await;
+                    let _ = me.cast(Message::LastLook { epoch, studio, order });
+                });
+            }
+            Some(_) | None => self.move_now(me, order).await,
+        }
+    }
+
+    fn studio_answers(&self, vm: &VmId) -> bool {
+        let state = self.ctx.state();
+        let usable = state
+            .vm(vm)
+            .is_some_and(|vm| vm.power == Power::Ready && vm.fault.is_none());
+        usable && !self.signals.obs.is_silent() && self.ctx.world.obs.is_some()
+    }
+
+    pub(super) async fn looked_last(
+        &mut self,
+        me: &ActorRef<Message>,
+        epoch: Epoch,
+        studio: Result<Studio, String>,
+        order: Order,
+    ) {
+        self.captured(me, epoch, studio).await;
+        self.move_now(me, order).await;
+    }
+
+    async fn move_now(&mut self, me: &ActorRef<Message>, order: Order) {
+        let Order { to, by, reply } = order;
+        tracing::info!(show = %self.id, ?to, ?by, "an operator moves the show");
+        let result = self.begin_forced(me, to).await;
+        answer(reply, result);
+    }
+
+    async fn begin_forced(
         &mut self,
         me: &ActorRef<Message>,
         to: Option<VmId>,
-        by: Option<String>,
     ) -> Result<Moving, CommandError> {
         let show = self.show();
         if let Some(failover) = show.failover() {
@@ -40,7 +88,6 @@ impl State {
         if !matches!(show.phase, Phase::OnAir | Phase::OffAir) {
             return Err(CommandError::NotAssigned(self.id.clone()));
         }
-        tracing::info!(show = %self.id, ?to, ?by, "an operator moves the show");
         self.begin_move(me, &show, Cause::Forced, self.ctx.now(), to)
             .await?;
         let show = self.show();
@@ -87,7 +134,9 @@ impl State {
             to: to.clone(),
             evidence,
         };
-        self.commit(vec![began]).await?;
+        let committed = self.commit(vec![began]).await;
+        self.promise_done(to.as_ref());
+        committed?;
         self.turning = None;
         self.capturing = None;
         self.failures.clear();
@@ -119,6 +168,13 @@ impl State {
             ..Wish::default()
         };
         self.reserve(wish).await
+    }
+
+    /// Kept or not to be kept: a promise that outlived the move would hold the VM back.
+    fn promise_done(&self, vm: Option<&VmId>) {
+        if let Some(vm) = vm {
+            self.ctx.pool.cancel(&self.id, vm);
+        }
     }
 
     fn ready_target(&self, target: Option<&Allocation>) {
@@ -208,7 +264,9 @@ impl State {
                     epoch: failover.epoch,
                     vm: allocation.vm().clone(),
                 };
-                if self.note(event).await {
+                let noted = self.note(event).await;
+                self.promise_done(Some(allocation.vm()));
+                if noted {
                     self.ready_target(Some(&allocation));
                     let _ = me.cast(Message::Drive);
                     return;
@@ -389,17 +447,6 @@ impl State {
         }
         self.judged_at = None;
         let _ = me.cast(Message::Judge);
-    }
-}
-
-async fn within<T>(
-    limit: Duration,
-    what: &str,
-    work: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("{what} took longer than {} s", limit.as_secs())),
     }
 }
 

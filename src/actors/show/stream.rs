@@ -7,6 +7,7 @@ use ractor::ActorRef;
 use super::{Message, Reply, State, Task, effects};
 use crate::actors::coordinator::{CommandError, StreamTurned};
 use crate::actors::mailbox::answer;
+use crate::domain::failover::Fence;
 use crate::domain::failover::verdict::OutputSign;
 use crate::domain::ids::{Epoch, VmId};
 use crate::domain::show::{Event as Fact, Phase, Show};
@@ -212,6 +213,9 @@ impl State {
             Ok(()) => {
                 if show.phase == Phase::OnAir {
                     self.note(Fact::WentOffAir { epoch }).await;
+                } else if show.may_publish && !show.stream_wanted {
+                    let how = Fence::StreamStopped;
+                    self.note(Fact::Silenced { epoch, how }).await;
                 }
                 self.ctx.machines.duty_changed(&vm);
                 Ok(StreamTurned {

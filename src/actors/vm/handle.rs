@@ -126,6 +126,10 @@ fn rejected_error(rejected: Rejected) -> CommandError {
             CommandError::UnknownVm(vm)
         }
         state::Rejected::KeyUsed => CommandError::KeyReused,
+        state::Rejected::Show(show::Rejected::NotSilent { ref vm, .. }) => CommandError::NotSilent {
+            vm: vm.clone(),
+            message: rejected.to_string(),
+        },
         state::Rejected::Show(show::Rejected::StaleEpoch { .. })
         | state::Rejected::DuplicateVm(_)
         | state::Rejected::DuplicateInstance { .. } => CommandError::Refused(rejected.to_string()),

@@ -118,6 +118,7 @@ fn named(event: &show::Event) -> impl Iterator<Item = &VmId> {
         show::Event::StreamWanted { .. }
         | show::Event::WentOnAir { .. }
         | show::Event::WentOffAir { .. }
+        | show::Event::Silenced { .. }
         | show::Event::Captured { .. }
         | show::Event::Held { .. }
         | show::Event::Fenced { .. }
@@ -272,6 +273,7 @@ impl<'a> Words<'a> {
             }
             show::Event::StreamWanted { .. }
             | show::Event::WentOffAir { .. }
+            | show::Event::Silenced { .. }
             | show::Event::Captured { .. }
             | show::Event::Held { .. }
             | show::Event::SpareLost { .. }
