@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::eventually::eventually;
-use understudy::actors::coordinator::{Assign, CommandError, Coordinator};
+use understudy::actors::coordinator::{Assign, CommandError, Coordinator, Release};
 use understudy::actors::root::Node;
 use understudy::cli::stage::{Producer, Setting, Stage, stream_key};
 use understudy::config::Config;
@@ -13,7 +13,7 @@ use understudy::domain::failover::{Cause, Ending};
 use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::show::Phase;
 use understudy::domain::state::State;
-use understudy::domain::vm::Status;
+use understudy::domain::vm::{Power, Status};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
 
@@ -314,5 +314,121 @@ async fn a_vm_that_comes_back_with_another_address_is_found_there() {
         })
         .await;
     assert_ne!(after, before);
+    scene.node.stop().await.unwrap();
+}
+
+/// Its studio hangs and could go on streaming at any moment, nothing answers on SSH, and the cloud, which could cut
+/// its power, is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_cannot_be_silenced_is_not_given_back_until_it_can() {
+    let scene = Scene::set(2, 0, |config| {
+        config.failover.enabled = false;
+        config.failover.fence_deadline = Duration::from_secs(2);
+        config.cloud.attempts = 1;
+    })
+    .await;
+    let (show, dark) = scene.on_air("gala").await;
+    let (coordinator, world) = (scene.coordinator(), &scene.stage.world);
+    let instance = scene.producer().instance_of(&dark).unwrap();
+    world.fault(&instance, Fault::StudioHang).unwrap();
+    world.fault(&instance, Fault::SshDown).unwrap();
+    world.cloud_fault(CloudFault::Down);
+
+    let release = || coordinator.release(show.clone(), Release::default());
+    let refused = release().await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            CommandError::NotSilent { .. } | CommandError::TimedOut { .. }
+        ),
+        "{refused}"
+    );
+    let again = coordinator
+        .assign(show.clone(), Assign::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(again, CommandError::AlreadyAssigned { .. }), "{again}");
+
+    world.heal_cloud();
+    let released = eventually("it is given back", SOON, async || release().await.ok()).await;
+    assert!(
+        released.vm.is_none_or(|vm| vm == dark),
+        "given back by the release that was under way"
+    );
+    scene
+        .until("the machine is off", |state| {
+            let off = state.vm(&dark)?.power == Power::Stopped;
+            (off && state.show(&show)?.phase == Phase::Idle).then_some(())
+        })
+        .await;
+    let (_, second) = scene.on_air("gala").await;
+    assert_ne!(second, dark);
+    world.heal(&instance, FaultKind::StudioHang).unwrap();
+    assert!(world.ingest().overlaps().is_empty());
+    scene.node.stop().await.unwrap();
+}
+
+/// A move that was given up leaves the show with a VM that nobody has fenced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_released_in_the_middle_of_its_move_leaves_no_publisher_behind() {
+    let scene = Scene::set(1, 0, |config| config.cloud.attempts = 1).await;
+    let (show, dark) = scene.on_air("gala").await;
+    let (coordinator, world) = (scene.coordinator(), &scene.stage.world);
+    let instance = scene.producer().instance_of(&dark).unwrap();
+    world.fault(&instance, Fault::StudioHang).unwrap();
+    world.fault(&instance, Fault::SshDown).unwrap();
+    scene
+        .until("a move that waits for a spare", |state| {
+            let failover = state.show(&show)?.failover()?.clone();
+            failover.to.is_none().then_some(())
+        })
+        .await;
+    let released = coordinator
+        .release(show.clone(), Release::default())
+        .await
+        .unwrap();
+    assert_eq!(released.vm, Some(dark.clone()));
+    let state = coordinator.state();
+    assert_eq!(
+        state.vm(&dark).unwrap().power,
+        Power::Stopped,
+        "fenced by cutting its power"
+    );
+    assert!(world.ingest().publishers(&stream_key(&show)).is_empty());
+    scene.node.stop().await.unwrap();
+}
+
+/// What changed a moment before an operator moves a show is moved with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_move_takes_the_studio_as_it_is() {
+    let scene = Scene::set(2, 0, |config| {
+        config.obs.capture_debounce = Duration::from_secs(3)
+    })
+    .await;
+    let (show, first) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let instance = scene.producer().instance_of(&first).unwrap();
+    let machine = scene.stage.machine(&instance).unwrap();
+    let switch_to = |name: &str| {
+        machine.operate(|studio, _| {
+            let scenes = studio.collection().scene_names();
+            let scene = scenes.iter().find(|scene| scene.name == name).unwrap();
+            studio.set_program(scene.uuid).unwrap();
+        });
+    };
+    switch_to("Replay");
+    scene
+        .until("the scene before captured", |state| {
+            (state.show(&show)?.studio.as_ref()?.program_scene == "Replay").then_some(())
+        })
+        .await;
+    // Its announcement is acted on only in three seconds.
+    switch_to("Thanks for Watching");
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    let second = scene.moved(&show, 1).await;
+    let instance = scene.producer().instance_of(&second).unwrap();
+    let spare = scene.stage.machine(&instance).unwrap();
+    let program = spare.operate(|studio, _| studio.program_scene().map(str::to_owned));
+    assert_eq!(program.as_deref(), Some("Thanks for Watching"));
     scene.node.stop().await.unwrap();
 }
