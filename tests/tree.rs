@@ -215,6 +215,40 @@ async fn a_show_that_keeps_failing_is_put_on_hold() {
     scene.node.stop().await.unwrap();
 }
 
+/// A show that cannot publish from anywhere must not fell every VM of the pool.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_that_loses_one_spare_after_the_other_is_put_on_hold() {
+    let scene = Scene::set(5, 0, |config| {
+        config.failover.cap = 2;
+        config.failover.verify_deadline = Duration::from_secs(2);
+    })
+    .await;
+    let (show, first) = scene.on_air("gala").await;
+    let (coordinator, ingest) = (scene.coordinator(), scene.stage.world.ingest());
+    ingest.take_down().await;
+    scene.crash_studio_of(&first);
+    scene
+        .until("the show on hold", |state| state.show(&show)?.held.then_some(()))
+        .await;
+    let state = coordinator.state();
+    let lost = |state: &State| {
+        state
+            .show(&show)
+            .unwrap()
+            .failover()
+            .map(|failover| failover.lost_at.len())
+    };
+    assert_eq!(lost(&state), Some(2));
+    let untouched = state.vms().filter(|vm| vm.total_assignments == 0).count();
+    assert_eq!(untouched, 2);
+
+    ingest.bring_back().await.unwrap();
+    coordinator.hold(show.clone(), false, None).await.unwrap();
+    scene.moved(&show, 1).await;
+    assert!(ingest.overlaps().is_empty());
+    scene.node.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reserved_vm_that_does_not_come_up_is_replaced_by_another() {
     let scene = Scene::set(0, 2, |config| config.pool.ready_timeout = Duration::from_secs(3)).await;
@@ -402,7 +436,7 @@ async fn a_show_released_in_the_middle_of_its_move_leaves_no_publisher_behind() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forced_move_takes_the_studio_as_it_is() {
     let scene = Scene::set(2, 0, |config| {
-        config.obs.capture_debounce = Duration::from_secs(3)
+        config.obs.capture_debounce = Duration::from_secs(3);
     })
     .await;
     let (show, first) = scene.on_air("gala").await;

@@ -277,6 +277,7 @@ mod tests {
     /// One of each, with the status and code it must get.
     fn table() -> Vec<(CommandError, u16, &'static str)> {
         let exhausted = CommandError::Denied(Denied::Exhausted);
+        let unknown = CommandError::Denied(Denied::PreferredUnknown(vm()));
         let busy = Denied::PreferredBusy {
             vm: vm(),
             status: Status::Error,
@@ -290,6 +291,8 @@ mod tests {
             code: Some("X".into()),
             message: "m".into(),
         };
+        let message = "m".to_owned();
+        let not_silent = CommandError::NotSilent { vm: vm(), message };
         let wrong_phase = CommandError::WrongPhase {
             show: show(),
             phase: "idle",
@@ -312,11 +315,7 @@ mod tests {
             ),
             (CommandError::NotAssigned(show()), 404, "NOT_ASSIGNED"),
             (wrong_phase, 409, "WRONG_PHASE"),
-            (
-                CommandError::Denied(Denied::PreferredUnknown(vm())),
-                404,
-                "VM_NOT_FOUND",
-            ),
+            (unknown, 404, "VM_NOT_FOUND"),
             (CommandError::Denied(busy), 409, "PREFERRED_BUSY"),
             (exhausted, 409, "POOL_EXHAUSTED"),
             (
@@ -325,14 +324,7 @@ mod tests {
                 "MAX_CONCURRENT",
             ),
             (wrong_status, 409, "WRONG_STATUS"),
-            (
-                CommandError::NotSilent {
-                    vm: vm(),
-                    message: "m".into(),
-                },
-                503,
-                "NOT_SILENT",
-            ),
+            (not_silent, 503, "NOT_SILENT"),
             (
                 CommandError::Occupied {
                     vm: vm(),

@@ -248,7 +248,7 @@ pub struct Failover {
     pub restore_deadline: Duration,
     /// Limit on output bytes rising on the new VM.
     pub verify_deadline: Duration,
-    /// Failovers of one show within `cap_window`; after that it is held for an operator.
+    /// VMs that one show may be moved to within `cap_window`; after that it is held for an operator.
     pub cap: u32,
     pub cap_window: Duration,
     /// Limit on asking whether the ingest is there at all.

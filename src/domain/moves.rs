@@ -33,6 +33,7 @@ impl State {
                     evidence: evidence.clone(),
                     began_at: at,
                     chosen_at: to.as_ref().map(|_| at),
+                    lost_at: Vec::new(),
                     fenced: None,
                     restored_at: None,
                     differences: Vec::new(),
@@ -126,6 +127,7 @@ impl State {
         }
         failover.to = None;
         failover.chosen_at = None;
+        failover.lost_at.push(at);
         failover.restored_at = None;
         failover.epoch = epoch;
         let published = failover.publishing_at.take().is_some();

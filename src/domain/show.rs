@@ -214,15 +214,13 @@ impl Show {
         }
     }
 
-    /// When its moves began, finished ones and the one under way, newest last. Moves that were forced do not
-    /// count towards the cap.
+    /// When VMs were tried to move it to, in finished moves and in the one under way.
     pub fn moves(&self) -> impl Iterator<Item = Timestamp> + '_ {
         self.records
             .iter()
             .map(|record| &record.failover)
             .chain(self.failover())
-            .filter(|failover| failover.cause != Cause::Forced)
-            .map(|failover| failover.began_at)
+            .flat_map(Failover::tries)
     }
 
     /// Whether its VM came to it in this epoch by a move that was given up: that VM was not fenced, or its

@@ -258,6 +258,7 @@ fn failing_over(from: usize, to: Option<usize>) -> Phase {
         differences: Vec::new(),
         publish: true,
         publishing_at: None,
+        lost_at: Vec::new(),
     }))
 }
 

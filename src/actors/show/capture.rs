@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
-use super::{Message, State, Task, effects};
+use super::effects::{self, within};
+use super::{Message, State, Task};
 use crate::domain::ids::{Epoch, VmId};
 use crate::domain::show::{Event as Fact, Phase};
 use crate::domain::studio::Studio;
@@ -57,13 +58,7 @@ impl State {
         let (ctx, me, epoch) = (Arc::clone(&self.ctx), me.clone(), show.epoch);
         self.capturing = Some(Task::spawn(async move {
             let limit = ctx.options.failover.restore_deadline;
-            let result = match tokio::time::timeout(limit, effects::capture(&ctx, &vm)).await {
-                Ok(result) => result,
-                Err(_) => Err(format!(
-                    "its studio could not be read within {} s",
-                    limit.as_secs()
-                )),
-            };
+            let result = within(limit, "reading the studio", effects::capture(&ctx, &vm)).await;
             let _ = me.cast(Message::Captured { epoch, result });
         }));
     }

@@ -117,7 +117,7 @@ pub(super) async fn within<T>(
 ) -> Result<T, String> {
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
-        Err(_) => Err(format!("{what} took longer than {} s", limit.as_secs())),
+        Err(_) => Err(format!("{what} took longer than {limit:?}")),
     }
 }
 

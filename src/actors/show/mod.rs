@@ -8,6 +8,7 @@
 //! * `stream` — start and stop, and noticing that somebody else did;
 //! * `watch` — signals in, verdict out;
 //! * `moving` — the failover, driven by [`crate::domain::failover::Failover::next`];
+//! * `spare` — the VM it moves to;
 //! * `capture` — keeping the studio's state in the ledger;
 //! * `effects` — what these do to machines, as tasks that cast their result back.
 
@@ -17,6 +18,7 @@ mod effects;
 mod handle;
 mod moving;
 mod release;
+mod spare;
 mod stream;
 mod watch;
 
@@ -246,7 +248,7 @@ impl Actor for ShowActor {
             Message::Stop { reply } => state.stop(&me, reply).await,
             Message::Failover(order) => state.force(&me, order).await,
             Message::Hold { held, reply } => {
-                let result = state.hold(held).await;
+                let result = state.hold(&me, held).await;
                 answer(reply, result);
             }
             Message::Signals { vm, signals } => state.signals(&me, &vm, *signals).await,

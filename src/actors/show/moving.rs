@@ -14,8 +14,6 @@ use crate::domain::event::Event;
 use crate::domain::failover::verdict::{IngestSign, OutputSign};
 use crate::domain::failover::{Action, Cause, Ending, Evidence, Failover};
 use crate::domain::ids::{Epoch, VmId};
-use crate::domain::placement::Wish;
-use crate::domain::pool::{Allocation, Denied};
 use crate::domain::show::{Event as Fact, Phase, Show};
 use crate::domain::studio::Studio;
 use crate::domain::time::Timestamp;
@@ -27,8 +25,6 @@ const DRIVE_EVERY: Duration = Duration::from_millis(500);
 const LAST_LOOK: Duration = Duration::from_secs(2);
 /// Failures of one step on one target before another target is tried.
 const STEP_TRIES: u32 = 3;
-/// How long a target that was ordered to start may still say stopped.
-const START_VISIBLE: Duration = Duration::from_secs(10);
 
 impl State {
     /// An operator wants the show elsewhere, wherever it is in its life. A studio that answers is read once more
@@ -83,7 +79,11 @@ impl State {
     ) -> Result<Moving, CommandError> {
         let show = self.show();
         if let Some(failover) = show.failover() {
-            return Ok(moving(&show, failover));
+            if failover.to.is_none() {
+                self.choose_spare(me, failover, to).await?;
+            }
+            let show = self.show();
+            return Ok(moving(&show, show.failover().unwrap_or(failover)));
         }
         if !matches!(show.phase, Phase::OnAir | Phase::OffAir) {
             return Err(CommandError::NotAssigned(self.id.clone()));
@@ -161,30 +161,6 @@ impl State {
         Ok(())
     }
 
-    async fn reserve_spare(&self, from: &VmId, wanted: Option<VmId>) -> Result<Allocation, CommandError> {
-        let wish = Wish {
-            preferred: wanted,
-            exclude: vec![from.clone()],
-            ..Wish::default()
-        };
-        self.reserve(wish).await
-    }
-
-    /// Kept or not to be kept: a promise that outlived the move would hold the VM back.
-    fn promise_done(&self, vm: Option<&VmId>) {
-        if let Some(vm) = vm {
-            self.ctx.pool.cancel(&self.id, vm);
-        }
-    }
-
-    fn ready_target(&self, target: Option<&Allocation>) {
-        let Some(allocation) = target else { return };
-        if let Allocation::Cold(vm) = allocation {
-            self.ctx.machines.start_soon(vm);
-        }
-        self.ctx.machines.duty_changed(allocation.vm());
-    }
-
     /// Does what the facts ask for. Safe to call at any time.
     pub(super) async fn drive(&mut self, me: &ActorRef<Message>) {
         let show = self.show();
@@ -198,7 +174,7 @@ impl State {
         }
         for action in failover.next(ready) {
             match action {
-                Action::ChooseSpare => self.choose_spare(me, failover).await,
+                Action::ChooseSpare => self.seek_spare(me, &show, failover).await,
                 Action::AwaitTarget => self.drive_later(me),
                 Action::Fence | Action::Restore => self.begin_step(me, &show, failover, action),
                 Action::Publish => {
@@ -218,7 +194,7 @@ impl State {
         }
     }
 
-    fn drive_later(&self, me: &ActorRef<Message>) {
+    pub(super) fn drive_later(&self, me: &ActorRef<Message>) {
         me.send_after(DRIVE_EVERY, || Message::Drive);
     }
 
@@ -237,53 +213,6 @@ impl State {
                 .signals
                 .last_output_at
                 .is_some_and(|at| at > failover.began_at)
-    }
-
-    fn unusable_target(&self, failover: &Failover) -> Option<(VmId, String)> {
-        let to = failover.to.as_ref()?;
-        let state = self.ctx.state();
-        let Some(vm) = state.vm(to) else {
-            return Some((to.clone(), "it has left the pool".to_owned()));
-        };
-        if let Some(fault) = &vm.fault {
-            return Some((to.clone(), fault.reason.clone()));
-        }
-        let chosen_at = failover.chosen_at.unwrap_or(failover.began_at);
-        let overdue = self.ctx.now().since(chosen_at) > START_VISIBLE;
-        match vm.power {
-            Power::Stopped if overdue => Some((to.clone(), "it is off and does not start".to_owned())),
-            Power::Stopping { .. } => Some((to.clone(), "it is being stopped".to_owned())),
-            Power::Stopped | Power::Starting { .. } | Power::Booting | Power::Ready => None,
-        }
-    }
-
-    async fn choose_spare(&mut self, me: &ActorRef<Message>, failover: &Failover) {
-        match self.reserve_spare(&failover.from, None).await {
-            Ok(allocation) => {
-                let event = Fact::SpareChosen {
-                    epoch: failover.epoch,
-                    vm: allocation.vm().clone(),
-                };
-                let noted = self.note(event).await;
-                self.promise_done(Some(allocation.vm()));
-                if noted {
-                    self.ready_target(Some(&allocation));
-                    let _ = me.cast(Message::Drive);
-                    return;
-                }
-            }
-            Err(CommandError::Denied(Denied::Exhausted))
-                if !std::mem::replace(&mut self.told_waiting, true) =>
-            {
-                let message = format!(
-                    "show {} waits for a VM: none is free and none can be started",
-                    self.id
-                );
-                self.alert(Level::Critical, "No spare VM", message, Some(&failover.from));
-            }
-            Err(error) => tracing::debug!(show = %self.id, %error, "still no spare"),
-        }
-        self.drive_later(me);
     }
 
     fn begin_step(&mut self, me: &ActorRef<Message>, show: &Show, failover: &Failover, action: Action) {
@@ -375,30 +304,6 @@ impl State {
             (Some(to), true) => self.lose_spare(me, &to.clone(), error).await,
             (Some(_) | None, _) => self.drive_later(me),
         }
-    }
-
-    /// The target is no good: another one, in a new epoch.
-    pub(super) async fn lose_spare(&mut self, me: &ActorRef<Message>, vm: &VmId, reason: String) {
-        let show = self.show();
-        let Some(failover) = show.failover() else { return };
-        self.steps.clear();
-        self.failures.clear();
-        let message = format!(
-            "show {}: the spare {vm} cannot be used ({reason}); taking another",
-            self.id
-        );
-        self.alert(Level::Warning, "Spare lost", message, Some(vm));
-        let event = Fact::SpareLost {
-            epoch: failover.epoch.next(),
-            vm: vm.clone(),
-            reason,
-        };
-        if self.note(event).await {
-            for vm in [&failover.from, vm] {
-                self.ctx.machines.duty_changed(vm);
-            }
-        }
-        self.drive_later(me);
     }
 
     async fn recovered(&mut self, me: &ActorRef<Message>, failover: &Failover) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ractor::ActorRef;
 
-use super::{Message, Reply, State, Task, effects};
+use super::effects::{self, within};
+use super::{Message, Reply, State, Task};
 use crate::actors::coordinator::{CommandError, StreamTurned};
 use crate::actors::mailbox::answer;
 use crate::domain::failover::Fence;
@@ -87,13 +88,7 @@ impl State {
         let (ctx, me, epoch) = (Arc::clone(&self.ctx), me.clone(), show.epoch);
         self.turning = Some(Task::spawn(async move {
             let limit = ctx.options.failover.verify_deadline;
-            let result = match tokio::time::timeout(limit, effects::publish(&ctx, &vm)).await {
-                Ok(result) => result,
-                Err(_) => Err(format!(
-                    "no output within {} s of starting the stream",
-                    limit.as_secs()
-                )),
-            };
+            let result = within(limit, "seeing output rise", effects::publish(&ctx, &vm)).await;
             let _ = me.cast(Message::StreamStarted { epoch, result });
         }));
     }
@@ -188,10 +183,7 @@ impl State {
         let (ctx, me, epoch) = (Arc::clone(&self.ctx), me.clone(), show.epoch);
         self.turning = Some(Task::spawn(async move {
             let limit = ctx.options.failover.verify_deadline;
-            let result = match tokio::time::timeout(limit, effects::stop_stream(&ctx, &vm)).await {
-                Ok(result) => result,
-                Err(_) => Err(format!("its stream did not stop within {} s", limit.as_secs())),
-            };
+            let result = within(limit, "stopping its stream", effects::stop_stream(&ctx, &vm)).await;
             let _ = me.cast(Message::StreamStopped { epoch, result });
         }));
         Ok(None)

@@ -168,9 +168,9 @@ impl State {
             return;
         }
         if options.cap.is_reached(show.moves(), self.ctx.now()) {
-            let (moves, minutes) = (options.cap.moves_max, options.cap.window.as_secs() / 60);
+            let (moves, window) = (options.cap.moves_max, options.cap.window);
             let message = format!(
-                "show {} was moved {moves} times within {minutes} minutes and is now on hold; move it by hand",
+                "show {} was moved {moves} times within {window:?} and is now on hold; move it by hand",
                 self.id
             );
             self.alert(Level::Critical, "Failover cap reached", message, show.vm.as_ref());
@@ -183,9 +183,18 @@ impl State {
         }
     }
 
-    pub(super) async fn hold(&mut self, held: bool) -> Result<(), CommandError> {
+    pub(super) async fn hold(&mut self, me: &ActorRef<Message>, held: bool) -> Result<(), CommandError> {
         self.told_held = false;
-        self.commit(vec![Fact::Held { held }]).await.map(|_| ())
+        let show = self.commit(vec![Fact::Held { held }]).await?;
+        if let Some(failover) = show.failover().filter(|failover| !held && failover.to.is_none()) {
+            // The operator has looked: one more, whatever the cap says.
+            self.told_waiting = false;
+            if let Err(error) = self.choose_spare(me, failover, None).await {
+                let _ = me.cast(Message::Drive);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn ask_ingest(&mut self, me: &ActorRef<Message>) {

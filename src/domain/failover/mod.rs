@@ -86,6 +86,8 @@ pub struct Failover {
     pub began_at: Timestamp,
     /// When the target was chosen; later than `began_at` if the show had to wait for one.
     pub chosen_at: Option<Timestamp>,
+    /// When targets were lost on the way, oldest first.
+    pub lost_at: Vec<Timestamp>,
     pub fenced: Option<(Fence, Timestamp)>,
     pub restored_at: Option<Timestamp>,
     pub differences: Vec<String>,
@@ -110,6 +112,13 @@ pub enum Action {
 }
 
 impl Failover {
+    /// When VMs were tried for it: those that were lost, and the one it has. Where an operator forced the move, that
+    /// one is the operator's choice and does not count.
+    pub fn tries(&self) -> impl Iterator<Item = Timestamp> + '_ {
+        let present = self.chosen_at.filter(|_| self.cause != Cause::Forced);
+        self.lost_at.iter().copied().chain(present)
+    }
+
     /// The old VM is fenced and the target's studio restored: the stream may be started there.
     #[must_use]
     pub fn may_publish(&self) -> bool {
@@ -204,7 +213,8 @@ impl Record {
     }
 }
 
-/// At most so many moves of one show in so much time; then it waits for an operator.
+/// At most so many moves of one show in so much time; then it waits for an operator. Whatever keeps felling one VM
+/// after the other must not go through the whole pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cap {
     pub moves_max: u32,
@@ -212,10 +222,10 @@ pub struct Cap {
 }
 
 impl Cap {
-    /// Whether the moves that began at `began` use the cap up at `now`.
+    /// Whether the moves made at `moves` use the cap up at `now`.
     #[must_use]
-    pub fn is_reached(&self, began: impl Iterator<Item = Timestamp>, now: Timestamp) -> bool {
-        let recent = began.filter(|at| now.since(*at) < self.window).count();
+    pub fn is_reached(&self, moves: impl Iterator<Item = Timestamp>, now: Timestamp) -> bool {
+        let recent = moves.filter(|at| now.since(*at) < self.window).count();
         recent >= self.moves_max as usize
     }
 }
@@ -238,6 +248,7 @@ mod tests {
             },
             began_at: Timestamp(1_201),
             chosen_at: to.map(|_| Timestamp(1_201)),
+            lost_at: Vec::new(),
             fenced: None,
             restored_at: None,
             differences: Vec::new(),

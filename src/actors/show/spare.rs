@@ -1,0 +1,154 @@
+//! The spare of a move: which it is, whether it can still be used, and what happens when there is none.
+
+use std::time::Duration;
+
+use ractor::ActorRef;
+
+use super::{Message, State};
+use crate::actors::coordinator::CommandError;
+use crate::actors::news::Level;
+use crate::domain::failover::Failover;
+use crate::domain::ids::VmId;
+use crate::domain::placement::Wish;
+use crate::domain::pool::{Allocation, Denied};
+use crate::domain::show::{Event as Fact, Show};
+use crate::domain::vm::Power;
+
+/// How long a target that was ordered to start may still say stopped.
+const START_VISIBLE: Duration = Duration::from_secs(10);
+
+impl State {
+    pub(super) async fn reserve_spare(
+        &self,
+        from: &VmId,
+        wanted: Option<VmId>,
+    ) -> Result<Allocation, CommandError> {
+        let wish = Wish {
+            preferred: wanted,
+            exclude: vec![from.clone()],
+            ..Wish::default()
+        };
+        self.reserve(wish).await
+    }
+
+    /// Kept or not to be kept: a promise that outlived the move would hold the VM back.
+    pub(super) fn promise_done(&self, vm: Option<&VmId>) {
+        if let Some(vm) = vm {
+            self.ctx.pool.cancel(&self.id, vm);
+        }
+    }
+
+    pub(super) fn ready_target(&self, target: Option<&Allocation>) {
+        let Some(allocation) = target else { return };
+        if let Allocation::Cold(vm) = allocation {
+            self.ctx.machines.start_soon(vm);
+        }
+        self.ctx.machines.duty_changed(allocation.vm());
+    }
+
+    pub(super) fn unusable_target(&self, failover: &Failover) -> Option<(VmId, String)> {
+        let to = failover.to.as_ref()?;
+        let state = self.ctx.state();
+        let Some(vm) = state.vm(to) else {
+            return Some((to.clone(), "it has left the pool".to_owned()));
+        };
+        if let Some(fault) = &vm.fault {
+            return Some((to.clone(), fault.reason.clone()));
+        }
+        let chosen_at = failover.chosen_at.unwrap_or(failover.began_at);
+        let overdue = self.ctx.now().since(chosen_at) > START_VISIBLE;
+        match vm.power {
+            Power::Stopped if overdue => Some((to.clone(), "it is off and does not start".to_owned())),
+            Power::Stopping { .. } => Some((to.clone(), "it is being stopped".to_owned())),
+            Power::Stopped | Power::Starting { .. } | Power::Booting | Power::Ready => None,
+        }
+    }
+
+    pub(super) async fn seek_spare(&mut self, me: &ActorRef<Message>, show: &Show, failover: &Failover) {
+        let cap = self.ctx.options.failover.cap;
+        if !failover.lost_at.is_empty() && cap.is_reached(show.moves(), self.ctx.now()) {
+            return self.await_operator(show, failover).await;
+        }
+        match self.choose_spare(me, failover, None).await {
+            Ok(()) => return,
+            Err(CommandError::Denied(Denied::Exhausted))
+                if !std::mem::replace(&mut self.told_waiting, true) =>
+            {
+                let message = format!(
+                    "show {} waits for a VM: none is free and none can be started",
+                    self.id
+                );
+                self.alert(Level::Critical, "No spare VM", message, Some(&failover.from));
+            }
+            Err(error) => tracing::debug!(show = %self.id, %error, "still no spare"),
+        }
+        self.drive_later(me);
+    }
+
+    /// One spare after the other was lost to this show. It may be the show that fells them: nothing more is
+    /// tried until an operator moves it or takes the hold away.
+    async fn await_operator(&mut self, show: &Show, failover: &Failover) {
+        if std::mem::replace(&mut self.told_waiting, true) {
+            return;
+        }
+        let lost = failover.lost_at.len();
+        let message = format!(
+            "show {} has lost {lost} spares in one move and is now on hold, off air; move it by hand",
+            self.id
+        );
+        self.alert(
+            Level::Critical,
+            "Failover cap reached",
+            message,
+            Some(&failover.from),
+        );
+        if !show.held {
+            self.note(Fact::Held { held: true }).await;
+        }
+    }
+
+    /// Takes a spare, or the VM that is wanted, for a move that has none.
+    pub(super) async fn choose_spare(
+        &mut self,
+        me: &ActorRef<Message>,
+        failover: &Failover,
+        wanted: Option<VmId>,
+    ) -> Result<(), CommandError> {
+        let allocation = self.reserve_spare(&failover.from, wanted).await?;
+        let event = Fact::SpareChosen {
+            epoch: failover.epoch,
+            vm: allocation.vm().clone(),
+        };
+        let committed = self.commit(vec![event]).await;
+        self.promise_done(Some(allocation.vm()));
+        committed?;
+        self.told_waiting = false;
+        self.ready_target(Some(&allocation));
+        let _ = me.cast(Message::Drive);
+        Ok(())
+    }
+
+    /// The target is no good: another one, in a new epoch.
+    pub(super) async fn lose_spare(&mut self, me: &ActorRef<Message>, vm: &VmId, reason: String) {
+        let show = self.show();
+        let Some(failover) = show.failover() else { return };
+        self.steps.clear();
+        self.failures.clear();
+        let message = format!(
+            "show {}: the spare {vm} cannot be used ({reason}); taking another",
+            self.id
+        );
+        self.alert(Level::Warning, "Spare lost", message, Some(vm));
+        let event = Fact::SpareLost {
+            epoch: failover.epoch.next(),
+            vm: vm.clone(),
+            reason,
+        };
+        if self.note(event).await {
+            for vm in [&failover.from, vm] {
+                self.ctx.machines.duty_changed(vm);
+            }
+        }
+        self.drive_later(me);
+    }
+}
