@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
 use super::client::Client;
 use super::connection::Connection;
@@ -22,7 +22,7 @@ use super::terminal::Terminal;
 use super::{DemoArgs, logging, serve};
 use crate::actors::coordinator::{Batch, Coordinator};
 use crate::config::{self, Config};
-use crate::domain::ids::ShowId;
+use crate::domain::ids::{Seq, ShowId};
 use crate::domain::show::Phase;
 use crate::sim::model::fault::Fault;
 use crate::sim::world::WorldConfig;
@@ -33,6 +33,8 @@ const SHOWS: [&str; 2] = ["gala", "finals"];
 const SET_UP: Duration = Duration::from_secs(60);
 /// How long the shows are on air before something breaks: time to look.
 const CALM: Duration = Duration::from_secs(3);
+/// How long the narrator waits for what has happened to be told.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// # Errors
 /// When the stage cannot be set: usually because something listens on an address already.
@@ -48,13 +50,19 @@ pub async fn run(args: DemoArgs, terminal: &Terminal) -> Outcome {
     let coordinator = node.coordinator();
     let teller = Teller::new(Story::begin(coordinator.now()), terminal.clone(), args.quiet);
     teller.welcome(gateway.address());
-    let told = tokio::spawn(tell(coordinator.feed(), teller.clone()));
+    let (told, so_far) = watch::channel(Seq::default());
+    let telling = tokio::spawn(tell(coordinator.feed(), teller.clone(), told));
+    let narrator = Narrator {
+        coordinator,
+        teller,
+        so_far,
+    };
     let ended = tokio::select! {
-        ended = perform(&stage, &coordinator, &teller, &gateway, terminal) => ended,
+        ended = perform(&stage, &narrator, &gateway, terminal) => ended,
         () = end_of(args.run_for) => Ok(()),
         told = tokio::signal::ctrl_c() => told.context("listening for Ctrl-C"),
     };
-    told.abort();
+    telling.abort();
     serve::stop(&gateway, node).await?;
     ended.map(|()| Exit::Done)
 }
@@ -84,27 +92,46 @@ fn base_config(port: u16) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Tells every commit as it happens.
-async fn tell(mut feed: broadcast::Receiver<Arc<Batch>>, teller: Teller) {
+/// Tells every commit as it happens, and how far it has come.
+async fn tell(mut feed: broadcast::Receiver<Arc<Batch>>, teller: Teller, told: watch::Sender<Seq>) {
     loop {
         match feed.recv().await {
-            Ok(batch) => batch
-                .entries
-                .iter()
-                .for_each(|entry| teller.tell(entry, &batch.state)),
+            Ok(batch) => {
+                let entries = batch.entries.iter();
+                entries.for_each(|entry| teller.tell(entry, &batch.state));
+                told.send_replace(batch.state.seq);
+            }
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }
 }
 
+/// Speaks between the facts, and never before they are told.
+struct Narrator {
+    coordinator: Coordinator,
+    teller: Teller,
+    so_far: watch::Receiver<Seq>,
+}
+
+impl Narrator {
+    /// The voice, once everything that has happened so far is told.
+    async fn voice(&self) -> &Teller {
+        let present = self.coordinator.state().seq;
+        let mut so_far = self.so_far.clone();
+        // What was skipped for want of time is no reason to fall silent.
+        let _ = tokio::time::timeout(CATCH_UP, so_far.wait_for(|told| *told >= present)).await;
+        &self.teller
+    }
+}
+
 async fn perform(
     stage: &Stage,
-    coordinator: &Coordinator,
-    teller: &Teller,
+    narrator: &Narrator,
     gateway: &Gateway,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
+    let coordinator = &narrator.coordinator;
     let producer = Producer {
         coordinator: coordinator.clone(),
     };
@@ -118,12 +145,13 @@ async fn perform(
     }
     // A spare has to be warm before something may break: that is what the pool is for.
     producer.until_available(1, SET_UP).await?;
+    let teller = narrator.voice().await;
     teller.pause("Both shows are on air. In three seconds the studio of one of them breaks.");
     tokio::time::sleep(CALM).await;
     let star = &shows[0];
     let state = coordinator.state();
     let vm = state.vm_of_show(star).context("the show has no VM")?;
-    teller.disaster(star, &vm.id);
+    narrator.voice().await.disaster(star, &vm.id);
     stage.world.fault(vm.instance_id(), Fault::StudioCrash)?;
     producer
         .until("the show on air elsewhere", SET_UP, |state| {
@@ -132,8 +160,8 @@ async fn perform(
         })
         .await?;
     producer.until_available(1, SET_UP).await?;
-    show_status(gateway, terminal, teller).await?;
-    teller.encore(gateway.address());
+    show_status(gateway, terminal, narrator.voice().await).await?;
+    narrator.voice().await.encore(gateway.address());
     std::future::pending().await
 }
 
