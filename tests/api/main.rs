@@ -3,6 +3,7 @@
 mod assignment;
 mod auth;
 mod bounds;
+mod configured;
 mod documents;
 mod errors;
 mod pool;

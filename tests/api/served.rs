@@ -20,7 +20,7 @@ use understudy::sim::world::WorldConfig;
 /// Limit on anything that is waited for. A quick world is done long before; a loaded machine is not.
 pub const LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks at a state that nobody announces.
-const LOOK: Duration = Duration::from_millis(10);
+pub const LOOK: Duration = Duration::from_millis(10);
 
 pub struct Served {
     pub address: SocketAddr,
