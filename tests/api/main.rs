@@ -1,5 +1,6 @@
 //! The gateway on real sockets: the real tree, simulated machines, the official Socket.IO client.
 
+mod addresses;
 mod assignment;
 mod auth;
 mod bounds;

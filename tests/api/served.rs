@@ -69,6 +69,11 @@ impl Served {
     /// Over a stage as it is, right after it began to listen.
     pub async fn over(stage: Stage, options: Options) -> Self {
         let node = stage.coordinator(|_| None).await.unwrap();
+        Self::by(node, stage, options).await
+    }
+
+    /// By a tree that was put together elsewhere.
+    pub async fn by(node: Node, stage: Stage, options: Options) -> Self {
         let coordinator = node.coordinator();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
