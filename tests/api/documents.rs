@@ -41,6 +41,7 @@ async fn the_document_describes_every_route_and_is_generated() {
         "get /api/coordinator/activity",
         "get /api/coordinator/idle",
         "get /api/coordinator/status",
+        "get /api/shows",
         "get /api/status",
         "get /api/vm/{compId}/status",
         "get /healthz",
