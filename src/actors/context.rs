@@ -43,6 +43,17 @@ pub enum AddressKind {
     Private,
 }
 
+impl AddressKind {
+    /// That address, if the instance has it now. A stopped instance may keep its private one.
+    #[must_use]
+    pub fn of(self, instance: &Instance) -> Option<IpAddr> {
+        match self {
+            Self::Public => instance.public_ip,
+            Self::Private => instance.private_ip,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The pool's settings until an operator changes them.
@@ -179,10 +190,7 @@ impl Context {
     /// The address of an instance that the coordinator dials, if it has one now.
     #[must_use]
     pub fn ip_of(&self, instance: &Instance) -> Option<IpAddr> {
-        match self.options.address {
-            AddressKind::Public => instance.public_ip,
-            AddressKind::Private => instance.private_ip,
-        }
+        self.options.address.of(instance)
     }
 
     pub(super) fn obs_endpoint(&self, ip: IpAddr) -> obs::Endpoint {

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::broadcast;
 
 use super::board::Board;
-use super::context::Context;
+use super::context::{AddressKind, Context};
 use super::news::Item;
 use super::show;
 use super::vm::commit_error;
@@ -240,6 +240,12 @@ impl Coordinator {
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.ctx.settings()
+    }
+
+    /// Which of a VM's addresses is dialled.
+    #[must_use]
+    pub fn address(&self) -> AddressKind {
+        self.ctx.options.address
     }
 
     #[must_use]

@@ -87,16 +87,15 @@ fn checked_ask(body: AssignBody, caller: Caller, key: Option<RequestKey>) -> Res
 pub fn assign_reply(gateway: &Gateway, assigned: &Assigned) -> AssignReply {
     let state = gateway.state();
     let vm = state.vm(&assigned.vm);
-    let port = gateway.coordinator().settings().service_port;
     // A VM without an address is of no use yet, however ready it is.
-    let reachable = vm.filter(|_| assigned.ready).map(|vm| &vm.instance);
-    let vm_address = reachable.and_then(|instance| project::vm_address(instance, port));
+    let reachable = vm.filter(|_| assigned.ready);
+    let vm_address = reachable.and_then(|vm| project::vm_address(vm, gateway.reach()));
     let ready = vm_address.is_some();
     AssignReply {
         success: true,
         vm_id: assigned.vm.to_string(),
         instance_id: vm.map(|vm| vm.instance_id().to_string()),
-        public_ip: reachable.and_then(project::ip).map(|ip| ip.to_string()),
+        public_ip: reachable.and_then(|vm| project::public_ip(&vm.instance)),
         vm_address,
         competition_id: assigned.show.to_string(),
         status: if ready { "assigned" } else { "starting" },

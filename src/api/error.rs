@@ -136,12 +136,12 @@ impl ApiError {
         match error {
             CommandError::UnknownVm(vm) => unknown_vm(vm.as_str()),
             CommandError::AlreadyAssigned { show, vm } => {
-                let ip = state.vm(&vm).and_then(|vm| project::ip(&vm.instance));
+                let public_ip = state.vm(&vm).and_then(|vm| project::public_ip(&vm.instance));
                 Self::new(StatusCode::BAD_REQUEST, text)
                     .code("ALREADY_ASSIGNED")
                     .with("competitionId", show.as_str())
                     .with("vmId", vm.as_str())
-                    .with("publicIp", ip.map(|ip| ip.to_string()))
+                    .with("publicIp", public_ip)
             }
             CommandError::NotAssigned(show) => not_assigned(show.as_str()),
             CommandError::WrongPhase { show, phase, .. } => Self::new(StatusCode::CONFLICT, text)

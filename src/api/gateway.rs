@@ -13,7 +13,7 @@ use super::config::ConfigView;
 use super::error::ApiError;
 use super::limits::Bucket;
 use super::options::Options;
-use super::project::{self, Ports};
+use super::project::{self, Reach};
 use super::socket::Transports;
 use super::types::pool::{Counts, PoolStatus};
 use super::types::vm::VmRecord;
@@ -95,8 +95,9 @@ impl Gateway {
     }
 
     #[must_use]
-    pub fn ports(&self) -> Ports {
-        Ports::new(&self.0.options, &self.0.coordinator.settings())
+    pub fn reach(&self) -> Reach {
+        let coordinator = &self.0.coordinator;
+        Reach::new(coordinator.address(), &self.0.options, &coordinator.settings())
     }
 
     /// Bound on requests that are being answered.
@@ -206,8 +207,8 @@ impl Gateway {
 
     /// One VM as it is now.
     #[must_use]
-    pub fn record(&self, vm: &Vm, ports: Ports) -> VmRecord {
-        project::record(vm, &self.0.coordinator.board().latest(&vm.id), ports)
+    pub fn record(&self, vm: &Vm, reach: Reach) -> VmRecord {
+        project::record(vm, &self.0.coordinator.board().latest(&vm.id), reach)
     }
 
     /// The pool as it is now.
@@ -231,8 +232,8 @@ impl Gateway {
             };
         }
         let state = self.state();
-        let ports = self.ports();
-        let vms = state.vms().map(|vm| Arc::new(self.record(vm, ports))).collect();
+        let reach = self.reach();
+        let vms = state.vms().map(|vm| Arc::new(self.record(vm, reach))).collect();
         self.pool_status_of(&state, vms)
     }
 

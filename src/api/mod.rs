@@ -24,6 +24,7 @@ pub mod gateway;
 mod limits;
 pub mod openapi;
 pub mod options;
+mod page;
 pub mod project;
 mod reply;
 mod routes;

@@ -1,11 +1,16 @@
 //! From the domain to the wire: pure functions of the ledger's fold and the board.
 //!
-//! A VM's address on the wire is its public one; in a pool that has only private addresses it is the private
-//! one. A VM without either has no address, and `vmAddress` is then `null`, never a text with a hole in it.
+//! Two things on the wire are addresses, and they differ:
+//!
+//! - `vmAddress` is where to connect: the address that the coordinator itself dials (`cloud.address`) and the
+//!   show server's port. A VM that is off, or has no such address, has none: `null`, never a text with a hole
+//!   in it.
+//! - `publicIp` is a fact about the instance: its public address, or `null`. In a pool that is reached at private
+//!   addresses it is still the public one, if there is one, and never a private address under a public name.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde_json::Value;
 
@@ -15,6 +20,7 @@ use super::types::pool::Counts;
 use super::types::vm::{HealthResult, InstanceRecord, Service, Services, VmRecord};
 use super::types::{Iso, Ms};
 use crate::actors::board::Observation;
+use crate::actors::context::AddressKind;
 use crate::actors::coordinator::{Checked, CloudStanding};
 use crate::domain::failover::verdict::{Sign, Trouble};
 use crate::domain::health::Reading;
@@ -25,18 +31,20 @@ use crate::domain::state::State;
 use crate::domain::time::millis;
 use crate::domain::vm::{Health, Occupancy, Power, Status, Vm};
 
-/// Ports of the services on a VM.
+/// How the services of a VM are reached: at which of its addresses, and at which port each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ports {
+pub struct Reach {
+    pub address: AddressKind,
     pub server: u16,
     pub obs: u16,
     pub no_machine: u16,
 }
 
-impl Ports {
+impl Reach {
     #[must_use]
-    pub fn new(options: &Options, settings: &Settings) -> Self {
+    pub fn new(address: AddressKind, options: &Options, settings: &Settings) -> Self {
         Self {
+            address,
             server: settings.service_port,
             obs: options.obs_port,
             no_machine: options.no_machine_port,
@@ -44,16 +52,20 @@ impl Ports {
     }
 }
 
-/// The address under which clients reach this instance.
+/// The instance's public address, whichever one is dialled.
 #[must_use]
-pub fn ip(instance: &Instance) -> Option<IpAddr> {
-    instance.public_ip.or(instance.private_ip)
+pub fn public_ip(instance: &Instance) -> Option<String> {
+    instance.public_ip.map(|ip| ip.to_string())
 }
 
-/// `host:port` of the instance's show server.
+/// `host:port` of the VM's show server, as the coordinator itself dials it.
 #[must_use]
-pub fn vm_address(instance: &Instance, server_port: u16) -> Option<String> {
-    ip(instance).map(|ip| SocketAddr::new(ip, server_port).to_string())
+pub fn vm_address(vm: &Vm, reach: Reach) -> Option<String> {
+    let ip = match vm.power {
+        Power::Booting | Power::Ready => reach.address.of(&vm.instance)?,
+        Power::Stopped | Power::Starting { .. } | Power::Stopping { .. } => return None,
+    };
+    Some(SocketAddr::new(ip, reach.server).to_string())
 }
 
 #[must_use]
@@ -79,7 +91,7 @@ pub fn cloud_word(standing: &CloudStanding) -> &'static str {
 
 /// One VM of the pool.
 #[must_use]
-pub fn record(vm: &Vm, seen: &Observation, ports: Ports) -> VmRecord {
+pub fn record(vm: &Vm, seen: &Observation, reach: Reach) -> VmRecord {
     let instance = &vm.instance;
     let status = vm.status();
     let (assigned_to, epoch) = vm
@@ -99,8 +111,9 @@ pub fn record(vm: &Vm, seen: &Observation, ports: Ports) -> VmRecord {
         availability_zone: instance.availability_zone.clone(),
         status: status.as_str(),
         ec2_state: instance.state.as_str(),
-        public_ip: instance.public_ip.map(|ip| ip.to_string()),
+        public_ip: public_ip(instance),
         private_ip: instance.private_ip.map(|ip| ip.to_string()),
+        vm_address: vm_address(vm, reach),
         public_dns: instance.public_dns.clone().filter(|name| !name.is_empty()),
         launch_time: instance.launch_time.map(Iso),
         last_state_change: Iso(vm.last_state_change),
@@ -115,7 +128,7 @@ pub fn record(vm: &Vm, seen: &Observation, ports: Ports) -> VmRecord {
         last_stopped_at: vm.last_stopped_at.map(Ms::from),
         total_assignments: vm.total_assignments,
         health_status: health_word(vm.health),
-        services: services_of(vm, seen, ports),
+        services: services_of(vm, seen, reach),
         error_reason,
         previous_status,
         tags: tags(vm),
@@ -145,18 +158,18 @@ fn trouble(vm: &Vm, status: Status, seen: &Observation) -> (Option<String>, Opti
 
 /// What is known of a VM's services; nothing while it is off, whatever was seen before.
 #[must_use]
-pub fn services_of(vm: &Vm, seen: &Observation, ports: Ports) -> Option<Services> {
+pub fn services_of(vm: &Vm, seen: &Observation, reach: Reach) -> Option<Services> {
     match vm.power {
         Power::Stopped | Power::Starting { .. } => None,
         Power::Booting | Power::Ready | Power::Stopping { .. } => {
-            seen.checked_at.is_some().then(|| services(seen, ports))
+            seen.checked_at.is_some().then(|| services(seen, reach))
         }
     }
 }
 
 /// What one observation says of the services.
 #[must_use]
-pub fn services(seen: &Observation, ports: Ports) -> Services {
+pub fn services(seen: &Observation, reach: Reach) -> Services {
     let last_checked = seen.checked_at.unwrap_or_default().into();
     let reading = seen.reading;
     let service = |running: Option<bool>, port, error: Option<&String>| {
@@ -172,9 +185,9 @@ pub fn services(seen: &Observation, ports: Ports) -> Services {
         node: reading.node,
         obs: reading.obs,
         nomachine: seen.no_machine,
-        node_server: service(reading.node, ports.server, node_error),
-        obs_websocket: service(reading.obs, ports.obs, None),
-        no_machine: service(seen.no_machine, ports.no_machine, None),
+        node_server: service(reading.node, reach.server, node_error),
+        obs_websocket: service(reading.obs, reach.obs, None),
+        no_machine: service(seen.no_machine, reach.no_machine, None),
         obs_connected: reading.obs,
         uptime: seen.uptime_s,
         version: seen.version.clone(),
@@ -247,7 +260,7 @@ pub fn instance(instance: &Instance) -> InstanceRecord {
             .unwrap_or_else(|| instance.instance_id.to_string()),
         state: instance.state.as_str(),
         state_code: instance.state.code(),
-        public_ip: instance.public_ip.map(|ip| ip.to_string()),
+        public_ip: public_ip(instance),
         private_ip: instance.private_ip.map(|ip| ip.to_string()),
         public_dns: instance.public_dns.clone(),
         private_dns: instance.private_dns.clone(),
@@ -266,7 +279,7 @@ pub fn health_result(
     checked: &Checked,
     seen: &Observation,
     instance: Option<&Instance>,
-    ports: Ports,
+    reach: Reach,
 ) -> HealthResult {
     let now_seen = Observation {
         checked_at: Some(checked.at),
@@ -277,10 +290,10 @@ pub fn health_result(
     HealthResult {
         vm_id: checked.vm.to_string(),
         instance_id: checked.instance.to_string(),
-        public_ip: instance.and_then(ip).map(|ip| ip.to_string()),
+        public_ip: instance.and_then(public_ip),
         healthy: checked.health == Health::Healthy,
         health_status: health_word(checked.health),
-        services: services(&now_seen, ports),
+        services: services(&now_seen, reach),
         response_time: checked.response_time.map(millis),
         timestamp: Iso(checked.at),
         error: checked.error.clone(),
@@ -289,8 +302,8 @@ pub fn health_result(
 
 /// How a competition's VM does, from what our own checks saw.
 #[must_use]
-pub fn vm_status(vm: Option<&Vm>, seen: &Observation) -> VmStatus {
-    let Some(vm) = vm.filter(|vm| ip(&vm.instance).is_some() && vm.power != Power::Stopped) else {
+pub fn vm_status(vm: Option<&Vm>, seen: &Observation, address: AddressKind) -> VmStatus {
+    let Some(vm) = vm.filter(|vm| address.of(&vm.instance).is_some() && vm.power != Power::Stopped) else {
         return VmStatus {
             no_vm: true,
             ..VmStatus::default()

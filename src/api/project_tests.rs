@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::ids::{Epoch, InstanceId, ShowId, VmId};
+use crate::domain::ids::{Attempt, Epoch, InstanceId, ShowId, VmId};
 use crate::domain::instance::InstanceState;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::Fault;
 
-const PORTS: Ports = Ports {
+const REACH: Reach = Reach {
+    address: AddressKind::Public,
     server: 3003,
     obs: 4455,
     no_machine: 4000,
@@ -67,11 +68,11 @@ fn a_record_has_the_fields_that_clients_read() {
         epoch: Epoch(3),
     };
     vm.assigned_by = Some("api".into());
-    let json = serde_json::to_value(record(&vm, &seen(), PORTS)).unwrap();
+    let json = serde_json::to_value(record(&vm, &seen(), REACH)).unwrap();
     let expected = serde_json::json!({
         "vmId": "vm-e5f60718", "instanceId": "i-0a1b2c3d4e5f60718", "name": "cam-1",
         "instanceType": "t3.large", "availabilityZone": "us-east-1a", "status": "in_use", "ec2State": "running",
-        "publicIp": "203.0.113.7", "privateIp": "10.0.0.7", "launchTime": "1970-01-01T00:00:01.000Z",
+        "publicIp": "203.0.113.7", "privateIp": "10.0.0.7", "vmAddress": "203.0.113.7:3003", "launchTime": "1970-01-01T00:00:01.000Z",
         "lastStateChange": "1970-01-01T00:00:02.000Z", "lastHealthCheck": "1970-01-01T00:00:05.000Z",
         "lastHealthCheckMs": 5000, "assignedTo": "finals", "assignedBy": "api", "epoch": 3, "createdAt": 2000,
         "totalAssignments": 0, "healthStatus": "healthy",
@@ -88,16 +89,55 @@ fn a_record_has_the_fields_that_clients_read() {
     assert_eq!(json, expected);
 }
 
+const PRIVATE: Reach = Reach {
+    address: AddressKind::Private,
+    ..REACH
+};
+
 #[test]
-fn an_address_is_public_before_private_and_never_has_a_hole() {
-    let mut instance = machine();
-    assert_eq!(vm_address(&instance, 3003).as_deref(), Some("203.0.113.7:3003"));
-    instance.public_ip = None;
-    assert_eq!(vm_address(&instance, 3003).as_deref(), Some("10.0.0.7:3003"));
-    instance.private_ip = None;
-    assert_eq!(vm_address(&instance, 3003), None);
-    instance.public_ip = Some("2001:db8::1".parse().unwrap());
-    assert_eq!(vm_address(&instance, 3003).as_deref(), Some("[2001:db8::1]:3003"));
+fn the_address_to_connect_to_is_the_one_that_the_coordinator_dials_and_never_has_a_hole() {
+    let mut vm = ready();
+    assert_eq!(vm_address(&vm, REACH).as_deref(), Some("203.0.113.7:3003"));
+    assert_eq!(vm_address(&vm, PRIVATE).as_deref(), Some("10.0.0.7:3003"));
+    vm.instance.public_ip = None;
+    assert_eq!(vm_address(&vm, REACH), None, "nobody here dials the private one");
+    assert_eq!(vm_address(&vm, PRIVATE).as_deref(), Some("10.0.0.7:3003"));
+    vm.instance.private_ip = None;
+    assert_eq!(vm_address(&vm, PRIVATE), None);
+    vm.instance.public_ip = Some("2001:db8::1".parse().unwrap());
+    assert_eq!(vm_address(&vm, REACH).as_deref(), Some("[2001:db8::1]:3003"));
+    assert_eq!(vm_address(&vm, PRIVATE), None, "nobody here dials the public one");
+}
+
+#[test]
+fn a_vm_that_is_off_has_no_address_to_connect_to_though_it_keeps_its_private_one() {
+    let mut vm = ready();
+    for power in [
+        Power::Stopped,
+        Power::Starting { attempt: Attempt(1) },
+        Power::Stopping { attempt: Attempt(1) },
+    ] {
+        vm.power = power;
+        assert_eq!(vm_address(&vm, PRIVATE), None, "{:?}", vm.power);
+        assert_eq!(
+            record(&vm, &seen(), PRIVATE).private_ip.as_deref(),
+            Some("10.0.0.7")
+        );
+    }
+    vm.power = Power::Booting;
+    assert_eq!(vm_address(&vm, PRIVATE).as_deref(), Some("10.0.0.7:3003"));
+}
+
+#[test]
+fn a_public_ip_is_public_or_none_at_whatever_address_vms_are_reached() {
+    let mut vm = ready();
+    let shown = record(&vm, &seen(), PRIVATE);
+    assert_eq!(shown.public_ip.as_deref(), Some("203.0.113.7"));
+    assert_eq!(shown.vm_address.as_deref(), Some("10.0.0.7:3003"));
+    vm.instance.public_ip = None;
+    let json = serde_json::to_value(record(&vm, &seen(), PRIVATE)).unwrap();
+    assert_eq!(json.get("publicIp"), None);
+    assert_eq!(json["vmAddress"], "10.0.0.7:3003");
 }
 
 #[test]
@@ -109,9 +149,9 @@ fn a_stopped_vm_has_no_services_whatever_was_seen_before() {
         (Power::Ready, true),
     ] {
         vm.power = power;
-        assert_eq!(services_of(&vm, &seen(), PORTS).is_some(), known, "{power:?}");
+        assert_eq!(services_of(&vm, &seen(), REACH).is_some(), known, "{power:?}");
     }
-    assert_eq!(services_of(&ready(), &Observation::default(), PORTS), None);
+    assert_eq!(services_of(&ready(), &Observation::default(), REACH), None);
 }
 
 #[test]
@@ -121,7 +161,7 @@ fn what_is_not_known_is_absent_and_never_false() {
         no_machine: None,
         ..seen()
     };
-    let json = serde_json::to_value(services(&seen, PORTS)).unwrap();
+    let json = serde_json::to_value(services(&seen, REACH)).unwrap();
     for key in [
         "node",
         "obs",
@@ -143,15 +183,15 @@ fn the_reason_is_there_only_in_error_and_maintenance() {
         since: Timestamp(1),
         previous: Status::Available,
     });
-    let faulty = record(&vm, &seen(), PORTS);
+    let faulty = record(&vm, &seen(), REACH);
     assert_eq!(faulty.error_reason.as_deref(), Some("it burns"));
     assert_eq!(faulty.previous_status, Some("available"));
     vm.fault = None;
-    assert_eq!(record(&vm, &seen(), PORTS).error_reason, None);
+    assert_eq!(record(&vm, &seen(), REACH).error_reason, None);
     vm.occupancy = Occupancy::Maintenance {
         reason: Some("new disk".into()),
     };
-    let resting = record(&vm, &seen(), PORTS);
+    let resting = record(&vm, &seen(), REACH);
     assert_eq!(
         (resting.status, resting.error_reason.as_deref()),
         ("maintenance", Some("new disk"))
@@ -167,19 +207,21 @@ fn tag_keys_cannot_break_or_shadow_each_other() {
 
 #[test]
 fn the_status_of_a_competitions_vm_comes_from_our_own_checks() {
-    let online = vm_status(Some(&ready()), &seen());
+    let online = vm_status(Some(&ready()), &seen(), AddressKind::Public);
     assert_eq!(
         serde_json::to_value(online).unwrap(),
         serde_json::json!({"online": true, "obsConnected": true, "uptime": 12.5, "version": "1.4.0"})
     );
     let none = serde_json::json!({"online": false, "noVm": true});
-    assert_eq!(serde_json::to_value(vm_status(None, &seen())).unwrap(), none);
-    let mut bare = ready();
-    (bare.instance.public_ip, bare.instance.private_ip) = (None, None);
     assert_eq!(
-        serde_json::to_value(vm_status(Some(&bare), &seen())).unwrap(),
+        serde_json::to_value(vm_status(None, &seen(), AddressKind::Public)).unwrap(),
         none
     );
+    let mut bare = ready();
+    bare.instance.public_ip = None;
+    let bare = |address| serde_json::to_value(vm_status(Some(&bare), &seen(), address)).unwrap();
+    assert_eq!(bare(AddressKind::Public), none);
+    assert_eq!(bare(AddressKind::Private)["online"], true);
 
     let down = |signals, error: Option<&str>| {
         let reading = Reading {
@@ -192,7 +234,7 @@ fn the_status_of_a_competitions_vm_comes_from_our_own_checks() {
             error: error.map(str::to_owned),
             ..seen()
         };
-        vm_status(Some(&ready()), &seen)
+        vm_status(Some(&ready()), &seen, AddressKind::Public)
     };
     let silent = crate::domain::failover::verdict::Signals {
         probe: Sign::Bad {
@@ -210,7 +252,7 @@ fn the_status_of_a_competitions_vm_comes_from_our_own_checks() {
         Some("HTTP 500")
     );
     assert!(!down(Default::default(), None).online);
-    let unchecked = vm_status(Some(&ready()), &Observation::default());
+    let unchecked = vm_status(Some(&ready()), &Observation::default(), AddressKind::Public);
     assert_eq!(
         (unchecked.online, unchecked.error.as_deref()),
         (false, Some("VM is available"))
@@ -232,7 +274,7 @@ fn a_check_on_demand_shows_what_it_found_itself() {
         at: Timestamp(9_000),
         error: Some("OBS does not answer".into()),
     };
-    let result = health_result(&checked, &seen(), Some(&machine()), PORTS);
+    let result = health_result(&checked, &seen(), Some(&machine()), REACH);
     assert!(!result.healthy);
     assert_eq!(
         (result.services.obs, result.response_time),

@@ -40,7 +40,6 @@ pub struct Counts {
 pub struct PoolConfig {
     pub warm_count: u32,
     pub max_instances: u32,
-    pub service_port: Option<u16>,
 }
 
 /// One VM.
@@ -56,6 +55,8 @@ pub struct Vm {
     pub ec2_state: Option<String>,
     pub public_ip: Option<IpAddr>,
     pub private_ip: Option<IpAddr>,
+    /// Where to connect.
+    pub vm_address: Option<String>,
     pub launch_time: Option<Timestamp>,
     pub last_state_change: Option<Timestamp>,
     pub last_health_check: Option<Timestamp>,
@@ -66,18 +67,6 @@ pub struct Vm {
     pub health_status: Option<String>,
     pub services: Option<Services>,
     pub error_reason: Option<String>,
-}
-
-impl Vm {
-    /// `host:port` of its show server: the public address before the private one.
-    #[must_use]
-    pub fn address(&self, port: Option<u16>) -> Option<String> {
-        let ip = self.public_ip.or(self.private_ip)?;
-        Some(match port {
-            Some(port) => std::net::SocketAddr::new(ip, port).to_string(),
-            None => ip.to_string(),
-        })
-    }
 }
 
 /// What was last seen of a VM's services.

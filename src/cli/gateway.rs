@@ -131,6 +131,19 @@ fn options(config: &Config) -> api::Options {
         request_timeout: server.request_timeout,
         static_dir: server.static_dir.clone(),
         public_ip: server.public_ip,
+        launch: launch(config),
+        obs_port: config.vm.obs_port,
         ..api::Options::default()
+    }
+}
+
+/// What new machines are made with; of secrets, only whether there are any.
+fn launch(config: &Config) -> api::LaunchFacts {
+    api::LaunchFacts {
+        security_group_id: config.cloud.security_group_id.clone(),
+        subnet_id: config.cloud.subnet_id.clone(),
+        key_pair_name: Some(config.key_pair_name()),
+        obs_password_configured: config.obs.password.is_some(),
+        ssh_key_configured: config.ssh.key_path.is_some(),
     }
 }

@@ -1,13 +1,21 @@
 //! The log, on standard error: for people, or one JSON object a line. Panics go into it, too.
+//!
+//! It is not trusted with secrets. Ours print as `(secret)`; but libraries that speak a protocol can be asked to
+//! log what they send and receive, and stream keys, tokens and credentials are in there. So what a library may
+//! say has a limit ([`most`]) that no filter lifts, whoever sets it.
 
 use std::env;
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::thread;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{fmt, registry};
 
 use super::terminal::Terminal;
 use crate::config::{Log, LogFormat};
@@ -26,23 +34,52 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; a filter that passed the configuration's check is never refused.
 pub fn install(log: &Log, terminal: &Terminal) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.filter)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    let json = match log.format {
-        LogFormat::Json => true,
-        LogFormat::Human => terminal.json,
+    let format = match (log.format, terminal.json) {
+        (LogFormat::Json, _) | (LogFormat::Human, true) => LogFormat::Json,
+        (LogFormat::Human, false) => LogFormat::Human,
     };
-    if json {
-        builder.json().flatten_event(true).finish().try_init()?;
-    } else {
-        // As for standard output, colours are for terminals.
-        let color = terminal.color_on_stderr && io::stderr().is_terminal();
-        builder.with_ansi(color).finish().try_init()?;
-    }
+    // As for standard output, colours are for terminals.
+    let color = terminal.color_on_stderr && io::stderr().is_terminal();
+    subscriber(&log.filter, format, color, io::stderr)?.try_init()?;
     panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+fn subscriber<W>(
+    filter: &str,
+    format: LogFormat,
+    color: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, ParseError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // A filter of its own and not a directive: a directive for a module or a span would go before it.
+    let registry = registry()
+        .with(EnvFilter::try_new(filter)?)
+        .with(filter_fn(|metadata| *metadata.level() <= most(metadata.target())));
+    let layer = fmt::layer().with_writer(writer);
+    Ok(match format {
+        LogFormat::Json => Box::new(registry.with(layer.json().flatten_event(true))),
+        LogFormat::Human => Box::new(registry.with(layer.with_ansi(color))),
+    })
+}
+
+/// The most that this target may say, whatever the filter asks for.
+fn most(target: &str) -> LevelFilter {
+    match target.split("::").next().unwrap_or_default() {
+        "understudy" => LevelFilter::TRACE,
+        // Whole OBS messages, stream keys among them.
+        "obws" => LevelFilter::INFO,
+        // Whole WebSocket frames; the tokens of Socket.IO clients are in the first ones.
+        "tungstenite" | "tokio_tungstenite" | "engineioxide" | "socketioxide" => LevelFilter::INFO,
+        // Messages it did not expect, and what an agent is asked to sign.
+        "russh" => LevelFilter::INFO,
+        // Requests with their headers, and whole answers when something is wrong with them.
+        library if library.starts_with("aws_sigv4") || library.starts_with("aws_smithy") => LevelFilter::INFO,
+        // Where other libraries write down bytes, they do it below this.
+        _ => LevelFilter::DEBUG,
+    }
 }
 
 /// A panic as a log line. Supervised actors are caught and restarted, so the process goes on.
@@ -71,6 +108,7 @@ mod tests {
     use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
+    use crate::config;
 
     /// Keeps what is written.
     #[derive(Clone, Default)]
@@ -90,15 +128,65 @@ mod tests {
         }
     }
 
+    impl Kept {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    /// Everything, by crate, by module, and by what it happens in.
+    const LOUDEST: &str = "trace,obws=trace,obws::client=trace,tungstenite::protocol=trace,russh=trace,\
+                           aws_smithy_runtime=trace,[{vm}]=trace,[outer]=trace";
+
+    #[test]
+    fn no_filter_makes_a_library_say_what_goes_over_its_wire() {
+        for format in [LogFormat::Human, LogFormat::Json] {
+            let kept = Kept::default();
+            let writer = kept.clone();
+            let subscriber = subscriber(LOUDEST, format, false, move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                let _outer = tracing::error_span!("outer", vm = 1).entered();
+                tracing::trace!(target: "obws::client", json = "hush", "sending message");
+                tracing::debug!(target: "obws", "hush");
+                tracing::trace!(target: "tungstenite::protocol::frame", "hush");
+                tracing::debug!(target: "russh::client", "hush");
+                tracing::debug!(target: "aws_smithy_runtime::client::orchestrator", "hush");
+                tracing::trace!(target: "aws_sigv4::http_request::sign", "hush");
+                tracing::trace!(target: "somebody::new", "hush");
+
+                tracing::info!(target: "obws::client", "obws closed");
+                tracing::warn!(target: "russh", "russh warned");
+                tracing::debug!(target: "aws_config::meta", "chain asked");
+                tracing::trace!(target: "understudy::infra::obs", "ours said");
+            });
+            let text = kept.text();
+            assert!(!text.contains("hush"), "{text}");
+            for told in ["obws closed", "russh warned", "chain asked", "ours said"] {
+                assert!(text.contains(told), "{told}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_filter_still_decides_below_that_limit() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let filter = config::Log::default().filter;
+        let subscriber = subscriber(&filter, LogFormat::Human, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "understudy::api", "kept");
+            tracing::debug!(target: "understudy::api", "dropped");
+            tracing::info!(target: "russh::client", "dropped");
+        });
+        let text = kept.text();
+        assert!(text.contains("kept") && !text.contains("dropped"), "{text}");
+    }
+
     #[test]
     fn a_panic_is_one_log_line_with_its_place() {
         let kept = Kept::default();
         let writer = kept.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_writer(move || writer.clone())
-            .finish();
+        let subscriber = subscriber("info", LogFormat::Json, false, move || writer.clone()).unwrap();
         let before = panic::take_hook();
         panic::set_hook(Box::new(log_panic));
         let caught = tracing::subscriber::with_default(subscriber, || {
@@ -106,8 +194,7 @@ mod tests {
         });
         panic::set_hook(before);
         assert!(caught.is_err());
-        let bytes = kept.0.lock().unwrap().clone();
-        let line: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&kept.text()).unwrap();
         assert_eq!(line["panic"], "it burns");
         assert_eq!(line["level"], "ERROR");
         assert!(

@@ -220,6 +220,7 @@ fn facts(vm: &Vm, answer: &Value, now: Timestamp) -> Table {
         fact("server up", uptime.map(|uptime| Cell::new(span::coarse(uptime))));
     }
     fact("checked", when(vm.last_health_check));
+    fact("address", text(&vm.vm_address));
     fact("public address", vm.public_ip.map(|ip| Cell::new(ip.to_string())));
     fact(
         "private address",

@@ -38,7 +38,7 @@ const ANYBODY: [(Method, &str); 7] = [
     (Method::GET, "/healthz"),
     (Method::GET, "/api/openapi.json"),
 ];
-const EXISTING: [(Method, &str); 9] = [
+const EXISTING: [(Method, &str); 11] = [
     (Method::GET, "/api/admin/vm-pool"),
     (Method::GET, "/api/admin/vm-pool/config"),
     (Method::GET, "/api/admin/vm-pool/vm-a"),
@@ -48,6 +48,8 @@ const EXISTING: [(Method, &str); 9] = [
     (Method::POST, "/api/competitions/finals/vm/release"),
     (Method::GET, "/api/competitions/finals/vm"),
     (Method::GET, "/api/competitions/finals/failovers"),
+    (Method::POST, "/api/coordinator/stop"),
+    (Method::GET, "/api/shows"),
 ];
 const GUARDED: [(Method, &str); 7] = [
     (Method::DELETE, "/api/admin/vm-pool/vm-a"),

@@ -1,8 +1,10 @@
 //! The gateway on real sockets: the real tree, simulated machines, the official Socket.IO client.
 
+mod addresses;
 mod assignment;
 mod auth;
 mod bounds;
+mod configured;
 mod documents;
 mod errors;
 mod pool;

@@ -103,6 +103,8 @@ async fn before_the_first_look_at_the_cloud_only_reads_answer() {
         assert_eq!(refused.body["error"], "VM pool manager not initialized");
         refused.refuses(503, "NOT_INITIALIZED");
     }
+    // What the ledger remembers of shows does not depend on the cloud.
+    assert_eq!(served.get("/api/shows").await.is(200)["shows"], json!([]));
     let status = served.get("/api/vm/finals/status").await.is(200);
     assert_eq!(
         status,

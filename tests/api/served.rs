@@ -20,7 +20,7 @@ use understudy::sim::world::WorldConfig;
 /// Limit on anything that is waited for. A quick world is done long before; a loaded machine is not.
 pub const LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks at a state that nobody announces.
-const LOOK: Duration = Duration::from_millis(10);
+pub const LOOK: Duration = Duration::from_millis(10);
 
 pub struct Served {
     pub address: SocketAddr,
@@ -69,6 +69,11 @@ impl Served {
     /// Over a stage as it is, right after it began to listen.
     pub async fn over(stage: Stage, options: Options) -> Self {
         let node = stage.coordinator(|_| None).await.unwrap();
+        Self::by(node, stage, options).await
+    }
+
+    /// By a tree that was put together elsewhere.
+    pub async fn by(node: Node, stage: Stage, options: Options) -> Self {
         let coordinator = node.coordinator();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

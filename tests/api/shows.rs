@@ -158,3 +158,95 @@ async fn a_show_is_held_and_let_go() {
     }
     served.stop().await;
 }
+
+/// Their ids, in the order in which they are told.
+fn ids(page: &Value) -> Vec<&str> {
+    let shows = page["shows"].as_array().unwrap();
+    shows
+        .iter()
+        .map(|show| show["competitionId"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_show_is_listed_with_what_it_goes_through() {
+    let served = Served::with(3, 0).await;
+    let none = served.get("/api/shows").await.is(200);
+    assert_eq!((&none["shows"], &none["next"]), (&json!([]), &Value::Null));
+
+    let vm = set_up(&served).await;
+    served.post(&format!("{SHOW}/show/start")).await.is(200);
+    for show in ["heats", "gala"] {
+        let path = format!("/api/competitions/{show}/vm/assign");
+        served.post(&path).await.is(200);
+    }
+    let hold = json!({"held": true});
+    served
+        .post_json("/api/competitions/heats/vm/hold", &hold)
+        .await
+        .is(200);
+    served.post("/api/competitions/gala/vm/release").await.is(200);
+
+    let listed = served.get("/api/shows").await.is(200);
+    assert_eq!(ids(&listed), ["finals", "gala", "heats"]);
+    assert_eq!(listed["next"], Value::Null);
+    assert_eq!(listed["seq"], served.coordinator.state().seq.0);
+    let on_air = &listed["shows"][0];
+    let record = served.get(&format!("/api/admin/vm-pool/{vm}")).await.is(200);
+    let expected = json!({
+        "competitionId": "finals", "phase": "on_air", "vmId": vm, "epoch": 1, "streamWanted": true, "held": false,
+        "onAir": true, "assignedAt": record["assignedAt"],
+    });
+    assert_eq!(on_air, &expected);
+    let idle = json!({
+        "competitionId": "gala", "phase": "idle", "vmId": null, "epoch": 1, "streamWanted": false, "held": false,
+        "onAir": false, "assignedAt": null,
+    });
+    assert_eq!(listed["shows"][1], idle);
+    let off_air = &listed["shows"][2];
+    assert_eq!(
+        (&off_air["phase"], &off_air["held"], &off_air["onAir"]),
+        (&json!("off_air"), &json!(true), &json!(false))
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shows_are_listed_by_pages_that_neither_skip_nor_repeat() {
+    let served = Served::with(1, 0).await;
+    let all = ["a", "b", "c", "d", "e"];
+    for show in all {
+        let path = format!("/api/competitions/{show}/vm");
+        served.post(&format!("{path}/assign")).await.is(200);
+        served.post(&format!("{path}/release")).await.is(200);
+    }
+    let (mut seen, mut path) = (Vec::new(), "/api/shows?limit=2".to_owned());
+    let mut sizes = Vec::new();
+    loop {
+        let page = served.get(&path).await.is(200);
+        sizes.push(ids(&page).len());
+        seen.extend(ids(&page).into_iter().map(str::to_owned));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/api/shows?limit=2&after={next}");
+    }
+    assert_eq!(seen, all);
+    assert_eq!(sizes, [2, 2, 1]);
+    // A page that ends with the last one is the last one.
+    let page = served.get("/api/shows?limit=3&after=b").await.is(200);
+    assert_eq!((ids(&page), &page["next"]), (vec!["c", "d", "e"], &Value::Null));
+    // What it goes on after need not be there.
+    let page = served.get("/api/shows?after=bb").await.is(200);
+    assert_eq!(ids(&page), ["c", "d", "e"]);
+    let page = served.get("/api/shows?after=z").await.is(200);
+    assert_eq!((ids(&page), &page["next"]), (vec![], &Value::Null));
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("after=a%2Fb", "after"),
+    ] {
+        let refused = served.get(&format!("/api/shows?{query}")).await.is(400);
+        assert_eq!(refused["field"], field, "{query}");
+    }
+    served.stop().await;
+}

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
+use understudy::domain::ids::ShowId;
+use understudy::domain::show::Phase;
+
 use crate::served::Served;
+use crate::shows::set_up;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_coordinators_status_has_what_its_readers_read() {
@@ -105,6 +109,66 @@ async fn waking_what_is_awake_succeeds() {
     assert_eq!(
         (&woken["state"], &woken["estimatedReadySeconds"]),
         (&json!("running"), &json!(0))
+    );
+    served.stop().await;
+}
+
+const STOP: &str = "/api/coordinator/stop";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_may_not_stop_its_machine_says_how_it_is_stopped() {
+    let served = Served::with(1, 0).await;
+    // A show that has a VM but no stream is no reason of its own.
+    served.post("/api/competitions/finals/vm/assign").await.is(200);
+    for body in [json!({}), json!({"force": true}), json!({"force": false})] {
+        let refused = served.post_json(STOP, &body).await.refuses(409, "STANDALONE");
+        assert_eq!(
+            (&refused["success"], &refused["state"]),
+            (&json!(false), &json!("running"))
+        );
+        assert_eq!(refused["message"], refused["error"]);
+        for way in ["SIGTERM", "systemctl stop"] {
+            assert!(refused["message"].as_str().unwrap().contains(way), "{refused:#}");
+        }
+        assert_eq!(refused.get("inUse"), None);
+    }
+    served.post(STOP).await.refuses(409, "STANDALONE");
+    let misfit = served.post_json(STOP, &json!({"force": "yes"})).await.is(400);
+    assert_eq!(misfit["field"], "force");
+    assert_eq!(
+        served.get("/api/coordinator/status").await.is(200)["state"],
+        "running"
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_asked_to_stop_names_the_shows_that_are_streaming() {
+    let served = Served::with(2, 0).await;
+    set_up(&served).await;
+    served.post("/api/competitions/heats/vm/assign").await.is(200);
+    served.post("/api/competitions/finals/show/start").await.is(200);
+    let refused = served.post(STOP).await.refuses(409, "IN_USE");
+    assert_eq!(
+        (&refused["success"], &refused["state"]),
+        (&json!(false), &json!("running"))
+    );
+    assert_eq!(refused["inUse"], json!(["finals"]));
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("finals is streaming")
+    );
+    assert_eq!(refused["message"], refused["error"]);
+    let forced = served.post_json(STOP, &json!({"force": true})).await;
+    forced.refuses(409, "STANDALONE");
+    let finals = ShowId::new("finals").unwrap();
+    let state = served.coordinator.state();
+    assert_eq!(
+        state.show(&finals).unwrap().phase,
+        Phase::OnAir,
+        "it is on air all the same"
     );
     served.stop().await;
 }

@@ -18,7 +18,7 @@ VM           STATUS       SHOW    ADDRESS           HEALTH    SRV  OBS          
 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 vm-e5f60718  ▶ in use     finals  203.0.113.7:3003  healthy   ●    ●    2 h 13 min  3 s ago  t3.large  us-east-1a
 vm-0a1b2c3d  ✗ error              203.0.113.8:3003  degraded  ●    ✗    2 h 13 min  3 s ago  t3.large  us-east-1a
-vm-33334444  ● available          203.0.113.9:3003  healthy   ●    ●    2 h 13 min  3 s ago  t3.large  us-east-1a
+vm-33334444  ● available          10.0.0.9:3003     healthy   ●    ●    2 h 13 min  3 s ago  t3.large  us-east-1a
 vm-55556666  ◐ starting                                                                      t3.large  us-east-1a
 vm-77778888  ○ stopped                                                                       t3.large  us-east-1a
 ✗ vm-0a1b2c3d: OBS crashed while finals was on air

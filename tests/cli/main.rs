@@ -12,5 +12,6 @@ mod pool;
 mod program;
 mod real;
 mod refusals;
+mod secrets;
 mod server;
 mod words;

@@ -10,7 +10,7 @@ pub fn vm(id: &str, status: &str, more: Value) -> Value {
     let mut vm = json!({
         "vmId": id, "instanceId": format!("i-0000{id}"), "name": format!("cam-{id}"), "status": status,
         "instanceType": "t3.large", "availabilityZone": "us-east-1a", "ec2State": "running",
-        "publicIp": "203.0.113.7", "launchTime": "2020-01-01T09:47:00.000Z",
+        "publicIp": "203.0.113.7", "vmAddress": "203.0.113.7:3003", "launchTime": "2020-01-01T09:47:00.000Z",
         "lastStateChange": "2020-01-01T11:00:00.000Z", "lastHealthCheck": "2020-01-01T11:59:57.000Z",
         "lastHealthCheckMs": 1_577_879_997_000_u64, "createdAt": 1, "totalAssignments": 2, "healthStatus": "healthy",
         "services": {"node": true, "obs": true, "uptime": 4000.5, "version": "1.4.0",
@@ -25,7 +25,13 @@ pub fn vm(id: &str, status: &str, more: Value) -> Value {
 
 fn off(id: &str, status: &str, state: &str) -> Value {
     let mut vm = vm(id, status, json!({"ec2State": state, "healthStatus": "unknown"}));
-    for absent in ["publicIp", "services", "lastHealthCheck", "lastHealthCheckMs"] {
+    for absent in [
+        "publicIp",
+        "vmAddress",
+        "services",
+        "lastHealthCheck",
+        "lastHealthCheckMs",
+    ] {
         vm.as_object_mut().unwrap().remove(absent);
     }
     vm
@@ -43,11 +49,15 @@ pub fn pool() -> Value {
             "vm-0a1b2c3d",
             "error",
             json!({
-                "publicIp": "203.0.113.8", "healthStatus": "degraded", "services": {"node": true, "obs": false},
+                "publicIp": "203.0.113.8", "vmAddress": "203.0.113.8:3003", "healthStatus": "degraded", "services": {"node": true, "obs": false},
                 "errorReason": "OBS crashed while finals was on air", "previousStatus": "in_use",
             }),
         ),
-        vm("vm-33334444", "available", json!({"publicIp": "203.0.113.9"})),
+        vm(
+            "vm-33334444",
+            "available",
+            json!({"publicIp": "203.0.113.9", "vmAddress": "10.0.0.9:3003"}),
+        ),
         off("vm-55556666", "starting", "pending"),
         off("vm-77778888", "stopped", "stopped"),
     ];

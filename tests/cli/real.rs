@@ -19,11 +19,11 @@ use crate::support::eventually::eventually;
 /// For machines to come up, and for a show to move.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Theatre {
+pub struct Theatre {
     /// Ends with this.
-    coordinator: Child,
-    stage: Stage,
-    url: String,
+    pub coordinator: Child,
+    pub stage: Stage,
+    pub url: String,
 }
 
 impl Theatre {
@@ -39,6 +39,11 @@ impl Theatre {
         base.pool.health_check_interval = Duration::from_secs(5);
         base.cloud.sweep_interval = Duration::from_secs(1);
         let stage = Stage::set(Setting { world, base }).await.unwrap();
+        Self::on(stage, &[], options, log)
+    }
+
+    /// On this stage, with further variables in the coordinator's environment.
+    pub fn on(stage: Stage, environment: &[(&str, &str)], options: &[&str], log: Stdio) -> Self {
         // Bound and let go again: free now.
         let address: SocketAddr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .unwrap()
@@ -49,6 +54,7 @@ impl Theatre {
             .args(options)
             .env_clear()
             .envs(stage.environment(address))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -70,11 +76,11 @@ impl Theatre {
             .unwrap();
     }
 
-    async fn ask(&self, arguments: &[&str]) -> Run {
+    pub async fn ask(&self, arguments: &[&str]) -> Run {
         run(&[("UNDERSTUDY_URL", &self.url)], arguments).await
     }
 
-    async fn until(&self, what: &str, arguments: &[&str], told: &str) -> String {
+    pub async fn until(&self, what: &str, arguments: &[&str], told: &str) -> String {
         eventually(what, PATIENCE, async || {
             let run = self.ask(arguments).await;
             (run.status == Some(0) && run.stdout.contains(told)).then_some(run.stdout)

@@ -112,13 +112,13 @@ async fn view(
         .show(&id)
         .zip(state.vm_of_show(&id))
         .ok_or_else(|| not_assigned(id.as_str()))?;
-    let record = gateway.record(vm, gateway.ports());
+    let record = gateway.record(vm, gateway.reach());
     Ok(Reply(AssignmentView {
         competition_id: id.to_string(),
         vm_id: record.vm_id,
         instance_id: record.instance_id,
-        public_ip: project::ip(&vm.instance).map(|ip| ip.to_string()),
-        vm_address: project::vm_address(&vm.instance, gateway.coordinator().settings().service_port),
+        public_ip: record.public_ip,
+        vm_address: record.vm_address,
         status: record.status,
         services: record.services,
         epoch: show.epoch.0,
@@ -225,8 +225,13 @@ async fn status(State(gateway): State<Gateway>, ShowPath(show): ShowPath) -> Rep
     }
     let state = gateway.state();
     let vm = state.vm_of_show(&show);
+    let coordinator = gateway.coordinator();
     let seen = vm
-        .map(|vm| gateway.coordinator().board().latest(&vm.id))
+        .map(|vm| coordinator.board().latest(&vm.id))
         .unwrap_or_default();
-    Reply(project::vm_status(vm.map(AsRef::as_ref), &seen))
+    Reply(project::vm_status(
+        vm.map(AsRef::as_ref),
+        &seen,
+        coordinator.address(),
+    ))
 }

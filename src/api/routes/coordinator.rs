@@ -1,7 +1,9 @@
 //! The coordinator itself: how it does, how long nobody used it, whether it is ready.
 //!
-//! Answered from memory alone, in well under the 200 ms that its callers allow. It does not stop its own
-//! machine, so there is no idle shutdown to report.
+//! Answered from memory alone, in well under the 200 ms that its callers allow.
+//!
+//! It runs standalone: on a machine that is not its to stop, where nothing would start it again. So there is no
+//! idle shutdown to report, waking it is a formality, and asking it to stop is refused with the way that works.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -9,15 +11,18 @@ use http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::auth::{Granted, Pool};
+use crate::api::extract::Body;
 use crate::api::gateway::Gateway;
-use crate::api::openapi::Refusals;
+use crate::api::openapi::{BodyRefusals, Refusals};
 use crate::api::project;
 use crate::api::reply::{Reply, json};
 use crate::api::types::Iso;
 use crate::api::types::coordinator::{
     ActivityReply, ActivityView, Connections, CoordinatorStatus, Health, IdleView, ReadyView, ShowProgress,
-    ShowState, WakeReply,
+    ShowState, StopBody, StopRefusal, WakeReply,
 };
+use crate::domain::show::{Phase, Show};
 
 pub fn routes() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new()
@@ -26,6 +31,7 @@ pub fn routes() -> OpenApiRouter<Gateway> {
         .routes(routes!(idle))
         .routes(routes!(keep_alive))
         .routes(routes!(wake))
+        .routes(routes!(stop))
         .routes(routes!(show_state))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
@@ -152,6 +158,57 @@ async fn wake(State(gateway): State<Gateway>) -> Reply<WakeReply> {
         public_ip: public_ip(&gateway),
         estimated_ready_seconds: 0,
     })
+}
+
+/// What an operator does instead. Streams leave from the VMs, so they go on; what stops is failing over.
+const STOP_BY_HAND: &str = "it does not run on a machine that it may stop, and nothing would start it again: stop \
+                            its process where it runs, with SIGTERM or `systemctl stop`. Shows stay on air, and \
+                            none is failed over until it is back";
+
+/// Asks the coordinator to stop its machine. It runs standalone, so this is always refused, with what to do
+/// instead; with the shows that are streaming, unless `force` says that they do not matter.
+#[utoipa::path(
+    post, path = "/api/coordinator/stop", tag = "coordinator",
+    request_body = Option<StopBody>,
+    responses(
+        (status = 409, body = StopRefusal, description = "`IN_USE`: shows are streaming. `STANDALONE`: its machine is \
+                                                         not its to stop; stop the process with SIGTERM or \
+                                                         `systemctl stop`"),
+        BodyRefusals, Refusals
+    )
+)]
+async fn stop(_: Granted<Pool>, State(gateway): State<Gateway>, Body(body): Body<StopBody>) -> Response {
+    let state = gateway.state();
+    let streaming = state.placed_shows().filter(|show| is_streaming(show));
+    let streaming: Vec<String> = streaming.map(|show| show.id.to_string()).collect();
+    json(StatusCode::CONFLICT, &refuse_to_stop(streaming, body.force))
+}
+
+fn refuse_to_stop(streaming: Vec<String>, force: bool) -> StopRefusal {
+    let in_use = Some(streaming).filter(|shows| !shows.is_empty() && !force);
+    let why = match in_use.as_deref() {
+        None | Some([]) => String::new(),
+        Some([show]) => format!("show {show} is streaming, and "),
+        Some(shows) => format!("{} shows are streaming, and ", shows.len()),
+    };
+    let message = format!("the coordinator does not stop: {why}{STOP_BY_HAND}");
+    StopRefusal {
+        success: false,
+        state: "running",
+        error: message.clone(),
+        message,
+        code: if in_use.is_some() { "IN_USE" } else { "STANDALONE" },
+        in_use,
+    }
+}
+
+/// Whether its stream runs, is about to, or is being moved.
+fn is_streaming(show: &Show) -> bool {
+    match show.phase {
+        Phase::OnAir | Phase::FailingOver(_) => true,
+        Phase::OffAir => show.stream_wanted,
+        Phase::Idle | Phase::Releasing { .. } => false,
+    }
 }
 
 /// The show-state object that existing scripts probe.

@@ -214,12 +214,12 @@ async fn health_check(
         .check(vm, body.reconcile)
         .await
         .map_err(|error| gateway.refuse(error))?;
-    let (state, ports) = (gateway.state(), gateway.ports());
+    let (state, reach) = (gateway.state(), gateway.reach());
     let results: Vec<_> = checked
         .iter()
         .map(|check| {
             let instance = state.vm(&check.vm).map(|vm| &vm.instance);
-            project::health_result(check, &coordinator.board().latest(&check.vm), instance, ports)
+            project::health_result(check, &coordinator.board().latest(&check.vm), instance, reach)
         })
         .collect();
     let healthy = results.iter().filter(|result| result.healthy).count();

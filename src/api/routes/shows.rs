@@ -1,27 +1,62 @@
-//! A competition on air: its stream, its moves, and holding it where it is.
+//! Competitions on air: all of them, and of each its stream, its moves, and holding it where it is.
+//!
+//! All of them are at `/api/shows`: what lies right under `/api/competitions` belongs to the show server, which may
+//! answer on the same origin.
 
 use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::actors::coordinator::StreamTurned;
-use crate::api::auth::{self, Granted, Operate};
+use crate::api::auth::{self, Granted, Operate, Pool};
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::extract::{self, Body, ShowPath};
 use crate::api::gateway::Gateway;
 use crate::api::openapi::{BodyRefusals, CompIdParam, Refusals};
+use crate::api::page::{ShowPage, ShowPageParam};
 use crate::api::reply::Reply;
 use crate::api::types::show::{
-    FailoverBody, FailoverReply, FailoverView, FailoversReply, HoldBody, HoldReply, StreamReply,
+    FailoverBody, FailoverReply, FailoverView, FailoversReply, HoldBody, HoldReply, ShowView, ShowsReply,
+    StreamReply,
 };
 
 pub fn routes() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new()
+        .routes(routes!(shows))
         .routes(routes!(failovers))
         .routes(routes!(failover))
         .routes(routes!(hold))
         .routes(routes!(start))
         .routes(routes!(stop))
+}
+
+/// Competitions that are remembered, with or without a VM, by id. From the ledger alone: answered also while
+/// the cloud cannot be reached.
+#[utoipa::path(
+    get, path = "/api/shows", tag = "shows",
+    params(ShowPageParam),
+    responses(
+        (status = 200, body = ShowsReply),
+        (status = 400, body = ErrorBody, description = "Not a page; `field` names what"),
+        Refusals
+    )
+)]
+async fn shows(_: Granted<Pool>, State(gateway): State<Gateway>, page: ShowPage) -> Reply<ShowsReply> {
+    let state = gateway.state();
+    let mut rest = state
+        .shows()
+        .skip_while(|show| page.after.as_ref().is_some_and(|after| show.id <= *after));
+    let shows: Vec<ShowView> = rest
+        .by_ref()
+        .take(page.limit)
+        .map(|show| ShowView::from(show.as_ref()))
+        .collect();
+    let last = shows.last().map(|show| show.competition_id.clone());
+    Reply(ShowsReply {
+        next: rest.next().and(last),
+        shows,
+        seq: state.seq.0,
+    })
 }
 
 /// Every move of the competition that is remembered, newest first.

@@ -46,7 +46,7 @@ async fn vm(
     gateway.require_initialized()?;
     let state = gateway.state();
     let vm = state.vm(&id).ok_or_else(|| unknown_vm(id.as_str()))?;
-    Ok(Reply(gateway.record(vm, gateway.ports())))
+    Ok(Reply(gateway.record(vm, gateway.reach())))
 }
 
 /// Starts a stopped VM.

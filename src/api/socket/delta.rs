@@ -104,7 +104,8 @@ fn fields(record: &VmRecord) -> Map<String, Value> {
 mod tests {
     use super::*;
     use crate::actors::board::Observation;
-    use crate::api::project::{self, Ports};
+    use crate::actors::context::AddressKind;
+    use crate::api::project::{self, Reach};
     use crate::domain::ids::{Epoch, InstanceId, ShowId};
     use crate::domain::instance::{Instance, InstanceState};
     use crate::domain::time::Timestamp;
@@ -138,12 +139,13 @@ mod tests {
                 epoch: Epoch(1),
             };
         }
-        let ports = Ports {
+        let reach = Reach {
+            address: AddressKind::Public,
             server: 3003,
             obs: 4455,
             no_machine: 4000,
         };
-        project::record(&vm, &Observation::default(), ports)
+        project::record(&vm, &Observation::default(), reach)
     }
 
     fn now(vms: &[(&str, Option<VmRecord>)]) -> std::vec::IntoIter<(VmId, Option<VmRecord>)> {

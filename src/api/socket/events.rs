@@ -23,7 +23,7 @@ use crate::actors::board::Board;
 use crate::actors::news::{Alert, Item, Level};
 use crate::api::config::ConfigView;
 use crate::api::options::LaunchFacts;
-use crate::api::project::{self, Ports};
+use crate::api::project::{self, Reach};
 use crate::api::types::Iso;
 use crate::api::types::show::ending_word;
 use crate::domain::event::{Entry, Event};
@@ -57,7 +57,7 @@ pub struct Scene<'a> {
     pub board: &'a Board,
     pub settings: &'a Settings,
     pub launch: &'a LaunchFacts,
-    pub ports: Ports,
+    pub reach: Reach,
 }
 
 /// The events of one batch, in order.
@@ -200,8 +200,8 @@ impl<'a> Words<'a> {
         let payload = json!({
             "vmId": vm.id.as_str(),
             "instanceId": vm.instance_id().as_str(),
-            "publicIp": project::ip(&vm.instance).map(|ip| ip.to_string()),
-            "services": project::services_of(vm, &seen, self.scene.ports),
+            "publicIp": project::public_ip(&vm.instance),
+            "services": project::services_of(vm, &seen, self.scene.reach),
         });
         self.tell("vmReady", payload.clone());
         self.tell("vmStarted", payload);
@@ -223,8 +223,8 @@ impl<'a> Words<'a> {
             "success": true,
             "vmId": vm.id.as_str(),
             "instanceId": vm.instance_id().as_str(),
-            "publicIp": project::ip(&vm.instance).map(|ip| ip.to_string()),
-            "vmAddress": project::vm_address(&vm.instance, self.scene.ports.server),
+            "publicIp": project::public_ip(&vm.instance),
+            "vmAddress": project::vm_address(vm, self.scene.reach),
             "competitionId": show.as_str(),
         });
         self.tell("vmAssigned", payload);
@@ -333,7 +333,7 @@ impl<'a> Words<'a> {
             "offAirMs": record.and_then(|record| record.timeline().off_air_ms),
         });
         if let Some(vm) = vm.filter(|_| status == "completed") {
-            payload["vmAddress"] = project::vm_address(&vm.instance, self.scene.ports.server).into();
+            payload["vmAddress"] = project::vm_address(vm, self.scene.reach).into();
         }
         self.tell("vmFailover", payload);
         match (ending, vm) {
@@ -389,7 +389,7 @@ impl<'a> Words<'a> {
 
 /// The event of one item of news. Shutting down is told by whoever closes the sockets, once.
 #[must_use]
-pub fn of_news(item: &Item, seq: Seq, board: &Board, ports: Ports, alert_number: u64) -> Option<Told> {
+pub fn of_news(item: &Item, seq: Seq, board: &Board, reach: Reach, alert_number: u64) -> Option<Told> {
     let everybody = |name, payload| {
         Some(Told {
             name,
@@ -414,7 +414,7 @@ pub fn of_news(item: &Item, seq: Seq, board: &Board, ports: Ports, alert_number:
             let payload = json!({
                 "vmId": vm.as_str(),
                 "healthStatus": project::health_word(*health),
-                "services": project::services(&seen, ports),
+                "services": project::services(&seen, reach),
                 "responseTime": response_time.map(crate::domain::time::millis),
                 "timestamp": Iso(*at).to_string(),
                 "seq": seq.0,

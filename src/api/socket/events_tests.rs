@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::actors::board::Observation;
+use crate::actors::context::AddressKind;
 use crate::domain::failover::{Cause, Evidence, Fence};
 use crate::domain::ids::{Attempt, Epoch, InstanceId};
 use crate::domain::instance::{Instance, InstanceState};
@@ -23,7 +24,7 @@ fn instance(name: &str, state: InstanceState) -> Instance {
         name: None,
         state,
         public_ip: Some("203.0.113.7".parse().unwrap()),
-        private_ip: None,
+        private_ip: Some("10.0.0.7".parse().unwrap()),
         public_dns: None,
         private_dns: None,
         instance_type: None,
@@ -104,7 +105,8 @@ impl Story {
                 board: &self.board,
                 settings: &settings,
                 launch: &launch,
-                ports: Ports {
+                reach: Reach {
+                    address: AddressKind::Private,
                     server: 3003,
                     obs: 4455,
                     no_machine: 4000,
@@ -152,7 +154,7 @@ fn a_warm_assignment_is_told_at_once_with_its_address() {
     let told = story.assign("vm-a");
     let expected = json!({
         "success": true, "vmId": "vm-a", "instanceId": "i-vm-a", "publicIp": "203.0.113.7",
-        "vmAddress": "203.0.113.7:3003", "competitionId": "finals", "seq": story.state.seq.0,
+        "vmAddress": "10.0.0.7:3003", "competitionId": "finals", "seq": story.state.seq.0,
     });
     assert_eq!(
         (names(&told), one(&told, "vmAssigned")),
@@ -289,7 +291,7 @@ fn a_failover_is_told_from_decision_to_air() {
         (&completed["status"], &completed["toVmId"]),
         (&json!("completed"), &json!("vm-b"))
     );
-    assert_eq!(completed["vmAddress"], "203.0.113.7:3003");
+    assert_eq!(completed["vmAddress"], "10.0.0.7:3003");
     assert_eq!(one(&told, "vmInUse")["vmId"], "vm-b");
 }
 
@@ -478,13 +480,14 @@ fn every_vm_that_a_batch_may_have_changed_is_touched() {
 
 #[test]
 fn a_check_a_replenishment_and_an_alert_are_told() {
-    let ports = Ports {
+    let reach = Reach {
+        address: AddressKind::Private,
         server: 3003,
         obs: 4455,
         no_machine: 4000,
     };
     let board = Board::default();
-    let told = |item: &Item| of_news(item, Seq(9), &board, ports, 3).unwrap();
+    let told = |item: &Item| of_news(item, Seq(9), &board, reach, 3).unwrap();
 
     let checked = told(&Item::Checked {
         vm: vm("vm-a"),

@@ -235,7 +235,7 @@ impl Fanout {
             before: &before,
             after: &batch.state,
             board: self.gateway.coordinator().board(),
-            ports: self.gateway.ports(),
+            reach: self.gateway.reach(),
             launch: &self.gateway.options().launch,
             settings: &settings,
         };
@@ -278,8 +278,8 @@ impl Fanout {
         if matches!(item, Item::Alert(_)) {
             self.alerts_told += 1;
         }
-        let (board, ports) = (self.gateway.coordinator().board(), self.gateway.ports());
-        let told = events::of_news(&item, self.before.seq, board, ports, self.alerts_told);
+        let (board, reach) = (self.gateway.coordinator().board(), self.gateway.reach());
+        let told = events::of_news(&item, self.before.seq, board, reach, self.alerts_told);
         match (item, told) {
             (Item::Checked { vm, .. }, Some(told)) => {
                 self.checks.insert(vm, told);
@@ -401,13 +401,13 @@ impl Fanout {
     }
 
     async fn publish(&mut self, vms: BTreeSet<VmId>) {
-        let (gateway, state, ports) = (
+        let (gateway, state, reach) = (
             self.gateway.clone(),
             Arc::clone(&self.before),
-            self.gateway.ports(),
+            self.gateway.reach(),
         );
         let now = vms.into_iter().map(|id| {
-            let record = state.vm(&id).map(|vm| gateway.record(vm, ports));
+            let record = state.vm(&id).map(|vm| gateway.record(vm, reach));
             (id, record)
         });
         if let Some(delta) = self.published.advance(state.seq.0, project::counts(&state), now) {

@@ -37,9 +37,10 @@ pub struct AssignReply {
     pub success: bool,
     pub vm_id: String,
     pub instance_id: Option<String>,
-    /// `null` until it is ready.
+    /// The public address of its instance; `null` until it is ready, and if it has none.
     pub public_ip: Option<String>,
-    /// `host:port` of its show server; `null` until it is ready.
+    /// Where to connect: `host:port` of its show server, at the address that the coordinator dials. `null` until
+    /// it is ready.
     pub vm_address: Option<String>,
     pub competition_id: String,
     /// `assigned` or `starting`
@@ -93,7 +94,10 @@ pub struct AssignmentView {
     pub competition_id: String,
     pub vm_id: String,
     pub instance_id: String,
+    /// The public address of its instance; `null` if it has none.
     pub public_ip: Option<String>,
+    /// Where to connect: `host:port` of its show server, at the address that the coordinator dials. `null` while
+    /// it is off.
     pub vm_address: Option<String>,
     /// Of the VM.
     pub status: &'static str,

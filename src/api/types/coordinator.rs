@@ -1,6 +1,6 @@
 //! The coordinator itself on the wire.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Iso;
@@ -88,6 +88,33 @@ pub struct WakeReply {
     pub message: &'static str,
     pub public_ip: Option<String>,
     pub estimated_ready_seconds: u64,
+}
+
+/// Asks for the coordinator to stop.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StopBody {
+    /// Even while shows are streaming.
+    pub force: bool,
+}
+
+/// The coordinator does not stop.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StopRefusal {
+    /// `false`
+    pub success: bool,
+    /// `running`
+    pub state: &'static str,
+    /// Why, and what to do instead.
+    pub message: String,
+    /// The same as `message`.
+    pub error: String,
+    /// `IN_USE STANDALONE`
+    pub code: &'static str,
+    /// Competitions that are streaming.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<Vec<String>>,
 }
 
 /// The show-state object that existing scripts probe: neutral values, since shows are controlled on their VM.

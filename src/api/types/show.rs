@@ -3,8 +3,58 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Iso;
+use super::{Iso, Ms};
 use crate::domain::failover::{Ending, Failover, Fence, Record, Timeline};
+use crate::domain::show::{Phase, Show};
+
+/// One page of the competitions that are remembered.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShowsReply {
+    /// By id.
+    pub shows: Vec<ShowView>,
+    /// What to ask for as `after` to get the next page; `null` if this was the last.
+    pub next: Option<String>,
+    /// Ledger position of this page; every event carries its own.
+    pub seq: u64,
+}
+
+/// One competition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShowView {
+    pub competition_id: String,
+    /// `idle off_air on_air failing_over releasing`
+    #[schema(example = "on_air")]
+    pub phase: &'static str,
+    /// The VM it has; while it is being moved, the one it leaves. `null` if it has none.
+    pub vm_id: Option<String>,
+    /// How often it has been given a VM.
+    pub epoch: u64,
+    /// A producer wants it streaming.
+    pub stream_wanted: bool,
+    /// An operator forbade automatic failover.
+    pub held: bool,
+    /// Its stream was seen to leave, and is not being moved.
+    pub on_air: bool,
+    /// When it was given a VM; `null` if it has none.
+    pub assigned_at: Option<Ms>,
+}
+
+impl From<&Show> for ShowView {
+    fn from(show: &Show) -> Self {
+        Self {
+            competition_id: show.id.to_string(),
+            phase: show.phase.as_str(),
+            vm_id: show.vm.as_ref().map(ToString::to_string),
+            epoch: show.epoch.0,
+            stream_wanted: show.stream_wanted,
+            held: show.held,
+            on_air: show.phase == Phase::OnAir,
+            assigned_at: show.assigned_at.map(Ms::from),
+        }
+    }
+}
 
 /// Every move of a competition that is remembered.
 #[derive(Debug, Serialize, ToSchema)]

@@ -26,10 +26,14 @@ pub struct VmRecord {
     /// EC2's own word.
     #[schema(example = "running")]
     pub ec2_state: &'static str,
+    /// The public address of its instance, whichever one is connected to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_ip: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_ip: Option<String>,
+    /// Where to connect: `host:port` of its show server, at the address that the coordinator dials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vm_address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_dns: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +140,7 @@ pub struct InstanceRecord {
 pub struct HealthResult {
     pub vm_id: String,
     pub instance_id: String,
+    /// The public address of its instance, whichever one was connected to.
     pub public_ip: Option<String>,
     pub healthy: bool,
     pub health_status: &'static str,

@@ -182,8 +182,7 @@ fn by_status(counts: Counts) -> Vec<(u32, Tone, String)> {
 /// The VMs of a pool, and under them why some are not in use. `now` as for [`render`].
 #[must_use]
 pub fn vms(pool: &Pool, now: Option<Timestamp>, terminal: &Terminal) -> String {
-    let port = pool.config.as_ref().and_then(|config| config.service_port);
-    let mut text = table_of_vms(&pool.vms, port, now).render(terminal);
+    let mut text = table_of_vms(&pool.vms, now).render(terminal);
     for vm in &pool.vms {
         let Some(reason) = &vm.error_reason else { continue };
         let look = style::of_status(&vm.status);
@@ -196,7 +195,7 @@ pub fn vms(pool: &Pool, now: Option<Timestamp>, terminal: &Terminal) -> String {
     text
 }
 
-fn table_of_vms(vms: &[Vm], port: Option<u16>, now: Option<Timestamp>) -> Table {
+fn table_of_vms(vms: &[Vm], now: Option<Timestamp>) -> Table {
     let mut table = Table::new([
         Column::new("VM"),
         Column::new("STATUS"),
@@ -230,7 +229,7 @@ fn table_of_vms(vms: &[Vm], port: Option<u16>, now: Option<Timestamp>) -> Table 
             Cell::new(&vm.vm_id).tone(Tone::Strong),
             Cell::look(style::of_status(&vm.status), &vm.status),
             Cell::maybe(vm.assigned_to.as_ref()),
-            Cell::maybe(vm.address(port)),
+            Cell::maybe(vm.vm_address.as_ref()),
             Cell::new(health).tone(style::of_health(health)),
             service(|services| services.node),
             service(|services| services.obs),
