@@ -1,12 +1,13 @@
 //! What no route answers: the web application, if there is a directory with one, else a JSON 404.
 //!
-//! Only that directory is served, never a file or folder whose name starts with a dot, and unknown paths of
+//! The application asks functions of its usual host about the coordinator: they are redirected to its routes. Of
+//! files, only that directory is served, never a file or folder whose name starts with a dot, and unknown paths of
 //! the application lead to its `index.html`.
 
 use std::path::Path;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use http::{Method, StatusCode};
 use tower::ServiceExt;
 use tower_http::services::{ServeDir, ServeFile};
@@ -19,6 +20,10 @@ pub async fn fallback(State(gateway): State<Gateway>, request: Request) -> Respo
     let is_api = path == "/api" || path.starts_with("/api/");
     let is_read = *request.method() == Method::GET || *request.method() == Method::HEAD;
     match &gateway.options().static_dir {
+        Some(_) if let Some(route) = function(request.method(), path) => {
+            // 307: the method and the body stay as they are (RFC 9110, 15.4.8).
+            Redirect::temporary(route).into_response()
+        }
         Some(dir) if is_read && !is_api && !is_hidden(path) => file(dir, request).await,
         Some(_) | None => ApiError::no_such_route().into_response(),
     }
@@ -39,6 +44,17 @@ async fn file(dir: &Path, request: Request) -> Response {
         .oneshot(request)
         .await;
     response.into_response()
+}
+
+/// Where the function of the application's usual host is to be found on a coordinator that serves it.
+fn function(method: &Method, path: &str) -> Option<&'static str> {
+    let name = path.strip_prefix("/.netlify/functions/")?;
+    match (method.as_str(), name) {
+        ("GET", "coordinator-status") => Some("/api/coordinator/status"),
+        ("POST", "wake-coordinator") => Some("/api/coordinator/wake"),
+        ("POST", "stop-coordinator") => Some("/api/coordinator/stop"),
+        _ => None,
+    }
 }
 
 /// A path that names, or might once decoded name, something that starts with a dot or lies elsewhere.

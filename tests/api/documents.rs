@@ -135,8 +135,18 @@ async fn a_web_application_is_served_from_its_directory_and_nothing_else() {
         assert_eq!(text(path).await, (200, "<title>app</title>".to_owned()), "{path}");
     }
     assert_eq!(text("/assets/app.js").await, (200, "let x;".to_owned()));
+    // The client follows the redirects of the host's functions, as a browser does.
+    let functions = "/.netlify/functions";
+    let status = served
+        .get(&format!("{functions}/coordinator-status"))
+        .await
+        .is(200);
+    assert_eq!(status["state"], "running");
+    let woken = send(served.request(Method::POST, &format!("{functions}/wake-coordinator"))).await;
+    assert_eq!(woken.is(200)["success"], true);
     for path in [
         "/.env",
+        "/.netlify/functions/no-such",
         "/%2eenv",
         "/assets/.git/config",
         "/assets%2F.git%2Fconfig",
