@@ -272,7 +272,7 @@ impl Actor for Machine {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let retry = state.links.observe(&event);
+        let retry = state.links.observe(me.get_cell(), event).await;
         schedule(&me, retry);
         Ok(())
     }
