@@ -209,10 +209,10 @@ async fn the_death_of_one_child_touches_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn restarts_wait_longer_each_time() {
+async fn the_first_restart_is_immediate_and_later_ones_wait_longer_each_time() {
     let mut family = Family::of(&[("child", Restart::Permanent)]).await;
     let (_, mut child) = family.born().await;
-    for expected_ms in [50, 100, 200] {
+    for expected_ms in [0, 50, 100] {
         let died = tokio::time::Instant::now();
         end(&child, Way::Error);
         (_, child) = family.born().await;
@@ -222,6 +222,21 @@ async fn restarts_wait_longer_each_time() {
             "waited {waited} ms, not {expected_ms}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_immediate_again_once_the_window_has_passed() {
+    let mut family = Family::of(&[("child", Restart::Permanent)]).await;
+    let (_, mut child) = family.born().await;
+    for _ in 0..2 {
+        end(&child, Way::Error);
+        (_, child) = family.born().await;
+    }
+    tokio::time::sleep(policy().window).await;
+    let died = tokio::time::Instant::now();
+    end(&child, Way::Error);
+    family.born().await;
+    assert!(died.elapsed() < Duration::from_millis(5), "{:?}", died.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,8 +310,75 @@ async fn a_stopped_child_stays_down_even_if_its_restart_was_due() {
     let mut family = Family::of(&[("child", Restart::Permanent)]).await;
     let (_, child) = family.born().await;
     end(&child, Way::Error);
+    let (_, child) = family.born().await;
+    end(&child, Way::Error);
+    // The second restart is not immediate.
+    family.nobody_is_born(policy().backoff_initial / 2).await;
     family.supervisor.cast(Message::Stop { key: "child" }).unwrap();
     family.nobody_is_born(Duration::from_secs(600)).await;
+}
+
+/// Says at its birth how many of its kind there are, itself included.
+struct Only;
+
+/// One more or one fewer.
+struct Counted(Arc<AtomicU32>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+type Census = mpsc::UnboundedSender<(u32, ActorRef<Die>)>;
+
+impl Actor for Only {
+    type Msg = Die;
+    type State = Counted;
+    type Arguments = (Arc<AtomicU32>, Census);
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Die>,
+        (alive, census): (Arc<AtomicU32>, Census),
+    ) -> Result<Counted, ActorProcessingErr> {
+        let count = alive.fetch_add(1, Ordering::SeqCst) + 1;
+        census.send((count, me)).map_err(|_| "the test is over")?;
+        Ok(Counted(alive))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_predecessors_state_is_gone_before_its_successor_starts() {
+    let (sender, mut census) = mpsc::unbounded_channel();
+    let alive = Arc::new(AtomicU32::new(0));
+    let spec = Spec {
+        restart: Restart::Permanent,
+        start: Arc::new(move |supervisor| {
+            let arguments = (Arc::clone(&alive), sender.clone());
+            Box::pin(async move {
+                let (actor, _) = Actor::spawn_linked(None, Only, arguments, supervisor).await?;
+                Ok(actor.get_cell())
+            })
+        }),
+        on_give_up: None,
+    };
+    let arguments = Arguments {
+        policy: policy(),
+        clock: Clock::system(),
+        children: vec![("only", spec)],
+    };
+    let (_supervisor, _) = Actor::spawn(None, Supervisor::default(), arguments)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let born = tokio::time::timeout(Duration::from_secs(60), census.recv()).await;
+        let (count, child) = born.unwrap().unwrap();
+        assert_eq!(count, 1);
+        until_running(&child).await;
+        // Killed while it waits, it hands its state back with the news of its death.
+        end(&child, Way::Kill);
+    }
 }
 
 #[tokio::test(start_paused = true)]

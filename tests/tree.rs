@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::future::poll_immediate;
 use support::eventually::eventually;
 use understudy::actors::coordinator::{Assign, CommandError, Coordinator, Release};
 use understudy::actors::root::Node;
@@ -19,6 +20,8 @@ use understudy::sim::world::WorldConfig;
 
 /// Longest time for anything that must happen, on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
+/// Long for an answer from memory, short against the ledger's patience with a locked journal.
+const SHORTLY: Duration = Duration::from_millis(200);
 
 struct Scene {
     stage: Stage,
@@ -110,6 +113,41 @@ async fn a_vm_whose_actor_keeps_dying_goes_to_error_and_the_tree_goes_on() {
         .await
         .unwrap();
     assert_ne!(assigned.vm, bad);
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_actor_was_writing_when_it_died_is_carried_out_by_its_successor() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let coordinator = scene.coordinator();
+    let vm = coordinator.state().vms().next().unwrap().id.clone();
+    // An open transaction of another program keeps the ledger from writing.
+    let journal = rusqlite::Connection::open(&scene.stage.config.ledger.path).unwrap();
+    journal.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut stop = Box::pin(coordinator.stop_vm(vm.clone()));
+    assert!(poll_immediate(stop.as_mut()).await.is_none());
+    eventually(
+        "its actor answers nothing but waits for the ledger",
+        SOON,
+        async || {
+            let check = coordinator.check(Some(vm.clone()), false);
+            tokio::time::timeout(SHORTLY, check).await.err()
+        },
+    )
+    .await;
+    assert!(coordinator.kill_vm_actor(&vm));
+    let answer = stop.await;
+    assert!(
+        matches!(answer, Err(CommandError::Restarting { .. })),
+        "{answer:?}"
+    );
+    journal.execute_batch("ROLLBACK").unwrap();
+    eventually("the machine is stopped", SOON, async || {
+        // Had the ledger never heard of it, asking again is what helps; if it has, this is refused.
+        let _ = coordinator.stop_vm(vm.clone()).await;
+        (status(&coordinator.state(), &vm)? == Status::Stopped).then_some(())
+    })
+    .await;
     scene.node.stop().await.unwrap();
 }
 

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use tokio::sync::oneshot;
 use understudy::actors::clock::Clock;
 use understudy::actors::context::World;
 use understudy::actors::coordinator::Coordinator;
@@ -41,18 +40,11 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Fleet {
     instances: Vec<Instance>,
     vms: Vec<VmId>,
-    slots: Vec<Slot>,
+    /// Microseconds from the beginning to each machine's last probe; 0 if there was none.
+    probed_us: Vec<AtomicU64>,
     began: Instant,
     probe_interval: Duration,
     lateness: Mutex<Option<Vec<Duration>>>,
-}
-
-/// What is remembered of one machine.
-#[derive(Default)]
-struct Slot {
-    /// Microseconds from the fleet's beginning to its last probe; 0 if there was none.
-    probed_us: AtomicU64,
-    awaited: Mutex<Option<oneshot::Sender<Instant>>>,
 }
 
 impl Fleet {
@@ -65,7 +57,7 @@ impl Fleet {
         Ok(Arc::new(Self {
             instances,
             vms,
-            slots: (0..size).map(|_| Slot::default()).collect(),
+            probed_us: (0..size).map(|_| AtomicU64::new(0)).collect(),
             began: Instant::now(),
             probe_interval: config.pool.health_check_interval,
             lateness: Mutex::new(None),
@@ -119,25 +111,23 @@ impl Fleet {
         std::mem::replace(&mut *noted, next).unwrap_or_default()
     }
 
-    /// Resolves when this machine is probed next, with the moment of that.
-    pub fn next_probe(&self, number: usize) -> oneshot::Receiver<Instant> {
-        let (tell, told) = oneshot::channel();
-        *self.slots[number]
-            .awaited
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(tell);
-        told
+    /// How many machines should have been probed again longer ago than this.
+    pub fn overdue(&self, by: Duration) -> usize {
+        let due = self.elapsed_us().saturating_sub(micros(self.probe_interval + by));
+        let probed = self.probed_us.iter().map(|probed| probed.load(Ordering::Relaxed));
+        probed.filter(|probed| *probed < due).count()
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        micros(self.began.elapsed())
     }
 
     fn probed(&self, number: usize) {
-        let Some(slot) = self.slots.get(number) else {
+        let Some(probed_us) = self.probed_us.get(number) else {
             return;
         };
-        let now = Instant::now();
-        let us = u64::try_from((now - self.began).as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let before = slot.probed_us.swap(us, Ordering::Relaxed);
+        let us = self.elapsed_us().max(1);
+        let before = probed_us.swap(us, Ordering::Relaxed);
         if before != 0
             && let Some(noted) = self
                 .lateness
@@ -145,14 +135,15 @@ impl Fleet {
                 .unwrap_or_else(PoisonError::into_inner)
                 .as_mut()
         {
-            noted.push(Duration::from_micros(us - before).saturating_sub(self.probe_interval));
-        }
-        let awaited = slot.awaited.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(tell) = awaited {
-            // Whoever waited may have given up.
-            let _ = tell.send(now);
+            // Two probes at the same moment may come here in either order.
+            let apart = Duration::from_micros(us.saturating_sub(before));
+            noted.push(apart.saturating_sub(self.probe_interval));
         }
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn instance(number: usize) -> Result<Instance> {

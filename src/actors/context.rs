@@ -187,6 +187,16 @@ impl Context {
         self.ledger.commit(self.now(), events).await
     }
 
+    /// For an actor that takes over from one that was killed: what that one had handed to the ledger shows in the
+    /// state from now on, or never will.
+    pub(super) async fn settled(&self) {
+        if let Err(error) = self.ledger.settled().await {
+            // Closed or failed, it changes no more. Too slow, and a change may come that nobody carries out; to
+            // leave a machine unwatched until then would be worse.
+            tracing::warn!(%error, "an actor starts although its predecessor's last commit may still come");
+        }
+    }
+
     /// The address of an instance that the coordinator dials, if it has one now.
     #[must_use]
     pub fn ip_of(&self, instance: &Instance) -> Option<IpAddr> {

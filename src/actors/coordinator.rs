@@ -570,12 +570,6 @@ impl Coordinator {
         self.ctx.shows.kill(show)
     }
 
-    /// Whether the VM's actor runs.
-    #[must_use]
-    pub fn vm_actor_is_up(&self, vm: &VmId) -> bool {
-        self.ctx.machines.is_up(vm)
-    }
-
     /// Whether the show's actor runs.
     #[must_use]
     pub fn show_actor_is_up(&self, show: &ShowId) -> bool {

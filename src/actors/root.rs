@@ -136,6 +136,7 @@ where
 fn machines(ctx: &Arc<Context>) -> Spec {
     part(ctx, |ctx, root| {
         Box::pin(async move {
+            ctx.settled().await;
             let known: Vec<_> = ctx
                 .state()
                 .vms()
@@ -156,6 +157,7 @@ fn machines(ctx: &Arc<Context>) -> Spec {
 fn shows(ctx: &Arc<Context>) -> Spec {
     part(ctx, |ctx, root| {
         Box::pin(async move {
+            ctx.settled().await;
             let placed: Vec<_> = ctx
                 .state()
                 .placed_shows()

@@ -5,6 +5,9 @@
 //! [`crate::domain::restart`] what to do; any actor can embed one. [`Supervisor`] is an actor that is nothing
 //! but one. Every child is on its own (OTP's one-for-one): the death of one never touches another.
 //!
+//! What the policy says is to be restarted at once is restarted while its death is being handled: no timer, and
+//! nothing that waits in the supervisor's mailbox, comes between.
+//!
 //! A child whose budget is used up is reported through its [`Spec::on_give_up`] and tried afresh after the
 //! policy's cool-down; its supervisor and its siblings go on.
 
@@ -49,6 +52,13 @@ struct Child {
     generation: u64,
 }
 
+/// What follows from a death.
+enum Next<K> {
+    Restart(K),
+    Wait(Retry<K>),
+    Nothing,
+}
+
 /// The children of one actor.
 pub struct Children<K> {
     children: BTreeMap<K, Child>,
@@ -82,7 +92,7 @@ impl<K: Ord + Clone + Debug> Children<K> {
             generation: 0,
         };
         self.children.insert(key.clone(), child);
-        self.launch(me, key).await
+        self.launch(&me, key).await
     }
 
     /// A retry's time has come.
@@ -92,7 +102,7 @@ impl<K: Ord + Clone + Debug> Children<K> {
             .children
             .get(&key)
             .is_some_and(|c| c.generation == generation && c.running.is_none());
-        if due { self.launch(me, key).await } else { None }
+        if due { self.launch(&me, key).await } else { None }
     }
 
     /// Stops a child for good: its backlog is dropped, its `post_stop` runs.
@@ -105,21 +115,19 @@ impl<K: Ord + Clone + Debug> Children<K> {
         }
     }
 
-    /// Takes a supervision event and says what is to be restarted, if anything.
+    /// Takes a supervision event, restarts whoever is to be restarted at once, and says what is to be restarted
+    /// later, if anything.
     #[must_use = "a retry that is dropped leaves the child down"]
-    pub fn observe(&mut self, event: &SupervisionEvent) -> Option<Retry<K>> {
-        match event {
-            SupervisionEvent::ActorFailed(cell, reason) => {
-                self.died(cell.get_id(), Death::Failed, &reason.to_string())
-            }
-            // Killed while it handles a message, an actor hands back no state; killed while it waits for one
-            // (ractor 0.16.5), it hands back its state, and only the reason tells.
-            SupervisionEvent::ActorTerminated(cell, state, reason) => {
-                let killed = state.is_none() || reason.as_deref() == Some(Signal::Kill.to_string().as_str());
-                let death = if killed { Death::Failed } else { Death::Normal };
-                self.died(cell.get_id(), death, reason.as_deref().unwrap_or("it ended"))
-            }
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => None,
+    pub async fn observe(&mut self, me: ActorCell, event: SupervisionEvent) -> Option<Retry<K>> {
+        // Only that much is kept of the event: with it goes the state that a killed child hands back, and with
+        // that the child's tasks, before its successor starts tasks of its own.
+        let (actor, death, reason) = obituary(event)?;
+        let key = self.keys.remove(&actor)?;
+        self.children.get_mut(&key)?.running = None;
+        match self.decide(key, death, &reason) {
+            Next::Restart(key) => self.launch(&me, key).await,
+            Next::Wait(retry) => Some(retry),
+            Next::Nothing => None,
         }
     }
 
@@ -132,35 +140,43 @@ impl<K: Ord + Clone + Debug> Children<K> {
         self.children.keys()
     }
 
-    async fn launch(&mut self, me: ActorCell, key: K) -> Option<Retry<K>> {
-        let child = self.children.get_mut(&key)?;
-        child.generation += 1;
-        match (child.spec.start)(me).await {
-            Ok(cell) => {
-                self.keys.insert(cell.get_id(), key);
-                child.running = Some(cell);
-                None
-            }
-            Err(error) => self.decide(key, Death::Failed, &error.to_string()),
+    /// A start that fails is one more death, so this ends when the budget does at the latest.
+    async fn launch(&mut self, me: &ActorCell, mut key: K) -> Option<Retry<K>> {
+        loop {
+            let child = self.children.get_mut(&key)?;
+            child.generation += 1;
+            let error = match (child.spec.start)(me.clone()).await {
+                Ok(cell) => {
+                    self.keys.insert(cell.get_id(), key);
+                    child.running = Some(cell);
+                    return None;
+                }
+                Err(error) => error,
+            };
+            key = match self.decide(key, Death::Failed, &error.to_string()) {
+                Next::Restart(key) => key,
+                Next::Wait(retry) => return Some(retry),
+                Next::Nothing => return None,
+            };
         }
     }
 
-    fn died(&mut self, actor: ActorId, death: Death, reason: &str) -> Option<Retry<K>> {
-        let key = self.keys.remove(&actor)?;
-        self.children.get_mut(&key)?.running = None;
-        self.decide(key, death, reason)
-    }
-
-    fn decide(&mut self, key: K, death: Death, reason: &str) -> Option<Retry<K>> {
-        let child = self.children.get_mut(&key)?;
+    fn decide(&mut self, key: K, death: Death, reason: &str) -> Next<K> {
+        let Some(child) = self.children.get_mut(&key) else {
+            return Next::Nothing;
+        };
         let generation = child.generation;
         match child
             .history
             .died(child.spec.restart, death, &self.policy, self.clock.now())
         {
+            Verdict::AtOnce => {
+                tracing::warn!(child = ?key, reason, restart_ms = 0, "an actor died; restarting it");
+                Next::Restart(key)
+            }
             Verdict::After(after) => {
                 tracing::warn!(child = ?key, reason, restart_ms = after.as_millis(), "an actor died; restarting it");
-                Some(Retry {
+                Next::Wait(Retry {
                     key,
                     generation,
                     after,
@@ -174,7 +190,7 @@ impl<K: Ord + Clone + Debug> Children<K> {
                 if let Some(on_give_up) = &child.spec.on_give_up {
                     on_give_up(reason);
                 }
-                Some(Retry {
+                Next::Wait(Retry {
                     key,
                     generation,
                     after: retry_after,
@@ -182,9 +198,27 @@ impl<K: Ord + Clone + Debug> Children<K> {
             }
             Verdict::Leave => {
                 self.children.remove(&key);
-                None
+                Next::Nothing
             }
         }
+    }
+}
+
+/// Who died, how and why; `None` if the event tells of no death.
+fn obituary(event: SupervisionEvent) -> Option<(ActorId, Death, String)> {
+    match event {
+        SupervisionEvent::ActorFailed(cell, reason) => {
+            Some((cell.get_id(), Death::Failed, reason.to_string()))
+        }
+        // Killed while it handles a message, an actor hands back no state; killed while it waits for one
+        // (ractor 0.16.5), it hands back its state, and only the reason tells.
+        SupervisionEvent::ActorTerminated(cell, state, reason) => {
+            let killed = state.is_none() || reason.as_deref() == Some(Signal::Kill.to_string().as_str());
+            let death = if killed { Death::Failed } else { Death::Normal };
+            let reason = reason.unwrap_or_else(|| "it ended".to_owned());
+            Some((cell.get_id(), death, reason))
+        }
+        SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => None,
     }
 }
 
@@ -267,7 +301,8 @@ impl<K: Ord + Clone + Debug + Send + Sync + 'static> Actor for Supervisor<K> {
         event: SupervisionEvent,
         children: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        schedule(&me, children.observe(&event));
+        let retry = children.observe(me.get_cell(), event).await;
+        schedule(&me, retry);
         Ok(())
     }
 }

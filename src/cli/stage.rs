@@ -174,6 +174,21 @@ impl Producer {
         found.with_context(|| format!("not within {} s: {what}", limit.as_secs()))
     }
 
+    /// Waits until the VM's actor answers, which it does when it has looked at its machine.
+    ///
+    /// # Errors
+    /// If that takes longer than `limit`, or there is no such VM.
+    pub async fn until_answered_by(&self, vm: &VmId, limit: Duration) -> anyhow::Result<()> {
+        let answered = async {
+            while self.coordinator.check(Some(vm.clone()), false).await?.is_empty() {
+                tokio::time::sleep(LOOK).await;
+            }
+            anyhow::Ok(())
+        };
+        let in_time = tokio::time::timeout(limit, answered).await;
+        in_time.with_context(|| format!("the actor of {vm} did not answer within {} s", limit.as_secs()))?
+    }
+
     /// Waits until so many VMs are available.
     ///
     /// # Errors

@@ -236,6 +236,7 @@ pub struct Supervision {
     /// Restarts within `window`; one more parks the VM in `error`.
     pub restarts_max: u32,
     pub window: Duration,
+    /// Pause before the second restart within `window`; the first is immediate. It doubles.
     pub backoff_initial: Duration,
     pub backoff_max: Duration,
     /// Until a VM parked for crashing is tried again.

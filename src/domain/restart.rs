@@ -1,9 +1,10 @@
 //! When a dead actor is started again, and when no longer.
 //!
-//! Intensity: at most `restarts_max` restarts within `window`. Back-off: each restart within the window waits
-//! twice as long as the one before, from `backoff_initial` up to `backoff_max`. Past its intensity a child is
-//! given up for `cooldown`, after which it is tried afresh: a show that is on air must not lose its watch for
-//! ever because of one bad minute.
+//! Intensity: at most `restarts_max` restarts within `window`. Back-off: the first restart within the window is
+//! immediate, since a single crash is no loop and whoever waits for the child waits for nothing; the second
+//! waits `backoff_initial`, each one after that twice as long as the one before, up to `backoff_max`. Past its
+//! intensity a child is given up for `cooldown`, after which it is tried afresh: a show that is on air must not
+//! lose its watch for ever because of one bad minute.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,6 +34,13 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    fn backoff(&self, doublings: u32) -> Duration {
+        let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        self.backoff_initial.saturating_mul(factor).min(self.backoff_max)
+    }
+}
+
 /// Which deaths ask for a restart; the words are Erlang/OTP's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
@@ -53,6 +61,8 @@ pub enum Death {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// Start it again now.
+    AtOnce,
     /// Start it again after this long.
     After(Duration),
     /// The budget is used up: report it, and try afresh after this long.
@@ -91,13 +101,10 @@ impl History {
             };
         }
         self.deaths.push_back(now);
-        let factor = 1u32.checked_shl(recent).unwrap_or(u32::MAX);
-        Verdict::After(
-            policy
-                .backoff_initial
-                .saturating_mul(factor)
-                .min(policy.backoff_max),
-        )
+        match recent.checked_sub(1) {
+            None => Verdict::AtOnce,
+            Some(doublings) => Verdict::After(policy.backoff(doublings)),
+        }
     }
 }
 
@@ -114,33 +121,50 @@ mod tests {
     }
 
     #[test]
-    fn restarts_within_the_window_back_off_and_the_one_past_the_budget_gives_up() {
+    fn the_first_restart_is_immediate_the_next_back_off_and_the_one_past_the_budget_gives_up() {
         let (mut history, policy) = (History::default(), policy());
         let mut verdicts = Vec::new();
-        for ms in [0, 10, 20, 30] {
+        for ms in [0, 10, 20, 30, 40] {
             verdicts.push(history.died(Restart::Permanent, Death::Failed, &policy, Timestamp(ms)));
         }
         let after = |ms| Verdict::After(Duration::from_millis(ms));
+        let give_up = Verdict::GiveUp {
+            retry_after: policy.cooldown,
+        };
+        // Tried afresh after the cool-down, it starts with a clean slate.
         assert_eq!(
             verdicts,
-            [
-                after(50),
-                after(100),
-                after(200),
-                Verdict::GiveUp {
-                    retry_after: policy.cooldown
-                }
-            ]
+            [Verdict::AtOnce, after(50), after(100), give_up, Verdict::AtOnce]
         );
     }
 
     #[test]
-    fn deaths_that_are_far_apart_never_use_up_the_budget() {
+    fn a_pause_between_restarts_never_exceeds_its_maximum() {
+        let policy = Policy {
+            restarts_max: 40,
+            backoff_max: Duration::from_millis(120),
+            ..policy()
+        };
+        let mut history = History::default();
+        let mut pauses = Vec::new();
+        for _ in 0..policy.restarts_max {
+            match history.died(Restart::Permanent, Death::Failed, &policy, Timestamp(0)) {
+                Verdict::AtOnce => pauses.push(0),
+                Verdict::After(pause) => pauses.push(pause.as_millis()),
+                Verdict::GiveUp { .. } | Verdict::Leave => panic!("within its budget it is restarted"),
+            }
+        }
+        assert_eq!(pauses[..4], [0, 50, 100, 120]);
+        assert!(pauses[4..].iter().all(|pause| *pause == 120), "{pauses:?}");
+    }
+
+    #[test]
+    fn deaths_that_are_far_apart_never_use_up_the_budget_and_never_wait() {
         let (mut history, policy) = (History::default(), policy());
         for n in 0..100 {
             let now = Timestamp(n * 10_000);
             let verdict = history.died(Restart::Permanent, Death::Failed, &policy, now);
-            assert_eq!(verdict, Verdict::After(policy.backoff_initial));
+            assert_eq!(verdict, Verdict::AtOnce);
         }
     }
 

@@ -21,8 +21,11 @@ impl Deaths {
             };
         }
         self.0.push(now);
+        if recent == 0 {
+            return Verdict::AtOnce;
+        }
         let mut delay = policy.backoff_initial;
-        for _ in 0..recent {
+        for _ in 1..recent {
             delay = (delay * 2).min(policy.backoff_max);
         }
         Verdict::After(delay.min(policy.backoff_max))
@@ -78,7 +81,13 @@ proptest! {
         for gap in gaps {
             now += gap;
             match history.died(Restart::Permanent, Death::Failed, &policy, Timestamp(now)) {
+                Verdict::AtOnce => {
+                    let window = policy.window.as_millis() as u64;
+                    prop_assert!(restarted.iter().all(|at| now - at >= window), "two at once in a window");
+                    restarted.push(now);
+                }
                 Verdict::After(delay) => {
+                    prop_assert!(policy.backoff_initial.min(policy.backoff_max) <= delay);
                     prop_assert!(delay <= policy.backoff_max);
                     restarted.push(now);
                 }

@@ -302,6 +302,50 @@ async fn a_commit_that_nobody_waits_for_any_more_is_not_begun() {
 }
 
 #[tokio::test]
+async fn a_ledger_has_settled_when_everything_handed_in_before_is_decided() {
+    let place = Place::new();
+    let ledger = place.open();
+    ledger.settled().await.unwrap();
+    let obstacle = Obstacle::in_the_way_of(&place);
+    let mut taken = Box::pin(ledger.commit(NOW, vec![adopted("a")]));
+    assert!(poll_immediate(taken.as_mut()).await.is_none());
+    let mut refused = Box::pin(ledger.commit(NOW, vec![adopted("a")]));
+    assert!(poll_immediate(refused.as_mut()).await.is_none());
+    let mut settled = Box::pin(ledger.settled());
+    assert!(poll_immediate(settled.as_mut()).await.is_none());
+    obstacle.remove();
+    settled.await.unwrap();
+    assert!(ledger.state().vm(&vm_id("a")).is_some());
+    assert!(matches!(poll_immediate(taken).await, Some(Ok(_))));
+    assert!(matches!(
+        poll_immediate(refused).await,
+        Some(Err(CommitError::Rejected(_)))
+    ));
+    // Nothing was written for it.
+    assert_eq!(ledger.counts().transactions, 1);
+}
+
+#[tokio::test]
+async fn waiting_for_a_ledger_to_settle_ends_when_it_is_slow_or_closed() {
+    let place = Place::new();
+    let ledger = Ledger::open(Options {
+        commit_deadline: Duration::from_millis(50),
+        ..place.options()
+    })
+    .unwrap();
+    let obstacle = Obstacle::in_the_way_of(&place);
+    let mut held = Box::pin(ledger.commit(NOW, vec![adopted("a")]));
+    assert!(poll_immediate(held.as_mut()).await.is_none());
+    let answer = ledger.settled().await;
+    assert!(matches!(answer, Err(CommitError::TimedOut)), "{answer:?}");
+    obstacle.remove();
+    ledger.close().await.unwrap();
+    let answer = ledger.settled().await;
+    assert!(matches!(answer, Err(CommitError::Closed)), "{answer:?}");
+    Ledger::in_memory().settled().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_journal_that_stays_locked_by_another_program_stops_the_ledger() {
     let place = Place::new();
     let ledger = place.open();
@@ -329,6 +373,7 @@ async fn a_journal_that_stays_locked_by_another_program_stops_the_ledger() {
     assert!(health.borrow().failure().is_some());
     let later = ledger.commit(NOW, vec![adopted("b")]).await;
     assert!(matches!(later, Err(CommitError::Failed(_))), "{later:?}");
+    assert!(matches!(ledger.settled().await, Err(CommitError::Failed(_))));
     assert_eq!(ledger.state().seq, Seq(1));
     assert!(ledger.close().await.is_err());
     // A new start finds what was acknowledged.

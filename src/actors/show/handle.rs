@@ -1,6 +1,7 @@
 //! How others reach a show: by its id, starting its actor if it has none.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -106,9 +107,14 @@ pub fn spec(ctx: &Arc<Context>, id: &ShowId) -> Spec {
     let arguments = Arguments {
         ctx: Arc::clone(ctx),
         id: id.clone(),
+        is_successor: false,
     };
+    let started = AtomicBool::new(false);
     let start = move |supervisor: ractor::ActorCell| {
-        let arguments = arguments.clone();
+        let arguments = Arguments {
+            is_successor: started.swap(true, Ordering::Relaxed),
+            ..arguments.clone()
+        };
         let spawned = async move {
             let (actor, _) = Actor::spawn_linked(None, ShowActor, arguments, supervisor).await?;
             Ok(actor.get_cell())

@@ -156,12 +156,15 @@ pub(super) struct ShowActor;
 pub(super) struct Arguments {
     pub ctx: Arc<Context>,
     pub id: ShowId,
+    /// It takes over from an actor that died.
+    pub is_successor: bool,
 }
 
 /// What is in flight for one show; everything durable is in the ledger.
 pub(super) struct State {
     ctx: Arc<Context>,
     id: ShowId,
+    is_successor: bool,
     signals: Signals,
     ingest: IngestSign,
     asking_ingest: bool,
@@ -222,12 +225,23 @@ impl Actor for ShowActor {
     async fn pre_start(
         &self,
         me: ActorRef<Message>,
-        Arguments { ctx, id }: Arguments,
+        Arguments {
+            ctx,
+            id,
+            is_successor,
+        }: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         ctx.shows.publish(id.clone(), me.clone());
-        let mut state = State::new(ctx, id);
+        Ok(State::new(ctx, id, is_successor))
+    }
+
+    /// Here and not before, so that its supervisor never waits for the disk. Messages wait until it is done.
+    async fn post_start(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        if state.is_successor {
+            state.ctx.settled().await;
+        }
         state.take_up(&me).await;
-        Ok(state)
+        Ok(())
     }
 
     async fn handle(
@@ -287,10 +301,11 @@ impl Actor for ShowActor {
 }
 
 impl State {
-    fn new(ctx: Arc<Context>, id: ShowId) -> Self {
+    fn new(ctx: Arc<Context>, id: ShowId, is_successor: bool) -> Self {
         Self {
             ctx,
             id,
+            is_successor,
             signals: Signals::default(),
             ingest: IngestSign::default(),
             asking_ingest: false,

@@ -1,6 +1,7 @@
 //! How others reach a VM: by its id, with a deadline, in the VM's own words.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef, RpcReplyPort};
@@ -161,13 +162,6 @@ impl Machines {
         self.directory.get(vm).inspect(|actor| actor.kill()).is_some()
     }
 
-    /// Whether the VM has an actor that accepts messages.
-    pub(crate) fn is_up(&self, vm: &VmId) -> bool {
-        self.directory
-            .get(vm)
-            .is_some_and(|actor| actor.get_status() == ractor::ActorStatus::Running)
-    }
-
     /// Takes an instance into the pool and starts its actor.
     ///
     /// # Errors
@@ -313,9 +307,14 @@ pub(crate) fn spec(ctx: &Arc<Context>, id: &VmId) -> Spec {
     let arguments = Arguments {
         ctx: Arc::clone(ctx),
         id: id.clone(),
+        is_successor: false,
     };
+    let started = AtomicBool::new(false);
     let start = move |supervisor: ractor::ActorCell| {
-        let arguments = arguments.clone();
+        let arguments = Arguments {
+            is_successor: started.swap(true, Ordering::Relaxed),
+            ..arguments.clone()
+        };
         let spawned = async move {
             let (actor, _) = Actor::spawn_linked(None, Machine, arguments, supervisor).await?;
             Ok(actor.get_cell())

@@ -132,12 +132,15 @@ pub(super) struct Machine;
 pub(super) struct Arguments {
     pub ctx: Arc<Context>,
     pub id: VmId,
+    /// It takes over from an actor that died.
+    pub is_successor: bool,
 }
 
 /// The procedure of one VM; everything durable is in the ledger.
 pub(super) struct State {
     ctx: Arc<Context>,
     id: VmId,
+    is_successor: bool,
     links: Children<Link>,
     order: tokio::sync::watch::Sender<Order>,
     signals: Signals,
@@ -173,7 +176,11 @@ impl Actor for Machine {
     async fn pre_start(
         &self,
         me: ActorRef<Message>,
-        Arguments { ctx, id }: Arguments,
+        Arguments {
+            ctx,
+            id,
+            is_successor,
+        }: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let vm = ctx
             .state()
@@ -182,7 +189,7 @@ impl Actor for Machine {
             .ok_or_else(|| format!("{id} is not in the pool"))?;
         let links = Children::new(ctx.options.restart, ctx.clock);
         let (order, _) = tokio::sync::watch::channel(Order::default());
-        let mut state = State {
+        let state = State {
             hysteresis: Hysteresis::new(vm.health),
             links,
             order,
@@ -198,10 +205,22 @@ impl Actor for Machine {
             silencing: false,
             ctx,
             id: id.clone(),
+            is_successor,
         };
-        state.take_up(&me, &vm).await;
         state.ctx.machines.publish(id, me);
         Ok(state)
+    }
+
+    /// Here and not before, so that its supervisor never waits for the disk. Messages wait until it is done.
+    async fn post_start(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        if state.is_successor {
+            state.ctx.settled().await;
+        }
+        if let Some(vm) = state.vm() {
+            state.hysteresis = Hysteresis::new(vm.health);
+            state.take_up(&me, &vm).await;
+        }
+        Ok(())
     }
 
     async fn handle(
@@ -272,7 +291,7 @@ impl Actor for Machine {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let retry = state.links.observe(&event);
+        let retry = state.links.observe(me.get_cell(), event).await;
         schedule(&me, retry);
         Ok(())
     }

@@ -193,14 +193,8 @@ impl Drill {
     async fn kill_vm_actor(&self, vm: &VmId) -> anyhow::Result<()> {
         let coordinator = &self.producer.coordinator;
         anyhow::ensure!(coordinator.kill_vm_actor(vm), "{vm} had no actor to kill");
-        let what = format!("the actor of {vm} dead");
-        self.producer
-            .until(&what, SET_UP, |_| (!coordinator.vm_actor_is_up(vm)).then_some(()))
-            .await?;
-        let what = format!("the actor of {vm} back");
-        self.producer
-            .until(&what, SET_UP, |_| coordinator.vm_actor_is_up(vm).then_some(()))
-            .await
+        // What was killed answers no more: who does is its successor.
+        self.producer.until_answered_by(vm, SET_UP).await
     }
 
     /// The actor dies while it moves its show.

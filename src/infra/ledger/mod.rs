@@ -238,6 +238,33 @@ impl Ledger {
         }
     }
 
+    /// Returns once everything that was handed in before this call is decided: it is in the state, or it never
+    /// will be. Whoever takes over from a caller that died over a commit reads the state after this.
+    ///
+    /// # Errors
+    /// [`CommitError::TimedOut`]; [`CommitError::Closed`] and [`CommitError::Failed`], after which the state
+    /// changes no more.
+    pub async fn settled(&self) -> Result<(), CommitError> {
+        let Backend::Thread(thread) = &self.backend else {
+            // In memory a commit is decided before its caller could die.
+            return Ok(());
+        };
+        let (settled, decided) = oneshot::channel();
+        let wait = async {
+            // An error of the first drops the other end of the second.
+            let _ = thread.queue.send(Command::Settle { settled }).await;
+            decided.await
+        };
+        match timeout(thread.commit_deadline, wait).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => {
+                let failure = self.published.failure();
+                Err(failure.map_or(CommitError::Closed, CommitError::Failed))
+            }
+            Err(_) => Err(CommitError::TimedOut),
+        }
+    }
+
     fn enqueue(&self, thread: &Thread, append: Append) -> Result<(), CommitError> {
         match thread.queue.try_send(Command::Append(append)) {
             Ok(()) => Ok(()),

@@ -45,6 +45,10 @@ pub(super) enum Command {
         part: Part,
         kept: oneshot::Sender<()>,
     },
+    /// Say when everything queued before this is decided.
+    Settle {
+        settled: oneshot::Sender<()>,
+    },
     /// Finish what was queued before this, then end.
     Close,
 }
@@ -190,6 +194,8 @@ struct Group {
     staged: Vec<Append>,
     refused: Vec<(Reply, Rejected)>,
     keep: Option<(Part, oneshot::Sender<()>)>,
+    /// Wait for this group and those before it.
+    settling: Vec<oneshot::Sender<()>>,
     bytes: usize,
     closes: bool,
 }
@@ -201,6 +207,7 @@ impl Group {
             staged: Vec::new(),
             refused: Vec::new(),
             keep: None,
+            settling: Vec::new(),
             bytes: 0,
             closes: false,
         }
@@ -209,7 +216,7 @@ impl Group {
     /// Full at its limits; also after a piece of a snapshot, of which a transaction carries one, and after the
     /// command to end.
     fn is_full(&self, batch_max: usize) -> bool {
-        self.staged.len() + self.refused.len() >= batch_max
+        self.staged.len() + self.refused.len() + self.settling.len() >= batch_max
             || self.bytes >= BATCH_BYTES_MAX
             || self.keep.is_some()
             || self.closes
@@ -219,6 +226,7 @@ impl Group {
         match command {
             Command::Append(append) => self.stage(append),
             Command::Keep { part, kept } => self.keep = Some((part, kept)),
+            Command::Settle { settled } => self.settling.push(settled),
             Command::Close => self.closes = true,
         }
     }
@@ -286,6 +294,9 @@ impl Group {
         }
         if let Some((_, kept)) = self.keep {
             let _ = kept.send(());
+        }
+        for settled in self.settling {
+            let _ = settled.send(());
         }
     }
 
