@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::poll_immediate;
 use support::eventually::eventually;
-use understudy::actors::coordinator::{Assign, CommandError, Coordinator, Release};
-use understudy::actors::root::Node;
+use support::scene::{SOON, Scene};
+use understudy::actors::coordinator::{Assign, CommandError, Release};
 use understudy::cli::stage::{Producer, Setting, Stage, stream_key};
 use understudy::config::Config;
 use understudy::domain::failover::{Cause, Ending};
@@ -18,72 +18,8 @@ use understudy::domain::vm::{Power, Status};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
 
-/// Longest time for anything that must happen, on a busy machine.
-const SOON: Duration = Duration::from_secs(60);
 /// Long for an answer from memory, short against the ledger's patience with a locked journal.
 const SHORTLY: Duration = Duration::from_millis(200);
-
-struct Scene {
-    stage: Stage,
-    node: Node,
-}
-
-impl Scene {
-    async fn set(warm: u32, cold: u32, change: impl FnOnce(&mut Config)) -> Self {
-        let mut base = Config::default();
-        base.pool.warm_count = 0;
-        base.pool.max_instances = 20;
-        base.pool.max_concurrent = 20;
-        base.pool.health_check_interval = Duration::from_millis(500);
-        base.cloud.sweep_interval = Duration::from_millis(300);
-        base.supervision.backoff_initial = Duration::from_millis(10);
-        change(&mut base);
-        let world = WorldConfig::for_test(warm, cold);
-        let stage = Stage::set(Setting { world, base }).await.unwrap();
-        let node = stage.coordinator(|_| None).await.unwrap();
-        let scene = Self { stage, node };
-        scene
-            .producer()
-            .until_available(warm as usize, SOON)
-            .await
-            .unwrap();
-        scene
-    }
-
-    fn coordinator(&self) -> Coordinator {
-        self.node.coordinator()
-    }
-
-    fn producer(&self) -> Producer {
-        Producer {
-            coordinator: self.coordinator(),
-        }
-    }
-
-    async fn until<T>(&self, what: &str, look: impl FnMut(&State) -> Option<T>) -> T {
-        self.producer().until(what, SOON, look).await.unwrap()
-    }
-
-    async fn on_air(&self, name: &str) -> (ShowId, VmId) {
-        let show = ShowId::new(name).unwrap();
-        let vm = self.producer().go_on_air(&self.stage, &show, SOON).await.unwrap();
-        (show, vm)
-    }
-
-    fn crash_studio_of(&self, vm: &VmId) {
-        let instance = self.producer().instance_of(vm).unwrap();
-        self.stage.world.fault(&instance, Fault::StudioCrash).unwrap();
-    }
-
-    /// Waits until the show is on air after so many moves, and says on which VM.
-    async fn moved(&self, show: &ShowId, moves: usize) -> VmId {
-        self.until("the show on air after its move", |state| {
-            let show = state.show(show)?;
-            (show.phase == Phase::OnAir && show.records.len() == moves).then(|| show.vm.clone())?
-        })
-        .await
-    }
-}
 
 fn status(state: &State, vm: &VmId) -> Option<Status> {
     state.vm(vm).map(|vm| vm.status())

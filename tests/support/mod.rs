@@ -7,6 +7,7 @@
 
 pub mod eventually;
 pub mod moto;
+pub mod scene;
 pub mod script;
 pub mod sshd;
 pub mod studios;
