@@ -16,6 +16,7 @@ mod assignment;
 mod capture;
 mod effects;
 mod handle;
+mod message;
 mod moving;
 mod release;
 mod spare;
@@ -26,141 +27,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::AbortHandle;
 
 pub use self::handle::{Shows, spec};
-use self::release::{Cleaning, Quiet};
+use self::message::Reply;
+pub use self::message::{Ended, Message, Order};
 use super::context::Context;
-use super::coordinator::{Assign, Assigned, CommandError, Moving, Release, Released, StreamTurned};
+use super::coordinator::{CommandError, Released, StreamTurned};
 use super::mailbox::answer;
 use crate::domain::event::Event;
+use crate::domain::failover::Action;
 use crate::domain::failover::verdict::{IngestSign, Signals};
-use crate::domain::failover::{Action, Fence};
-use crate::domain::ids::{Epoch, RequestKey, ShowId, VmId};
+use crate::domain::ids::ShowId;
 use crate::domain::show::{self, Phase, Show};
-use crate::domain::studio::Studio;
 use crate::domain::time::Timestamp;
 use crate::infra::ledger::CommitError;
-
-type Reply<T> = RpcReplyPort<Result<T, CommandError>>;
-
-/// What a show actor is told.
-pub enum Message {
-    Assign {
-        ask: Assign,
-        reply: Reply<Assigned>,
-    },
-    Release {
-        ask: Release,
-        reply: Reply<Released>,
-    },
-    Start {
-        reply: Reply<StreamTurned>,
-    },
-    Stop {
-        reply: Reply<StreamTurned>,
-    },
-    Failover(Order),
-    Hold {
-        held: bool,
-        reply: Reply<()>,
-    },
-
-    // From its VMs.
-    Signals {
-        vm: VmId,
-        signals: Box<Signals>,
-    },
-    StudioUp {
-        vm: VmId,
-    },
-    StudioChanged {
-        vm: VmId,
-    },
-    StreamNoticed {
-        vm: VmId,
-        active: bool,
-    },
-    VmReady {
-        vm: VmId,
-    },
-    VmFailed {
-        vm: VmId,
-        reason: String,
-    },
-
-    // From its own effects and timers. What was started for another epoch is ignored.
-    Judge,
-    IngestAnswered {
-        reachable: Option<bool>,
-    },
-    LastLook {
-        epoch: Epoch,
-        studio: Result<Studio, String>,
-        order: Order,
-    },
-    Drive,
-    DriveDue,
-    StepEnded {
-        epoch: Epoch,
-        ended: Ended,
-    },
-    StreamStarted {
-        turn: u64,
-        result: Result<Timestamp, String>,
-    },
-    StreamStopped {
-        turn: u64,
-        result: Result<(), String>,
-    },
-    StartAgain {
-        turn: u64,
-    },
-    StopAgain {
-        turn: u64,
-    },
-    StudioMended {
-        epoch: Epoch,
-        result: Result<Vec<String>, String>,
-    },
-    MendAgain {
-        epoch: Epoch,
-    },
-    /// What the ledger did not decide in time is decided now.
-    Settled,
-    Cleaned {
-        epoch: Epoch,
-        key: Option<RequestKey>,
-        result: Result<Quiet, String>,
-    },
-    CleanAgain(Box<Cleaning>),
-    CaptureDue {
-        round: u64,
-    },
-    Captured {
-        epoch: Epoch,
-        result: Result<Studio, String>,
-    },
-    IdleCheck,
-    /// Time to look whether anything was left undone.
-    Tick,
-}
-
-/// An operator's order to move the show.
-pub struct Order {
-    /// The VM to move to; any spare if `None`.
-    pub to: Option<VmId>,
-    pub by: Option<String>,
-    pub reply: Reply<Moving>,
-}
-
-/// How a step of a failover ended.
-pub enum Ended {
-    Fence(Result<Fence, String>),
-    Restore(Result<Vec<String>, String>),
-    Publish(Result<Timestamp, String>),
-}
 
 /// A show without a VM keeps its actor for so long, in case it is wanted again.
 const LINGER: Duration = Duration::from_secs(30);
@@ -168,6 +50,9 @@ const LINGER: Duration = Duration::from_secs(30);
 /// Orders and timers can be lost with whatever actor had them; the ledger is looked at this often for what it asks
 /// for and nobody is doing.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Callers that may wait for one and the same thing.
+const WAITING_MAX: usize = 256;
 
 pub(super) struct ShowActor;
 
@@ -491,5 +376,15 @@ impl State {
             Action::Publish => Some(Step::Publish),
             Action::ChooseSpare | Action::AwaitTarget | Action::Finish => None,
         }
+    }
+}
+
+/// Lets a caller wait for what is under way, if not too many do.
+fn queue<T: Send + Sync + 'static>(waiting: &mut Vec<Reply<T>>, reply: Reply<T>) {
+    waiting.retain(|other| !other.is_closed());
+    if waiting.len() < WAITING_MAX {
+        waiting.push(reply);
+    } else {
+        answer(reply, Err(CommandError::Busy));
     }
 }

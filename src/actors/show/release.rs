@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
-use super::{Message, Reply, State, Task, effects};
+use super::{Message, Reply, State, Task, effects, queue};
 use crate::actors::coordinator::{CommandError, Release, Released};
 use crate::actors::mailbox::answer;
 use crate::actors::news::Level;
@@ -44,7 +44,7 @@ impl State {
     pub(super) async fn release(&mut self, me: &ActorRef<Message>, ask: Release, reply: Reply<Released>) {
         match self.begin_release(me, &ask).await {
             Ok(Some(released)) => answer(reply, Ok(released)),
-            Ok(None) => self.waiting_for_release.push(reply),
+            Ok(None) => queue(&mut self.waiting_for_release, reply),
             Err(error) => answer(reply, Err(error)),
         }
     }

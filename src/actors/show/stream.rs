@@ -6,7 +6,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 
 use super::effects::{self, within};
-use super::{Message, Reply, State, Task};
+use super::{Message, Reply, State, Task, queue};
 use crate::actors::coordinator::{CommandError, StreamTurned};
 use crate::actors::mailbox::answer;
 use crate::domain::failover::Fence;
@@ -25,7 +25,7 @@ impl State {
     pub(super) async fn start(&mut self, me: &ActorRef<Message>, reply: Reply<StreamTurned>) {
         match self.begin_start(me).await {
             Ok(Some(turned)) => answer(reply, Ok(turned)),
-            Ok(None) => self.waiting_for_air.push(reply),
+            Ok(None) => queue(&mut self.waiting_for_air, reply),
             Err(error) => answer(reply, Err(error)),
         }
     }
@@ -251,7 +251,7 @@ impl State {
     pub(super) async fn stop(&mut self, me: &ActorRef<Message>, reply: Reply<StreamTurned>) {
         match self.begin_stop(me).await {
             Ok(Some(turned)) => answer(reply, Ok(turned)),
-            Ok(None) => self.waiting_for_quiet.push(reply),
+            Ok(None) => queue(&mut self.waiting_for_quiet, reply),
             Err(error) => answer(reply, Err(error)),
         }
     }

@@ -57,10 +57,8 @@ impl State {
         let show = self.show();
         if show.failover().is_some() {
             self.drive(me).await;
-        } else if show.vm.as_ref() == Some(vm) {
-            if show.phase == Phase::OffAir {
-                self.go_on(me, &show);
-            }
+        } else if show.vm.as_ref() == Some(vm) && show.phase == Phase::OffAir {
+            self.go_on(me, &show);
         }
     }
 
