@@ -292,7 +292,7 @@ impl Model {
     }
 
     pub fn may_be_taken(&self, id: &VmId) -> bool {
-        self.vms.get(id).is_some_and(|vm| vm.may_be_taken())
+        self.vms.get(id).is_some_and(Machine::may_be_taken)
     }
 
     pub fn hold(&mut self, id: &VmId, show: &ShowId, epoch: u64, how: How) {

@@ -56,13 +56,7 @@ impl Model {
                 Played { held: *held, ..show }
             }
             Event::FailoverBegan { epoch, to, .. } => self.failover_began(id, show, epoch.0, to.as_ref())?,
-            Event::Restored { epoch, .. } if show.stage == Stage::OffAir => {
-                only_if(epoch.0 == show.epoch && show.unrestored)?;
-                Played {
-                    unrestored: false,
-                    ..show
-                }
-            }
+            Event::Restored { epoch, .. } if show.stage == Stage::OffAir => mended(show, epoch.0)?,
             Event::SpareChosen { .. }
             | Event::SpareLost { .. }
             | Event::Fenced { .. }
@@ -278,6 +272,14 @@ impl Model {
             ..show
         })
     }
+}
+
+fn mended(show: Played, epoch: u64) -> Option<Played> {
+    only_if(epoch == show.epoch && show.unrestored)?;
+    Some(Played {
+        unrestored: false,
+        ..show
+    })
 }
 
 fn silenced(mut show: Played, epoch: u64) -> Option<Played> {
