@@ -219,6 +219,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_missed_may_have_been_the_start_of_a_stream() {
+        let mut watcher = Watcher {
+            link: Weak::new(),
+            lane: 0,
+            outbox: outbox().0,
+            phases: Arc::new(watch_channel::Sender::new(Phase::Settled)),
+        };
+        watcher.lost_some();
+        assert_eq!(*watcher.phases.borrow(), Phase::Unknown);
+        // One that is known to be starting still is, as far as anybody knows.
+        watcher.tell_stream(OutputState::Starting);
+        watcher.lost_some();
+        assert_eq!(*watcher.phases.borrow(), Phase::Starting);
+        watcher.tell_stream(OutputState::Stopped);
+        assert_eq!(*watcher.phases.borrow(), Phase::Settled);
+    }
+
+    #[test]
     fn a_change_that_waits_to_be_read_is_not_told_again() {
         let (mut outbox, mut receiver) = outbox();
         for _ in 0..10 {
