@@ -11,7 +11,8 @@ use support::{BRIEF, PLENTY};
 use understudy::domain::studio::Secret;
 use understudy::infra::obs::{Endpoint, Error, Notice};
 use understudy::sim::model::fault::{Fault, FaultKind};
-use understudy::sim::wire::MachineView;
+use understudy::sim::wire::{MachineHandle, MachineView};
+use understudy::sim::world::{World, WorldConfig};
 
 #[tokio::test]
 async fn a_stream_starts_sends_and_stops() {
@@ -83,6 +84,93 @@ async fn a_stream_that_is_still_connecting_is_stopped_too() {
             .await;
         assert!(late.is_none());
     }
+}
+
+/// A studio whose ingest takes this long to connect.
+async fn slow_to_connect(rise: Duration) -> (World, MachineHandle) {
+    let mut config = WorldConfig::for_test(1, 0);
+    config.machine.output.rise = rise;
+    let world = World::start(config).await.unwrap();
+    let machine = world.machine(&world.instances()[0].instance_id).unwrap();
+    machine.load_example_studio("k").unwrap();
+    (world, machine)
+}
+
+#[tokio::test]
+async fn a_stream_that_another_session_started_is_not_silent_while_it_connects() {
+    let (_world, machine) = slow_to_connect(Duration::from_secs(60)).await;
+    let (starter, _) = connect(&machine).await;
+    starter.start_stream().await.unwrap();
+    drop(starter);
+    let (session, _notices) = connect_hasty(&machine).await;
+    for _ in 0..2 {
+        assert!(matches!(
+            session.stop_stream().await,
+            Err(Error::TimedOut {
+                call: "StopStream",
+                ..
+            })
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_another_session_started_is_stopped_once_it_has_connected() {
+    let (world, machine) = slow_to_connect(Duration::from_millis(1_500)).await;
+    let (starter, _) = connect(&machine).await;
+    // The second time, there are figures of the stream before.
+    for _ in 0..2 {
+        starter.start_stream().await.unwrap();
+        let (session, _notices) = connect(&machine).await;
+        session.stop_stream().await.unwrap();
+        assert!(!session.output().await.unwrap().active);
+        let ingest = world.ingest();
+        assert!(
+            ingest
+                .until(PLENTY, |ingest| ingest.publishers("k").is_empty())
+                .await
+        );
+        let late = machine
+            .until(Duration::from_secs(2), MachineView::is_streaming)
+            .await;
+        assert!(late.is_none(), "it came on air after it was said to be silent");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_studio_is_found_silent_at_once_by_a_session_of_a_quarter_of_a_second() {
+    let (_world, machines) = world(1).await;
+    machines[0].load_example_studio("k").unwrap();
+    let fresh = || async { connect(&machines[0]).await };
+    let limit = Duration::from_secs(1);
+    let quick = async |what: &str| {
+        let (session, _notices) = fresh().await;
+        let asked = Instant::now();
+        session.stop_stream().await.unwrap();
+        assert!(asked.elapsed() < limit, "{what}: {:?}", asked.elapsed());
+        // What has been proven is not looked for again.
+        let asked = Instant::now();
+        session.stop_stream().await.unwrap();
+        assert!(
+            asked.elapsed() < Duration::from_millis(100),
+            "{what} again: {:?}",
+            asked.elapsed()
+        );
+        session
+    };
+    quick("never streamed").await;
+    let (session, _notices) = fresh().await;
+    session.start_stream().await.unwrap();
+    eventually("bytes rise", PLENTY, async || {
+        let output = session.output().await.unwrap();
+        (output.active && output.bytes > 0).then_some(())
+    })
+    .await;
+    // A running stream needs no proof.
+    let (other, _notices) = fresh().await;
+    other.stop_stream().await.unwrap();
+    assert!(!other.output().await.unwrap().active);
+    quick("streamed before").await;
 }
 
 #[tokio::test]

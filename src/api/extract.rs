@@ -5,11 +5,9 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::Body as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,6 +15,7 @@ use serde_json::error::Category;
 
 use super::error::ApiError;
 use super::gateway::Gateway;
+use super::uploads::{Unread, Upload};
 use crate::domain::ids::{RequestKey, ShowId, VmId};
 
 /// Words that are routes under `…/vm-pool/` and therefore never VM ids.
@@ -156,40 +155,30 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, ApiError> {
-        parse(&Text::from_request(request, gateway).await?.0, "the body").map(Self)
+        let Text(bytes) = Text::from_request(request, gateway).await?;
+        let given: &[u8] = if bytes.trim_ascii() == b"null" {
+            &EMPTY
+        } else {
+            &bytes
+        };
+        parse(given, "the body").map(Self)
     }
 }
 
-/// A body as it came: JSON by its content type, bounded in size and time, `{}` if there was none.
+/// A body as it came: JSON by its content type, `{}` if there was none. It was read before the request was let
+/// in ([`super::uploads`]).
 pub struct Text(pub Bytes);
 
 impl FromRequest<Gateway> for Text {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        if body.is_end_stream() {
+        let (mut parts, _) = request.into_parts();
+        let Some(Upload(read)) = parts.extensions.remove() else {
             return Ok(Self(EMPTY));
-        }
-        let options = gateway.options();
-        let limit = options.body_bytes_max;
-        let bytes = match tokio::time::timeout(options.body_timeout, read(body, limit)).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(Unread::TooLarge)) => return Err(too_large(limit)),
-            Ok(Err(Unread::Broken)) => {
-                return Err(ApiError::new(
-                    StatusCode::BAD_REQUEST,
-                    "the body could not be read to its end",
-                ));
-            }
-            Err(_) => {
-                return Err(ApiError::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "the body did not arrive in time",
-                ));
-            }
         };
-        if matches!(bytes.trim_ascii(), b"" | b"null") {
+        let bytes = read.map_err(|why| unread(why, gateway.options().body_bytes_max))?;
+        if bytes.trim_ascii().is_empty() {
             return Ok(Self(EMPTY));
         }
         require_json(&parts.headers)?;
@@ -197,35 +186,15 @@ impl FromRequest<Gateway> for Text {
     }
 }
 
-enum Unread {
-    TooLarge,
-    Broken,
-}
-
-/// Reads a body to its end, or to [`OVERSHOOT_MAX`] bytes beyond the limit: closing on a client that is still
-/// sending would lose it the answer.
-async fn read(mut body: axum::body::Body, limit: usize) -> Result<Bytes, Unread> {
-    let (mut kept, mut total) = (BytesMut::new(), 0_usize);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
-            continue;
-        };
-        total += data.len();
-        if total <= limit {
-            kept.extend_from_slice(&data);
-        } else if total > limit + OVERSHOOT_MAX {
-            break;
-        }
-    }
-    if total > limit {
-        Err(Unread::TooLarge)
-    } else {
-        Ok(kept.freeze())
+/// What a client is told whose body was not read.
+pub fn unread(why: Unread, limit: usize) -> ApiError {
+    match why {
+        Unread::TooLarge => too_large(limit),
+        Unread::Broken => ApiError::new(StatusCode::BAD_REQUEST, "the body could not be read to its end"),
+        Unread::Late => ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        Unread::GivenUp => ApiError::busy("too many bodies are being sent, and this one took too long"),
     }
 }
-
-/// Bytes of a refused body that are read and thrown away.
-const OVERSHOOT_MAX: usize = 1024 * 1024;
 
 const EMPTY: Bytes = Bytes::from_static(b"{}");
 

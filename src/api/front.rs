@@ -1,20 +1,23 @@
-//! What every request passes first and every answer last: request id, preflight, bounds, deadline, panics,
-//! CORS, and JSON where somebody else answered an error without it.
+//! What every request passes first and every answer last: request id, preflight, its body, bounds, deadline,
+//! panics, CORS, and JSON where somebody else answered an error without it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use hyper::body::Body as _;
 
 use super::connection::Cutter;
 use super::error::ApiError;
-use super::extract::WAIT_MAX;
+use super::extract::{WAIT_MAX, unread};
 use super::gateway::Gateway;
+use super::uploads::{Unread, Upload};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -39,10 +42,14 @@ pub async fn front(State(gateway): State<Gateway>, request: Request, next: Next)
 }
 
 async fn answer(gateway: &Gateway, request: Request, next: Next, id: &HeaderValue) -> Response {
-    let path = request.uri().path();
-    if is_socket(path) {
+    if is_socket(request.uri().path()) {
         return transport(gateway, request, next).await;
     }
+    let request = match with_body_read(gateway, request).await {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    let path = request.uri().path();
     if counts_as_activity(request.method(), path) {
         gateway.touch();
     }
@@ -65,6 +72,26 @@ async fn answer(gateway: &Gateway, request: Request, next: Next, id: &HeaderValu
         return as_json(response);
     }
     response
+}
+
+/// Reads the body, if there is one, before the request takes a place that others wait for. Routes find it as an
+/// [`Upload`]: what is wrong with it is told by those alone that want one, and after who is asking is known.
+async fn with_body_read(gateway: &Gateway, request: Request) -> Result<Request, ApiError> {
+    if request.body().is_end_stream() {
+        return Ok(request);
+    }
+    let (mut parts, body) = request.into_parts();
+    let options = gateway.options();
+    let bytes_max = options.body_bytes_max;
+    let read = gateway
+        .uploads()
+        .read(body, bytes_max, options.body_timeout)
+        .await;
+    if read == Err(Unread::GivenUp) {
+        return Err(unread(Unread::GivenUp, bytes_max));
+    }
+    parts.extensions.insert(Upload(read));
+    Ok(Request::from_parts(parts, Body::empty()))
 }
 
 /// The Socket.IO transport: long polls and WebSockets have bounds of their own.

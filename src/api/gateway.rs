@@ -17,6 +17,7 @@ use super::project::{self, Reach};
 use super::socket::Transports;
 use super::types::pool::{Counts, PoolStatus};
 use super::types::vm::VmRecord;
+use super::uploads::Uploads;
 use crate::actors::coordinator::{CommandError, Coordinator};
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
@@ -45,6 +46,7 @@ struct Shared {
     delta_sockets: AtomicUsize,
     transports: Transports,
     requests: Arc<Semaphore>,
+    uploads: Uploads,
     waits: Semaphore,
     hints: Bucket,
     handshakes: Bucket,
@@ -70,6 +72,7 @@ impl Gateway {
             delta_sockets: AtomicUsize::new(0),
             transports: Transports::default(),
             requests: Arc::new(Semaphore::new(options.requests_max)),
+            uploads: Uploads::new(options.uploads_max),
             waits: Semaphore::new(options.waits_max),
             hints: Bucket::new(HINTS_BURST, HINTS_PER_SECOND),
             handshakes: Bucket::new(handshakes, f64::from(handshakes) / HANDSHAKE_WINDOW_S),
@@ -104,6 +107,12 @@ impl Gateway {
     #[must_use]
     pub fn requests(&self) -> &Arc<Semaphore> {
         &self.0.requests
+    }
+
+    /// Bound on request bodies on their way.
+    #[must_use]
+    pub fn uploads(&self) -> &Uploads {
+        &self.0.uploads
     }
 
     /// Bound on assign requests that are held open.

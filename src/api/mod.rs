@@ -32,6 +32,7 @@ pub mod server;
 mod site;
 pub mod socket;
 pub mod types;
+mod uploads;
 
 use ::http::StatusCode;
 use axum::Router;

@@ -49,6 +49,8 @@ pub struct Options {
     pub socket_buffer_packets: usize,
     /// HTTP requests being answered at the same time.
     pub requests_max: usize,
+    /// Request bodies on their way at the same time; one too many, and the oldest is given up.
+    pub uploads_max: usize,
     /// Assign requests that are held open (`wait`) at the same time; further ones are answered at once.
     pub waits_max: usize,
     /// Limit on answering one request, on top of the time it asked to wait.
@@ -95,6 +97,8 @@ impl Default for Options {
             // A burst of one commit per VM of a large pool fits; slots are allocated as they are used.
             socket_buffer_packets: 1_024,
             requests_max: 1_024,
+            // At most 25 MiB of bodies that may never end.
+            uploads_max: 256,
             waits_max: 256,
             // Longer than the longest command, a release with its clean-up (20 s).
             request_timeout: Duration::from_secs(60),

@@ -1,19 +1,23 @@
 //! `understudy demo`: a simulated pool, two shows on air, and the studio of one breaks.
 //!
+//! The simulated machines have well-known addresses, so there is one demonstration at a time on a computer.
+//!
 //! What is told is read from the ledger's feed as it happens. The coordinator is the real one; only the
 //! machines are simulated ([`super::stage`]).
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
 use super::client::Client;
 use super::connection::Connection;
-use super::failure::{Exit, Outcome};
+use super::failure::{Exit, Failure, Outcome};
 use super::gateway::Gateway;
 use super::stage::{Producer, Setting, Stage};
 use super::status::{Snapshot, board};
@@ -41,9 +45,12 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 pub async fn run(args: DemoArgs, terminal: &Terminal) -> Outcome {
     let base = base_config(args.port)?;
     logging::install(&quiet_log(), terminal)?;
+    // From here on a signal ends it in order: the stage's directory, with a key and a journal, goes with it.
+    let mut signals = Signals::listen()?;
     let world = WorldConfig::default();
-    let stage = Stage::set(Setting { world, base }).await?;
-    let gateway = Gateway::bind(&stage.config)?;
+    let stage = Stage::set(Setting { world, base }).await;
+    let stage = stage.map_err(|error| if_taken(error, WORLD_TAKEN))?;
+    let gateway = Gateway::bind(&stage.config).map_err(|error| if_taken(error, PORT_TAKEN))?;
     let node = stage
         .coordinator(|coordinator| Some(gateway.spec(coordinator)))
         .await?;
@@ -60,11 +67,59 @@ pub async fn run(args: DemoArgs, terminal: &Terminal) -> Outcome {
     let ended = tokio::select! {
         ended = perform(&stage, &narrator, &gateway, terminal) => ended,
         () = end_of(args.run_for) => Ok(()),
-        told = tokio::signal::ctrl_c() => told.context("listening for Ctrl-C"),
+        () = signals.told() => Ok(()),
     };
     telling.abort();
     serve::stop(&gateway, node).await?;
     ended.map(|()| Exit::Done)
+}
+
+/// What to do when a part of the simulated world finds its address in use.
+const WORLD_TAKEN: &str = "most likely another `understudy demo` runs, and only one can at a time, whatever its \
+    --port: its simulated machines are at 127.77.0.0/16. End that one with Ctrl-C where it was started, or look at \
+    it with `understudy status`";
+/// What to do when the port for browsers is in use.
+const PORT_TAKEN: &str = "end what listens there, or choose another port with --port";
+
+/// An address in use is told with what to do about it.
+fn if_taken(error: anyhow::Error, advice: &str) -> anyhow::Error {
+    let is_taken = |cause: &(dyn std::error::Error + 'static)| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::AddrInUse)
+    };
+    if !error.chain().any(is_taken) {
+        return error;
+    }
+    Failure::new(Exit::Conflict, format!("{error:#}"))
+        .advice(advice)
+        .into()
+}
+
+/// The signals that end a demonstration: Ctrl-C, SIGTERM, and the terminal going away.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns on the first of them, also if it came before anybody waited.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
 }
 
 /// Returns when it has run for as long as it was asked to.

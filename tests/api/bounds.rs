@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use understudy::api::Options;
+use understudy::domain::vm::Status;
+use understudy::sim::model::fault::CloudFault;
 
 use crate::served::{LIMIT, Served, open};
 
@@ -109,17 +112,26 @@ async fn a_head_or_a_body_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_too_many_is_told_when_to_come_back_and_checks_still_answer() {
-    let served = Served::with_options(
-        0,
-        0,
-        Options {
-            requests_max: 1,
-            ..open()
-        },
+    let options = Options {
+        requests_max: 1,
+        ..open()
+    };
+    // One that has to be started: the assignment is held open until it is.
+    let served = Served::with_options(0, 1, options).await;
+    served
+        .until("it is known", |state| {
+            (state.count(Status::Stopped) == 1).then_some(())
+        })
+        .await;
+    let slow_cloud = CloudFault::Slow {
+        delay: Duration::from_secs(1),
+    };
+    served.stage.world.cloud_fault(slow_cloud);
+    let mut slow = Raw::to(&served).await;
+    slow.send(
+        "POST /api/competitions/finals/vm/assign?wait=300 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     )
     .await;
-    let mut slow = Raw::to(&served).await;
-    slow.begin_assign().await;
     let busy = async {
         loop {
             let (status, body) = Raw::get(&served, "/api/admin/vm-pool").await;
@@ -133,9 +145,43 @@ async fn one_request_too_many_is_told_when_to_come_back_and_checks_still_answer(
         .expect("the bound is reached in time");
     assert_eq!(busy["code"], "BUSY");
     assert_eq!(Raw::get(&served, "/healthz").await.0, 200);
-    slow.send("}").await;
-    assert_eq!(slow.rest().await.unwrap().0, 409);
+    served.stage.world.heal_cloud();
+    assert_eq!(slow.rest().await.unwrap().0, 200);
     assert_eq!(Raw::get(&served, "/api/admin/vm-pool").await.0, 200);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_sent_bodies_keep_nobody_out_but_the_slowest_of_themselves() {
+    let options = Options {
+        requests_max: 4,
+        uploads_max: 4,
+        body_timeout: LIMIT,
+        ..open()
+    };
+    let served = Served::with_options(0, 0, options).await;
+    let mut slow = JoinSet::new();
+    for _ in 0..40 {
+        let mut raw = Raw::to(&served).await;
+        raw.begin_assign().await;
+        slow.spawn(raw.rest());
+    }
+    let given_up = async |slow: &mut JoinSet<Option<(u16, Value)>>| {
+        let (status, body) = slow.join_next().await.unwrap().unwrap().expect("an answer");
+        assert_eq!((status, body["code"].as_str()), (503, Some("BUSY")));
+    };
+    for _ in 0..36 {
+        given_up(&mut slow).await;
+    }
+    assert_eq!(Raw::get(&served, "/api/admin/vm-pool").await.0, 200);
+    let mut prompt = Raw::to(&served).await;
+    prompt.begin_assign().await;
+    prompt.send("}").await;
+    assert_eq!(prompt.rest().await.expect("an answer").0, 409);
+    // It took the place of one of those that were left.
+    given_up(&mut slow).await;
+    assert!(slow.try_join_next().is_none());
+    slow.shutdown().await;
     served.stop().await;
 }
 

@@ -354,8 +354,10 @@ async fn settings_are_read_changed_and_refused_by_name() {
         assert_eq!(refused.body["field"], field, "{:#}", refused.body);
         refused.is(400);
     }
-    let refused = served.put_json(&path, &json!([])).await.is(400);
-    assert_eq!(refused["error"], "config must be an object");
+    for no_object in [json!([]), json!(null), json!(7)] {
+        let refused = served.put_json(&path, &no_object).await.is(400);
+        assert_eq!(refused["error"], "config must be an object", "{no_object}");
+    }
     assert_eq!(
         served.get(&path).await.is(200),
         after,

@@ -256,7 +256,7 @@ async fn what_is_wrong_is_answered_to_the_one_who_asked() {
     let served = Served::with(1, 0).await;
     let mut client = Script::connected(&served, &json!({})).await;
     let mut other = Script::connected(&served, &json!({})).await;
-    for event in ["assignVM", "releaseVM", "startVM", "stopVM"] {
+    for event in ["assignVM", "releaseVM", "startVM", "stopVM", "acknowledgeAlert"] {
         for args in [
             vec![],
             vec![Value::Null],
@@ -280,6 +280,14 @@ async fn what_is_wrong_is_answered_to_the_one_who_asked() {
         (&json!(false), &json!("VM_NOT_FOUND"))
     );
     assert_eq!(client.event("vmError").await["vmId"], "vm-nowhere");
+    let alert = json!({"competitionId": "finals", "alertId": "a1"});
+    let unknown = client.ask("acknowledgeAlert", &[alert]).await;
+    assert_eq!(unknown["code"], "ALERT_NOT_FOUND");
+    let told = client.event("vmError").await;
+    assert_eq!(
+        (&told["competitionId"], &told["alertId"]),
+        (&json!("finals"), &json!("a1"))
+    );
     assert_eq!(client.ask("assignVM", &[finals()]).await["success"], true);
     let twice = client.ask("assignVM", &[finals()]).await;
     assert_eq!(twice["code"], "ALREADY_ASSIGNED");

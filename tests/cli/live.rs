@@ -12,9 +12,14 @@ use crate::server::{Say, Server};
 
 /// Interrupts a process, as Ctrl-C does.
 pub async fn interrupt(child: &Child) {
+    send(child, "INT").await;
+}
+
+/// Sends a process a signal.
+pub async fn send(child: &Child, signal: &str) {
     let pid = child.id().expect("it runs").to_string();
     let status = Command::new("sh")
-        .args(["-c", "kill -INT \"$0\"", &pid])
+        .args(["-c", "kill -\"$0\" \"$1\"", signal, &pid])
         .status()
         .await
         .unwrap();

@@ -7,6 +7,7 @@ mod support;
 mod board;
 mod commands;
 mod configuration;
+mod demo;
 mod live;
 mod pool;
 mod program;

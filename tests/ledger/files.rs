@@ -37,6 +37,51 @@ async fn the_folder_is_created_with_the_journal() {
     assert!(path.is_file());
 }
 
+fn mode(path: impl AsRef<Path>) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_the_journal_and_the_files_beside_it() {
+    let place = Place::new();
+    let folder = place.folder().join("var");
+    let files = ["journal.db", "journal.db-wal", "journal.db-shm"].map(|name| folder.join(name));
+    let ledger = Ledger::open(Options::new(&files[0])).unwrap();
+    ledger.commit(NOW, vec![adopted("a")]).await.unwrap();
+    assert_eq!(mode(&folder), 0o700);
+    for file in &files {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+    ledger.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_journal_that_others_may_read_is_closed_to_them_and_a_strangers_file_is_not() {
+    let place = filled().await;
+    // As after a crash: the files beside it are there when it is opened.
+    let kept = rusqlite::Connection::open(place.journal()).unwrap();
+    kept.execute_batch("BEGIN IMMEDIATE; UPDATE meta SET app = app; COMMIT")
+        .unwrap();
+    let beside = ["-wal", "-shm"].map(|suffix| format!("{}{suffix}", place.journal().display()));
+    let files = [place.journal().display().to_string()].into_iter().chain(beside);
+    let files: Vec<String> = files.collect();
+    for file in &files {
+        set_mode(file.as_ref(), 0o664);
+    }
+    let ledger = place.open();
+    for file in &files {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+    ledger.close().await.unwrap();
+    drop(kept);
+
+    let stranger = Place::new();
+    fs::write(stranger.journal(), b"hello").unwrap();
+    set_mode(&stranger.journal(), 0o644);
+    refusal(&stranger);
+    assert_eq!(mode(stranger.journal()), 0o644);
+}
+
 #[test]
 fn a_journal_held_by_another_process_names_it_and_is_free_after_its_death() {
     if let Some(journal) = role() {
@@ -121,18 +166,33 @@ async fn what_is_not_a_journal_is_refused_and_not_changed() {
     let other = rusqlite::Connection::open(place.folder().join("other.db")).unwrap();
     other.execute_batch("CREATE TABLE album (title TEXT)").unwrap();
     other.close().unwrap();
+    // Ours by its mark alone.
+    let marked = rusqlite::Connection::open(place.folder().join("marked.db")).unwrap();
+    let ours = "PRAGMA application_id = 1431521841; CREATE TABLE album (title TEXT)";
+    marked.execute_batch(ours).unwrap();
+    marked.close().unwrap();
     let strangers = [
-        fs::read(place.folder().join("other.db")).unwrap(),
-        b"hello".to_vec(),
-        b"{\"pool\": 1}\n".repeat(1_000),
-        vec![0; 8192],
+        (
+            fs::read(place.folder().join("other.db")).unwrap(),
+            "of another program",
+        ),
+        (
+            fs::read(place.folder().join("marked.db")).unwrap(),
+            "without the table `meta`",
+        ),
+        (b"hello".to_vec(), "no SQLite database"),
+        (b"{\"pool\": 1}\n".repeat(1_000), "no SQLite database"),
+        (vec![0; 8192], "no SQLite database"),
     ];
-    for stranger in strangers {
+    for (stranger, what) in strangers {
         fs::write(place.journal(), &stranger).unwrap();
         let error = refusal(&place);
         assert!(matches!(error, OpenError::NotAJournal { .. }), "{error:?}");
         assert!(
-            error.to_string().contains("is not a journal of understudy"),
+            error
+                .to_string()
+                .contains("is not a journal of understudy: it is ")
+                && error.to_string().contains(what),
             "{error}"
         );
         assert_eq!(fs::read(place.journal()).unwrap(), stranger);
@@ -152,15 +212,11 @@ fn a_folder_in_the_place_of_the_file_is_told() {
     let place = Place::new();
     fs::create_dir(place.journal()).unwrap();
     let error = refusal(&place);
+    assert!(matches!(error, OpenError::IsFolder { .. }), "{error:?}");
+    let text = error.to_string();
     assert!(
-        matches!(error, OpenError::Storage(StorageError::Io { .. })),
-        "{error:?}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("journal.db could not be read or written"),
-        "{error}"
+        text.contains("journal.db is a directory") && text.ends_with("journal.db/ledger.db"),
+        "{text}"
     );
 }
 

@@ -5,6 +5,7 @@
 //! | `assignVM` `{competitionId, preferredVmId?, allowFallback?, …}` | `vmAssignmentResult` | show |
 //! | `releaseVM` `{competitionId, stopVM?, …}` | `vmReleaseResult` | show |
 //! | `startVM`, `stopVM` `{vmId}` | `vmStartResult`, `vmStopResult` | pool |
+//! | `acknowledgeAlert` `{competitionId, alertId}` | `vmError`: there are no alerts yet | show |
 //! | `getVMPoolStatus`, `requestVMPool` | `vmPoolStatus` | as for connecting |
 //! | `identify` `{role, name}` | none | none |
 //!
@@ -15,6 +16,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use socketioxide::extract::{AckSender, SocketRef, TryData};
@@ -33,6 +35,9 @@ use crate::domain::ids::{ShowId, VmId};
 
 /// Characters kept of what a client calls itself.
 const NAME_CHARS_MAX: usize = 64;
+
+/// Longest id of an alert.
+const ALERT_ID_CHARS_MAX: usize = 128;
 
 /// Registers everything that a client may ask.
 pub fn listen(socket: &SocketRef, gateway: &Gateway, fanout: &mpsc::Sender<Command>) {
@@ -54,6 +59,14 @@ pub fn listen(socket: &SocketRef, gateway: &Gateway, fanout: &mpsc::Sender<Comma
     );
     on(socket, gateway, "startVM", "vmStartResult", Access::Pool, start);
     on(socket, gateway, "stopVM", "vmStopResult", Access::Pool, stop);
+    on(
+        socket,
+        gateway,
+        "acknowledgeAlert",
+        "alertAcknowledged",
+        Access::Show,
+        acknowledge,
+    );
     for event in ["getVMPoolStatus", "requestVMPool"] {
         let (gateway, fanout) = (gateway.clone(), fanout.clone());
         socket.on(event, async move |socket: SocketRef, ack: AckSender| {
@@ -93,6 +106,19 @@ async fn start(gateway: Gateway, _: Caller, payload: Value) -> Result<Value, Api
 
 async fn stop(gateway: Gateway, _: Caller, payload: Value) -> Result<Value, ApiError> {
     value(&commands::stop_vm(&gateway, vm_of(&payload)?).await?)
+}
+
+/// Every alert is an unknown one as long as none are raised.
+async fn acknowledge(_: Gateway, _: Caller, payload: Value) -> Result<Value, ApiError> {
+    show_of(&payload)?;
+    let alert = text_of(&payload, "alertId")?;
+    if alert.is_empty() || alert.chars().count() > ALERT_ID_CHARS_MAX {
+        let error = format!("alertId must be a text of 1 to {ALERT_ID_CHARS_MAX} characters");
+        return Err(ApiError::field("alertId", error));
+    }
+    Err(ApiError::new(StatusCode::NOT_FOUND, "there is no such alert")
+        .code("ALERT_NOT_FOUND")
+        .with("alertId", alert))
 }
 
 fn show_of(payload: &Value) -> Result<ShowId, ApiError> {

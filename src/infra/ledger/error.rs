@@ -133,11 +133,17 @@ pub enum OpenError {
         supported: i64,
     },
     #[error(
-        "{} is not a journal of understudy, or its first page is damaged; configure another path for the \
-         journal, or restore a backup. The file was not changed",
+        "{} is not a journal of understudy: it is {found}; configure another path for the journal, or restore a \
+         backup. The file was not changed",
         path.display()
     )]
-    NotAJournal { path: PathBuf },
+    NotAJournal { path: PathBuf, found: Stranger },
+    #[error(
+        "{} is a directory, and the journal is a file; configure a path in it, such as {}",
+        path.display(),
+        path.join("ledger.db").display()
+    )]
+    IsFolder { path: PathBuf },
     #[error(
         "event {seq} of the journal {} cannot be used; keep a copy of the file, then restore a backup",
         path.display()
@@ -158,6 +164,17 @@ pub enum OpenError {
     Thread(#[source] io::Error),
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// What is found in the journal's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stranger {
+    #[error("no SQLite database, or its first page is damaged")]
+    NoDatabase,
+    #[error("the SQLite database of another program")]
+    AnothersDatabase,
+    #[error("an SQLite database with understudy's mark, but without the table `{table}`")]
+    Without { table: &'static str },
 }
 
 /// What is wrong with one event of the journal.

@@ -11,21 +11,27 @@
 //! file's header and `meta.schema_version` keep their places in every later schema: they are what tells a
 //! newer journal from a stranger's database.
 //!
+//! Events hold stream keys, so the file is its user's alone: it is made with mode 0600, which SQLite gives the
+//! files beside it too, and one that others may read is closed to them when it is opened.
+//!
 //! This module knows rows and bytes. What an event means is [`super::replay`]'s business.
 
-use std::fs::OpenOptions;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, Params, params};
+use tracing::warn;
 
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 
-use super::error::{OpenError, StorageError};
+use super::error::{OpenError, StorageError, Stranger};
 
 /// The schema this version writes and reads.
 pub(super) const SCHEMA_VERSION: i64 = 1;
@@ -93,7 +99,7 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens or creates the file. A file that is not ours, or too new, is left as it was.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        require_writable(path)?;
+        open_or_create(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -106,6 +112,7 @@ impl Journal {
         // Whatever happens from here on, only a graceful close moves the log into the file.
         journal.checkpoint_on_close(false)?;
         let is_new = journal.require_ours()?;
+        close_to_others(path)?;
         journal.configure()?;
         if is_new {
             journal.create_schema()?;
@@ -238,11 +245,12 @@ impl Journal {
 
     /// Whether the file is new. Reads only.
     fn require_ours(&self) -> Result<bool, OpenError> {
-        let foreign = || OpenError::NotAJournal {
+        let foreign = |found| OpenError::NotAJournal {
             path: self.path.clone(),
+            found,
         };
         let application_id = match self.integer("PRAGMA application_id", []) {
-            Err(StorageError::Damaged { .. }) => return Err(foreign()),
+            Err(StorageError::Damaged { .. }) => return Err(foreign(Stranger::NoDatabase)),
             read => read?,
         };
         let tables = self.integer("SELECT count(*) FROM sqlite_schema", [])?;
@@ -250,7 +258,10 @@ impl Journal {
             return Ok(true);
         }
         if application_id != APPLICATION_ID {
-            return Err(foreign());
+            return Err(foreign(Stranger::AnothersDatabase));
+        }
+        if !self.has_table("meta")? {
+            return Err(foreign(Stranger::Without { table: "meta" }));
         }
         let found = self.integer("SELECT schema_version FROM meta WHERE id = 1", [])?;
         if found > SCHEMA_VERSION {
@@ -260,7 +271,17 @@ impl Journal {
                 supported: SCHEMA_VERSION,
             });
         }
+        for table in ["journal", "snapshot"] {
+            if !self.has_table(table)? {
+                return Err(foreign(Stranger::Without { table }));
+            }
+        }
         Ok(false)
+    }
+
+    fn has_table(&self, name: &str) -> Result<bool, StorageError> {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+        self.integer(sql, [name]).map(|count| count == 1)
     }
 
     fn configure(&self) -> Result<(), StorageError> {
@@ -311,13 +332,45 @@ impl Journal {
 }
 
 /// SQLite opens a file that it may not write for reading and tells so only at the first commit; here it is
-/// told at once, with the system's own reason.
-fn require_writable(path: &Path) -> Result<(), StorageError> {
-    match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(StorageError::from_io(path, error)),
+/// told at once, with the system's own reason. A new file is made here, since SQLite would let others read it.
+fn open_or_create(path: &Path) -> Result<(), OpenError> {
+    if path.is_dir() {
+        return Err(OpenError::IsFolder {
+            path: path.to_owned(),
+        });
     }
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map(|_| ())
+        .map_err(|error| StorageError::from_io(path, error).into())
+}
+
+/// Takes from the journal and the files beside it what others may do with them.
+fn close_to_others(path: &Path) -> Result<(), StorageError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = OsString::from(path);
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        let mode = match fs::metadata(&path) {
+            Ok(meta) => meta.permissions().mode(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(StorageError::from_io(&path, error)),
+        };
+        if mode & 0o077 == 0 {
+            continue;
+        }
+        // It may be another user's, who lets us write it: that is for people to judge.
+        if let Err(error) = fs::set_permissions(&path, Permissions::from_mode(mode & 0o700)) {
+            let path = path.display();
+            warn!(%path, %error, "other users may read the journal, and that could not be changed");
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -31,8 +31,9 @@ mod replay;
 mod snapshot;
 mod writer;
 
-use std::fs::{self, File};
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,7 @@ use crate::domain::ids::Seq;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 
-pub use error::{CloseError, CommitError, Defect, FatalError, OpenError, StorageError};
+pub use error::{CloseError, CommitError, Defect, FatalError, OpenError, StorageError, Stranger};
 pub use lock::Holder;
 pub use memory::MemoryJournal;
 pub use published::{Batch, Counts, Health};
@@ -339,7 +340,7 @@ impl std::fmt::Debug for Ledger {
     }
 }
 
-/// Creates the journal's folder, so durably that a journal in it cannot vanish with it.
+/// Creates the journal's folder, for this user alone, and so durably that a journal in it cannot vanish with it.
 fn create_folder(journal: &Path) -> Result<(), StorageError> {
     let folder = match journal.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -347,7 +348,11 @@ fn create_folder(journal: &Path) -> Result<(), StorageError> {
     };
     let storage = |error| StorageError::from_io(folder, error);
     let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(folder).map_err(storage)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(storage)?;
     missing
         .iter()
         .try_for_each(|made| sync_entry(made))

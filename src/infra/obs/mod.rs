@@ -74,8 +74,10 @@ pub trait Session: Send + Sync + 'static {
     /// Stops the stream and returns once OBS says that the output is inactive. Stopping none is not an error.
     ///
     /// OBS cannot stop a stream that is still connecting: it says that none is running. One that was started
-    /// or announced on this session is waited for and stopped then; if it does not connect in time, the answer is
-    /// [`Error::TimedOut`], and the stream may still begin. A session made after such a start cannot know of it.
+    /// or announced on this session is waited for and stopped then. A session that has heard nothing of the stream
+    /// yet looks for traces of a start, once it is a quarter of a second old; if there may be one, it waits too.
+    /// If the stream does not connect in time, or silence cannot be proven, the answer is [`Error::TimedOut`], and a
+    /// stream may still begin.
     async fn stop_stream(&self) -> Result<(), Error>;
 }
 

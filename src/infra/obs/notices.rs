@@ -34,6 +34,8 @@ const NOTICES_KEPT: usize = 32;
 /// Whether a stream is being started: OBS then says that no output is active, and means "not yet".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Nothing was told yet, or something was missed: a stream may be connecting since before this session.
+    Unknown,
     Starting,
     Settled,
 }
@@ -45,7 +47,7 @@ pub(super) type Phases = Arc<watch_channel::Sender<Phase>>;
 /// link alive.
 pub(super) fn watch(link: &Arc<Link>, lane: usize, events: EventStream) -> (Phases, mpsc::Receiver<Notice>) {
     let (notices, receiver) = mpsc::channel(NOTICES_KEPT);
-    let phases: Phases = Arc::new(watch_channel::Sender::new(Phase::Settled));
+    let phases: Phases = Arc::new(watch_channel::Sender::new(Phase::Unknown));
     let mut watcher = Watcher {
         link: Arc::downgrade(link),
         lane,
@@ -77,7 +79,7 @@ impl Watcher {
                     Some(Event::ServerStopping | Event::ServerStopped) => return,
                     Some(event) => self.tell(event),
                     // Either the end, or some events were lost because we were too slow.
-                    None if self.connected() => self.outbox.offer(Notice::Changed),
+                    None if self.connected() => self.lost_some(),
                     None => return,
                 },
                 () = self.outbox.pay(), if self.outbox.owes => {}
@@ -90,6 +92,17 @@ impl Watcher {
         self.link
             .upgrade()
             .is_some_and(|link| link.is_connected(self.lane))
+    }
+
+    fn lost_some(&mut self) {
+        self.phases.send_if_modified(|phase| {
+            let was_settled = *phase == Phase::Settled;
+            if was_settled {
+                *phase = Phase::Unknown;
+            }
+            was_settled
+        });
+        self.outbox.offer(Notice::Changed);
     }
 
     fn tell(&mut self, event: Event) {
@@ -203,6 +216,24 @@ mod tests {
 
     fn drain(receiver: &mut mpsc::Receiver<Notice>) -> Vec<Notice> {
         std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn what_was_missed_may_have_been_the_start_of_a_stream() {
+        let mut watcher = Watcher {
+            link: Weak::new(),
+            lane: 0,
+            outbox: outbox().0,
+            phases: Arc::new(watch_channel::Sender::new(Phase::Settled)),
+        };
+        watcher.lost_some();
+        assert_eq!(*watcher.phases.borrow(), Phase::Unknown);
+        // One that is known to be starting still is, as far as anybody knows.
+        watcher.tell_stream(OutputState::Starting);
+        watcher.lost_some();
+        assert_eq!(*watcher.phases.borrow(), Phase::Starting);
+        watcher.tell_stream(OutputState::Stopped);
+        assert_eq!(*watcher.phases.borrow(), Phase::Settled);
     }
 
     #[test]

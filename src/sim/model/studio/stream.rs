@@ -11,9 +11,11 @@
 //! ```
 //!
 //! Measured on OBS Studio 30.2.3 and kept here: the start request is answered at once and bytes rise
-//! 0.35 to 1.0 s later; `outputBytes` keeps the previous stream's figure until the new one is connected; a
-//! refusing ingest ends in `STOPPED` 0.07 s later without an error on the request; a lost publisher is back
-//! after 2.3 s; stopping takes 0.18 s.
+//! 0.35 to 1.0 s later; `outputBytes` keeps the previous stream's figure after the stop and for up to 40 ms after
+//! the next start, and is zero from then until bytes leave; while the ingest is being connected (30 s against one
+//! that accepts and never answers), nothing else tells: `outputActive` is false and `StopStream` and `StopOutput`
+//! are answered with 501; a refusing ingest ends in `STOPPED` 0.07 s later without an error on the request; a lost
+//! publisher is back after 2.3 s; stopping takes 0.18 s.
 //!
 //! The model opens no connection. It says which [`Publish`] it wants, and is told what came of it.
 
@@ -26,6 +28,9 @@ use crate::domain::time::{Timestamp, millis};
 
 /// Retries before OBS gives a lost stream up (its default).
 const RECONNECT_TRIES_MAX: u32 = 25;
+
+/// From the start request until the previous stream's figures are cleared.
+const CLEARED_AFTER: Duration = Duration::from_millis(20);
 
 /// How long the output's steps take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +118,8 @@ pub struct StreamOutput {
     /// Since when bytes leave; in the future while the encoder warms up, `None` while none do.
     rising_since: Option<Timestamp>,
     frames: u64,
+    /// OBS makes the output when the first stream since its launch is started.
+    made: bool,
     silent: bool,
     hung: bool,
 }
@@ -129,6 +136,7 @@ impl StreamOutput {
             bytes: 0,
             rising_since: None,
             frames: 0,
+            made: false,
             silent: false,
             hung: false,
         }
@@ -148,6 +156,12 @@ impl StreamOutput {
         }
     }
 
+    /// Whether `GetOutputList` names it.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        self.made
+    }
+
     #[must_use]
     pub fn is_reconnecting(&self) -> bool {
         matches!(self.phase, Phase::Reconnecting { .. })
@@ -156,6 +170,11 @@ impl StreamOutput {
     /// `outputBytes`.
     #[must_use]
     pub fn bytes(&self, now: Timestamp) -> u64 {
+        if let Phase::Starting { since, .. } = self.phase
+            && now >= since + CLEARED_AFTER
+        {
+            return 0;
+        }
         let Some(since) = self.rising_since.filter(|since| *since <= now) else {
             return self.bytes;
         };
@@ -224,6 +243,7 @@ impl StreamOutput {
             return true;
         }
         self.attempt += 1;
+        self.made = true;
         self.phase = Phase::Starting {
             since: now,
             accepted: false,
@@ -289,6 +309,7 @@ impl StreamOutput {
         }
         match self.phase {
             Phase::Starting { since, .. } => {
+                self.bytes = 0;
                 self.phase = Phase::Failing {
                     until: (since + self.timing.refused).max(now),
                 };
@@ -342,6 +363,7 @@ impl StreamOutput {
     pub(super) fn process_died(&mut self) {
         self.phase = Phase::Inactive;
         self.attempt += 1;
+        self.made = false;
         self.bytes = 0;
         self.frames = 0;
         self.rising_since = None;

@@ -26,14 +26,15 @@ fn bytes_rise_only_after_started() {
 }
 
 #[test]
-fn a_new_stream_shows_the_bytes_of_the_previous_one_until_it_is_connected() {
+fn a_new_stream_shows_the_bytes_of_the_previous_one_for_a_moment_only() {
     let (mut output, mut states) = streaming();
     assert!(output.stop(at(1_000), &mut states));
     output.advance(at(1_180), &mut states);
     let before = output.bytes(at(1_180));
     assert!(before > 0);
     assert!(output.start(at(2_000), &mut states));
-    assert_eq!(output.bytes(at(2_100)), before);
+    assert_eq!(output.bytes(at(2_019)), before);
+    assert_eq!(output.bytes(at(2_020)), 0);
     output.accepted(output.publish().unwrap().attempt, at(2_100), &mut states);
     output.advance(at(2_250), &mut states);
     assert_eq!(output.bytes(at(2_260)), 0);
@@ -48,6 +49,16 @@ fn a_refusing_ingest_ends_in_stopped() {
     output.advance(at(70), &mut states);
     assert_eq!(states, [StreamState::Starting, StreamState::Stopped]);
     assert_eq!(output.phase(), Phase::Inactive);
+}
+
+#[test]
+fn the_output_is_made_by_the_first_start_and_gone_with_the_process() {
+    let mut output = StreamOutput::new(StudioTiming::default());
+    assert!(!output.is_made());
+    assert!(output.start(T0, &mut Vec::new()));
+    assert!(output.is_made());
+    output.process_died();
+    assert!(!output.is_made());
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub(super) const TABLE: Table = &[
     ("StopStream", stop),
     ("ToggleStream", toggle),
     ("GetRecordStatus", record_status),
+    ("GetOutputList", outputs),
 ];
 
 /// `HH:MM:SS.mmm`
@@ -65,6 +66,32 @@ fn record_status(_: &mut Call<'_>) -> Reply {
         "outputBytes": 0,
     });
     Ok(Some(nothing))
+}
+
+fn outputs(call: &mut Call<'_>) -> Reply {
+    let output = call.studio.output();
+    let one = |name: &str, kind: &str, active: bool, is_service: bool| {
+        json!({
+            "outputName": name,
+            "outputKind": kind,
+            "outputWidth": 0,
+            "outputHeight": 0,
+            "outputActive": active,
+            "outputFlags": {
+                "OBS_OUTPUT_AUDIO": true,
+                "OBS_OUTPUT_VIDEO": true,
+                "OBS_OUTPUT_ENCODED": true,
+                "OBS_OUTPUT_MULTI_TRACK": true,
+                "OBS_OUTPUT_SERVICE": is_service,
+            },
+        })
+    };
+    let stream = output
+        .is_made()
+        .then(|| one("simple_stream", "rtmp_output", output.is_active(), true));
+    let file = one("simple_file_output", "ffmpeg_muxer", false, false);
+    let outputs: Vec<Value> = stream.into_iter().chain([file]).collect();
+    Ok(Some(json!({"outputs": outputs})))
 }
 
 #[cfg(test)]
