@@ -92,6 +92,11 @@ pub async fn silence(ctx: &Context, vm: &VmId, may_publish: bool) -> Result<Quie
     let state = ctx.state();
     let machine = state.vm(vm);
     let usable = machine.is_some_and(|vm| vm.power == Power::Ready && vm.fault.is_none());
+    let output = ctx.board.latest(vm).output;
+    if !may_publish && !output.is_some_and(|output| output.active) {
+        let (how, unfit) = (None, None);
+        return Ok(Quiet { how, unfit });
+    }
     let mut unfit = None;
     if usable {
         match within(CLEAN, "stopping its stream", stop_stream(ctx, vm)).await {
