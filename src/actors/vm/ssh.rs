@@ -43,7 +43,7 @@ async fn converse(link: &mut Conversation, target: &Target, session: &dyn Sessio
         let Some((now_target, pace)) = link.target().await else {
             return;
         };
-        if now_target.ip != target.ip {
+        if !now_target.is_same_machine(target) {
             return;
         }
         let options = &link.ctx.options.ssh;
