@@ -266,7 +266,10 @@ impl State {
         if vms.is_empty() || std::mem::replace(&mut self.asking, true) {
             return;
         }
-        tracing::warn!(count = vms.len(), "a look at the cloud left out VMs; asking for them by their ids");
+        tracing::warn!(
+            count = vms.len(),
+            "a look at the cloud left out VMs; asking for them by their ids"
+        );
         vms.sort_by_key(|vm| vm.occupancy.tenant().is_none());
         vms.truncate(ASKED_MAX);
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());

@@ -95,7 +95,9 @@ pub fn cloud_sign(vm: &Vm, before: CloudSign, look: &Look<'_>, now: Timestamp) -
     match before {
         CloudSign::Down { since, .. } => CloudSign::Down { since, state },
         // An older look than the start says nothing.
-        CloudSign::Unknown | CloudSign::Running if vm.last_started_at.is_some_and(|at| look.began < at) => before,
+        CloudSign::Unknown | CloudSign::Running if vm.last_started_at.is_some_and(|at| look.began < at) => {
+            before
+        }
         CloudSign::Unknown | CloudSign::Running => CloudSign::Down { since: now, state },
     }
 }

@@ -295,7 +295,9 @@ impl Vm {
     pub fn awaits_start(&self) -> bool {
         let reserved = matches!(self.occupancy, Occupancy::Assigned { .. });
         let turned = self.last_started_at.max(self.last_stopped_at);
-        let untouched = self.assigned_at.is_some_and(|at| turned.is_none_or(|turned| turned <= at));
+        let untouched = self
+            .assigned_at
+            .is_some_and(|at| turned.is_none_or(|turned| turned <= at));
         reserved && untouched && self.power == Power::Stopped && self.fault.is_none()
     }
 

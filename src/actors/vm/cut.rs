@@ -30,12 +30,10 @@ impl State {
         let attempt = match vm.power {
             Power::Stopped => None,
             Power::Stopping { attempt } => Some(attempt),
-            Power::Starting { .. } | Power::Booting | Power::Ready => {
-                match self.begin_stop(me, true).await {
-                    Ok((_, attempt)) => Some(attempt),
-                    Err(error) => return answer(reply, Err(error)),
-                }
-            }
+            Power::Starting { .. } | Power::Booting | Power::Ready => match self.begin_stop(me, true).await {
+                Ok((_, attempt)) => Some(attempt),
+                Err(error) => return answer(reply, Err(error)),
+            },
         };
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
         tokio::spawn(async move {

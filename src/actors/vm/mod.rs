@@ -172,6 +172,8 @@ pub(super) struct State {
     boot: u64,
     /// Counts reboots, so that the links call anew.
     reboots: u64,
+    /// A reboot that the cloud has not accepted yet.
+    reboot_asked: Option<reboot::Reboot>,
     /// A reboot that its services have not proven to be over.
     reboot: Option<reboot::Reboot>,
     /// When the cloud accepted the start under way.
@@ -224,6 +226,7 @@ impl Actor for Machine {
             notifying: false,
             boot: 0,
             reboots: 0,
+            reboot_asked: None,
             reboot: None,
             start_accepted_at: None,
             silencing: false,

@@ -360,7 +360,12 @@ impl State {
     }
 }
 
-pub(super) fn turned(vm: VmId, instance: InstanceId, change: StateChange, ready_at: Option<Timestamp>) -> PowerTurned {
+pub(super) fn turned(
+    vm: VmId,
+    instance: InstanceId,
+    change: StateChange,
+    ready_at: Option<Timestamp>,
+) -> PowerTurned {
     PowerTurned {
         vm,
         instance,

@@ -24,10 +24,11 @@ type Reply = RpcReplyPort<Result<PowerTurned, VmError>>;
 /// A machine that reboots has gone down by then.
 const UNSEEN: Duration = Duration::from_secs(30);
 
-/// Which links have reached the machine as it is after its reboot.
+/// Which links have reached the machine as it is after its reboot. It counts from when the reboot was asked for: the
+/// cloud may be slower to answer than to act.
 #[derive(Debug, Clone, Copy)]
 pub struct Reboot {
-    accepted_at: Timestamp,
+    asked_at: Timestamp,
     probe: Evidence,
     obs: Evidence,
     ssh: Evidence,
@@ -46,9 +47,9 @@ enum Evidence {
 }
 
 impl Reboot {
-    pub fn accepted(at: Timestamp) -> Self {
+    pub fn asked(at: Timestamp) -> Self {
         Self {
-            accepted_at: at,
+            asked_at: at,
             probe: Evidence::Old,
             obs: Evidence::Old,
             ssh: Evidence::Old,
@@ -64,7 +65,7 @@ impl Reboot {
                         .uptime_s
                         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
                         .map(|uptime| now - uptime);
-                    let started_since = started_at.is_some_and(|at| at > self.accepted_at);
+                    let started_since = started_at.is_some_and(|at| at > self.asked_at);
                     let up_before = self.up_since.is_some_and(|since| *began >= since);
                     if started_since || up_before {
                         self.probe = Evidence::Interrupted;
@@ -106,7 +107,7 @@ impl Reboot {
     /// Whether everything that was heard last over these links is from after the reboot.
     pub fn is_over(mut self, links: impl Iterator<Item = Link>, now: Timestamp) -> bool {
         let mut links = links;
-        now.since(self.accepted_at) >= UNSEEN || links.all(|link| *self.evidence(link) == Evidence::New)
+        now.since(self.asked_at) >= UNSEEN || links.all(|link| *self.evidence(link) == Evidence::New)
     }
 }
 
@@ -117,6 +118,7 @@ impl State {
             Ok(vm) => vm,
             Err(error) => return answer(reply, Err(error)),
         };
+        self.reboot_asked = Some(Reboot::asked(self.ctx.now()));
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
         tokio::spawn(async move {
             let result = ctx
@@ -153,6 +155,7 @@ impl State {
             Ok(change) => self.begin_boot(me, change).await,
             Err(error) => Err(VmError::Cloud(error)),
         };
+        self.reboot_asked = None;
         answer(reply, outcome);
         self.ctx.cloud.look_now();
     }
@@ -167,8 +170,9 @@ impl State {
         if matches!(vm.power, Power::Booting | Power::Ready) {
             self.try_commit(vec![vm::Event::Booting]).await?;
             self.reboots += 1;
+            let asked = self.reboot_asked.take();
             self.forget_machine();
-            self.reboot = Some(Reboot::accepted(self.ctx.now()));
+            self.reboot = asked;
             self.await_ready(me);
             self.duty_changed(me);
         }
@@ -183,16 +187,21 @@ mod tests {
     use crate::infra::obs::Error as ObsError;
     use crate::infra::probe::{Error as ProbeError, ServerStatus};
 
-    const ACCEPTED: Timestamp = Timestamp(1_000_000);
+    const ASKED: Timestamp = Timestamp(1_000_000);
 
     fn later(ms: u64) -> Timestamp {
-        ACCEPTED + Duration::from_millis(ms)
+        ASKED + Duration::from_millis(ms)
     }
 
     fn probed(ms: u64, uptime_s: Option<f64>) -> Report {
         let status = ServerStatus {
+            obs_connected: None,
+            obs_streaming: None,
+            obs_recording: None,
+            obs_scene: None,
             uptime_s,
-            ..ServerStatus::default()
+            version: None,
+            response_time: Duration::ZERO,
         };
         let (began, result) = (later(ms), Ok(status));
         Report::Probed { began, result }
@@ -213,12 +222,22 @@ mod tests {
     }
 
     fn studio_answers(ms: u64) -> Report {
-        let output = crate::domain::studio::Output::default();
-        Report::Output { output, at: later(ms) }
+        let output = crate::domain::studio::Output {
+            active: false,
+            reconnecting: false,
+            bytes: 0,
+            duration_ms: 0,
+            skipped_frames: 0,
+            total_frames: 0,
+        };
+        Report::Output {
+            output,
+            at: later(ms),
+        }
     }
 
     fn is_over(reports: &[(u64, Report)], at: u64) -> bool {
-        let mut reboot = Reboot::accepted(ACCEPTED);
+        let mut reboot = Reboot::asked(ASKED);
         for (ms, report) in reports {
             reboot.note(report, later(*ms));
         }
@@ -252,10 +271,19 @@ mod tests {
     fn a_show_server_that_was_never_missed_counts_by_its_uptime_or_after_the_studio_came_back() {
         let back = || [(10, studio_down(10)), (3_000, studio_answers(3_000))];
         let with = |probe| is_over(&back().into_iter().chain([probe]).collect::<Vec<_>>(), 3_100);
-        assert!(with((3_100, probed(3_050, None))), "asked after the studio came back");
+        assert!(
+            with((3_100, probed(3_050, None))),
+            "asked after the studio came back"
+        );
         assert!(!with((3_100, probed(2_990, None))), "asked before");
-        assert!(with((3_100, probed(2_990, Some(1.0)))), "it says that it started since");
-        assert!(!with((3_100, probed(2_990, Some(4.0)))), "it says that it has not");
+        assert!(
+            with((3_100, probed(2_990, Some(1.0)))),
+            "it says that it started since"
+        );
+        assert!(
+            !with((3_100, probed(2_990, Some(4.0)))),
+            "it says that it has not"
+        );
     }
 
     #[test]

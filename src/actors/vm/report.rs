@@ -65,8 +65,9 @@ impl State {
             return;
         }
         let was_probe = matches!(report, Report::Probed { .. });
-        if let Some(reboot) = &mut self.reboot {
-            reboot.note(&report, self.ctx.now());
+        let now = self.ctx.now();
+        for reboot in self.reboot.iter_mut().chain(&mut self.reboot_asked) {
+            reboot.note(&report, now);
         }
         self.take_in(&vm, report);
         self.observation.signals = self.signals;

@@ -83,7 +83,10 @@ impl State {
     /// Says once that the VM of a show is not the pool's any more by its tags.
     fn note_tags(&mut self, vm: &Vm, sighting: &Sighting) {
         let untagged = matches!(sighting, Sighting::Untagged(_));
-        let told = std::mem::replace(&mut self.told_untagged, untagged && vm.occupancy.tenant().is_some());
+        let told = std::mem::replace(
+            &mut self.told_untagged,
+            untagged && vm.occupancy.tenant().is_some(),
+        );
         if let (true, false, Some((show, _))) = (untagged, told, vm.occupancy.tenant()) {
             let message = format!(
                 "{} ({}) lost the tags that make it the pool's; it is kept until show {show} has left it",
