@@ -203,6 +203,7 @@ async fn a_vm_that_was_given_away_cold_is_started_though_the_order_was_lost() {
     scene.coordinator().await_ready(&gala(), SOON).await.unwrap();
     let state = scene.coordinator().state();
     let show = state.show(&gala()).unwrap();
+    assert_eq!(show.phase, Phase::OffAir);
     assert_eq!((show.vm.as_ref(), show.records.len()), (Some(&vm), 0));
     scene.node.stop().await.unwrap();
 }
@@ -224,12 +225,9 @@ async fn a_move_to_a_cold_spare_whose_actor_is_down_goes_on_when_the_actor_is_ba
         .id
         .clone();
     // The first death is mended at once, the second after a while.
-    for _ in 0..2 {
-        eventually("the actor of the spare", SOON, async || {
-            coordinator.kill_vm_actor(&cold).then_some(())
-        })
-        .await;
-    }
+    assert!(coordinator.kill_vm_actor(&cold));
+    scene.producer().until_answered_by(&cold, SOON).await.unwrap();
+    assert!(coordinator.kill_vm_actor(&cold));
     scene.crash_studio_of(&vm);
     assert_eq!(scene.moved(&show, 1).await, cold);
     let state = coordinator.state();
