@@ -19,6 +19,7 @@ use understudy::domain::vm::{self, Occupancy, Power, Status};
 use understudy::infra::ledger::{Ledger, Options};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::model::machine::Service;
+use understudy::sim::model::studio::Studio;
 use understudy::sim::world::WorldConfig;
 
 fn status(state: &State, vm: &VmId) -> Option<Status> {
@@ -394,7 +395,7 @@ async fn a_vm_that_publishes_for_nobody_is_set_aside_until_it_is_silent() {
         .clone();
     let machine = scene.machine(&stray);
     machine.load_example_studio("somebodys-key").unwrap();
-    machine.operate(|studio, now| studio.start_stream(now)).unwrap();
+    machine.operate(Studio::start_stream).unwrap();
     let reason = scene
         .until("the stray set aside", |state| {
             let found = state.vm(&stray)?;
