@@ -197,6 +197,12 @@ impl Context {
         }
     }
 
+    /// Returns once a commit that was not decided in time is decided, however long that takes: the state says how.
+    pub(super) async fn decided(&self) {
+        // Each round has the ledger's own deadline.
+        while let Err(CommitError::TimedOut) = self.ledger.settled().await {}
+    }
+
     /// The address of an instance that the coordinator dials, if it has one now.
     #[must_use]
     pub fn ip_of(&self, instance: &Instance) -> Option<IpAddr> {

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use super::ids::{Epoch, RequestKey, ShowId, VmId};
-use super::pool;
 use super::show::{Event, Phase, Rejected as ShowRejected, Show};
 use super::state::{Done, Rejected, Request, State};
 use super::time::Timestamp;
@@ -41,9 +40,10 @@ impl State {
             | Event::SpareChosen { .. }
             | Event::SpareLost { .. }
             | Event::Fenced { .. }
-            | Event::Restored { .. }
             | Event::Publishing { .. }
             | Event::FailoverEnded { .. } => self.apply_move(&mut show, event, at)?,
+            Event::Restored { epoch, .. } if show.phase == Phase::OffAir => restored(&mut show, *epoch)?,
+            Event::Restored { .. } => self.apply_move(&mut show, event, at)?,
             Event::ReleaseBegan { stop_vm } => self.release_began(&mut show, *stop_vm, at)?,
             Event::Released { vm, key } => {
                 self.require_unused(key.as_ref())?;
@@ -52,9 +52,29 @@ impl State {
             }
         }
         // From here on the order to stream may have reached the VM.
-        show.may_publish |= show.phase == Phase::OnAir || (show.phase == Phase::OffAir && show.stream_wanted);
+        show.may_publish |= self.may_be_told_to_stream(&show);
         self.put_show(show);
         Ok(())
+    }
+
+    /// The order to stream may reach its VM from here on.
+    fn may_be_told_to_stream(&self, show: &Show) -> bool {
+        let is_ready = |vm: &VmId| self.vms.get(vm).is_some_and(|vm| vm.power == Power::Ready);
+        match show.phase {
+            Phase::OnAir => true,
+            Phase::OffAir => show.stream_wanted && show.vm.as_ref().is_some_and(is_ready),
+            Phase::Idle | Phase::FailingOver(_) | Phase::Releasing { .. } => false,
+        }
+    }
+
+    /// A VM has come up: what its show wants can reach it now.
+    pub(super) fn note_ready(&mut self, vm: &Vm) {
+        let show = vm.occupancy.tenant().and_then(|(show, _)| self.shows.get(show));
+        if let Some(show) = show.filter(|show| !show.may_publish && self.may_be_told_to_stream(show)) {
+            let mut show = Show::clone(show);
+            show.may_publish = true;
+            self.put_show(show);
+        }
     }
 
     fn remember_done(
@@ -96,9 +116,7 @@ impl State {
         show.require_next_epoch(epoch)?;
         show.assigned_by = by.cloned();
         self.take(vm, show, epoch, at)?;
-        show.epoch = epoch;
-        show.vm = Some(vm.clone());
-        show.may_publish = false;
+        show.comes_to(vm, epoch);
         show.phase = Phase::OffAir;
         show.assigned_at = Some(at);
         show.idle_since = None;
@@ -126,17 +144,15 @@ impl State {
         let may_stream = match old.power {
             Power::Stopped => false,
             Power::Ready => true,
-            Power::Starting { .. } | Power::Booting | Power::Stopping { .. } => show.came_unfenced(),
+            Power::Starting { .. } | Power::Booting | Power::Stopping { .. } => show.may_publish,
         };
         if may_stream {
             return Err(old.wrong_status().into());
         }
-        self.require_usable(vm, at)?;
+        self.require_usable(vm)?;
         self.free(from, &show.id, at)?;
         self.take(vm, show, epoch, at)?;
-        show.epoch = epoch;
-        show.vm = Some(vm.clone());
-        show.may_publish = false;
+        show.comes_to(vm, epoch);
         Ok(())
     }
 
@@ -162,7 +178,11 @@ impl State {
             };
         })?;
         show.phase = if on { Phase::OnAir } else { Phase::OffAir };
-        show.may_publish = on;
+        show.is_silent_now();
+        if on {
+            // Whoever put it on air there has seen to the studio.
+            show.unrestored = false;
+        }
         Ok(())
     }
 
@@ -225,7 +245,7 @@ impl State {
         epoch: Epoch,
         at: Timestamp,
     ) -> Result<(), Rejected> {
-        self.require_usable(vm, at)?;
+        self.require_usable(vm)?;
         self.edit(vm, at, |vm| {
             vm.occupancy = Occupancy::Assigned {
                 show: show.id.clone(),
@@ -237,13 +257,13 @@ impl State {
         })
     }
 
-    /// What the pool may allocate may be taken, and nothing else: a VM on its way up may still look unhealthy,
-    /// and one that is off may have a fault that has cooled off.
-    fn require_usable(&self, vm: &VmId, at: Timestamp) -> Result<(), Rejected> {
+    /// What the pool may allocate may be taken, and nothing else: a VM on its way up may still look unhealthy, and
+    /// one that is off may have a fault, which its next start will show to have passed or not.
+    fn require_usable(&self, vm: &VmId) -> Result<(), Rejected> {
         let vm = self.vm_clone(vm)?;
         vm.require_free()?;
         let usable = match vm.power {
-            Power::Stopped => pool::is_startable(&vm, at),
+            Power::Stopped => true,
             Power::Starting { .. } | Power::Booting | Power::Ready => vm.status() != Status::Error,
             Power::Stopping { .. } => false,
         };
@@ -260,6 +280,15 @@ impl State {
         match vm.power {
             Power::Stopped | Power::Stopping { .. } => Err(vm.wrong_status().into()),
             Power::Starting { .. } | Power::Booting | Power::Ready => Ok(()),
+        }
+    }
+
+    pub(super) fn require_ready(&self, vm: &VmId) -> Result<(), Rejected> {
+        let vm = self.vm_clone(vm)?;
+        if vm.power == Power::Ready {
+            Ok(())
+        } else {
+            Err(vm.wrong_status().into())
         }
     }
 
@@ -303,12 +332,20 @@ impl State {
     }
 }
 
+/// What a move left undone is done.
+fn restored(show: &mut Show, epoch: Epoch) -> Result<(), Rejected> {
+    show.require_epoch(epoch)?;
+    show.require_phase(show.unrestored)?;
+    show.unrestored = false;
+    Ok(())
+}
+
 /// What is still meant to stream is not silent, whatever was seen of it.
 fn silenced(show: &mut Show, epoch: Epoch) -> Result<(), Rejected> {
     show.require_epoch(epoch)?;
     let meant_to_be = matches!(show.phase, Phase::OffAir | Phase::Releasing { .. }) && !show.stream_wanted;
     show.require_phase(meant_to_be)?;
-    show.may_publish = false;
+    show.is_silent_now();
     Ok(())
 }
 
@@ -316,7 +353,8 @@ pub(super) fn become_idle(show: &mut Show, at: Timestamp) {
     show.vm = None;
     show.phase = Phase::Idle;
     show.stream_wanted = false;
-    show.may_publish = false;
+    show.is_silent_now();
+    show.unrestored = false;
     show.held = false;
     show.studio = None;
     show.assigned_at = None;

@@ -3,7 +3,6 @@
 //! The target holds the show's new epoch from the moment it is chosen; the old VM is given up only when the move
 //! ends, and the target may publish only once it is fenced.
 
-use super::assignment::become_idle;
 use super::failover::{Ending, Failover, Record};
 use super::ids::{Epoch, ShowId, VmId};
 use super::show::{Event, Phase, Rejected as ShowRejected, Show};
@@ -37,7 +36,7 @@ impl State {
                     fenced: None,
                     restored_at: None,
                     differences: Vec::new(),
-                    publish: show.stream_wanted || show.phase == Phase::OnAir,
+                    publish: show.stream_wanted || (show.phase == Phase::OnAir && !show.stop_asked),
                     publishing_at: None,
                 };
                 self.failover_began(show, failover, at)?;
@@ -60,7 +59,7 @@ impl State {
             Event::Fenced { epoch, how } => {
                 let failover = show.failover_mut(*epoch)?;
                 failover.fenced = failover.fenced.or(Some((*how, at)));
-                show.may_publish = false;
+                show.is_silent_now();
             }
             Event::Restored { epoch, differences } => {
                 let refused = show.wrong_phase();
@@ -169,10 +168,13 @@ impl State {
                 self.free(&failover.from, &show.id, at)?;
                 self.settle(show, to, epoch, false, at)?;
             }
-            (Ending::Abandoned, None) if fenced => {
-                self.free(&failover.from, &show.id, at)?;
-                become_idle(show, at);
+            (Ending::Returned, None) => {
+                self.require_ready(&failover.from)?;
+                self.settle(show, failover.from.clone(), epoch, false, at)?;
+                self.edit(&failover.from, at, |vm| vm.fault = None)?;
+                show.unrestored = show.studio.is_some();
             }
+            (Ending::Abandoned, None) => self.settle(show, failover.from.clone(), epoch, false, at)?,
             (Ending::Recovered, target) if !fenced => {
                 self.require_running(&failover.from)?;
                 self.free_target(target.as_ref(), &show.id, at)?;
@@ -182,13 +184,16 @@ impl State {
                 self.free_target(target.as_ref(), &show.id, at)?;
                 self.settle(show, failover.from.clone(), epoch, false, at)?;
             }
-            (Ending::OnAir | Ending::Moved | Ending::Recovered | Ending::Abandoned, _) => {
+            (Ending::OnAir | Ending::Moved | Ending::Recovered | Ending::Returned | Ending::Abandoned, _) => {
                 return Err(show.wrong_phase().into());
             }
         }
         if fenced {
-            // It has the target now, or nothing.
             show.may_publish = published;
+            show.stop_asked = published && ending == Ending::Abandoned && !show.stream_wanted;
+        }
+        if failover.to.is_some() && failover.to == show.vm {
+            show.unrestored = failover.restored_at.is_none() && show.studio.is_some();
         }
         show.file(Record {
             failover,

@@ -30,6 +30,8 @@ pub struct Wish {
     pub capabilities: Vec<String>,
     /// VMs that must not be chosen.
     pub exclude: Vec<VmId>,
+    /// Rather than none, one that is off with a fault from a moment ago. For a show that has nothing else.
+    pub last_resort: bool,
     /// Whether the show had no VM before, and so counts against the limit of concurrent shows.
     pub counts_as_new: bool,
 }

@@ -128,7 +128,8 @@ pub enum Denied {
     MaxConcurrent { limit: u32 },
 }
 
-/// Chooses a VM: warm before starting before cold, each in the order of [`placement`].
+/// Chooses a VM: warm before starting before cold, each in the order of [`placement`]; as a last resort one that is
+/// off because it failed.
 ///
 /// # Errors
 /// [`Denied`] says why there is none.
@@ -175,13 +176,18 @@ pub fn allocate(
     if let Some(vm) = placement::first_to_be_ready(starting, wish) {
         return Ok(Allocation::Starting(vm.id.clone()));
     }
-    placement::best_cold(state, startable(state, now).filter(|vm| usable(vm)), wish)
+    let cold = placement::best_cold(state, startable(state, now).filter(|vm| usable(vm)), wish);
+    let off = || {
+        let off = broken(state).filter(|vm| wish.last_resort && usable(vm));
+        placement::best_cold(state, off, wish)
+    };
+    cold.or_else(off)
         .map(|vm| Allocation::Cold(vm.id.clone()))
         .ok_or(Denied::Exhausted)
 }
 
 /// It is off, and has no fault, or one that has cooled off.
-pub(super) fn is_startable(vm: &Vm, now: Timestamp) -> bool {
+fn is_startable(vm: &Vm, now: Timestamp) -> bool {
     vm.power == Power::Stopped
         && vm
             .fault
@@ -195,6 +201,14 @@ fn startable(state: &State, now: Timestamp) -> impl Iterator<Item = &Vm> {
         .chain(state.with_status(Status::Error))
         .map(AsRef::as_ref)
         .filter(move |vm| is_startable(vm, now))
+}
+
+/// Off, with a fault.
+fn broken(state: &State) -> impl Iterator<Item = &Vm> {
+    state
+        .with_status(Status::Error)
+        .map(AsRef::as_ref)
+        .filter(|vm| vm.power == Power::Stopped)
 }
 
 /// The stopped VMs to start so that `available + unreserved starting` reaches the warm target. Never more than

@@ -65,6 +65,12 @@ pub struct Show {
     /// Its VM may be sending its stream: it was told to, or was seen to, and has not been silenced since.
     /// While failing over: the old VM.
     pub may_publish: bool,
+    /// A producer asked for the stream to stop, and it is not known to have stopped. While nobody asked, a stream
+    /// that runs without being wanted was started by hand in the studio.
+    pub stop_asked: bool,
+    /// Its VM came to it by a move that ended early: the studio there is somebody else's until the capture is
+    /// restored.
+    pub unrestored: bool,
     /// An operator forbade automatic failover.
     pub held: bool,
     /// The studio as last captured.
@@ -141,6 +147,7 @@ pub enum Event {
         epoch: Epoch,
         how: Fence,
     },
+    /// The studio of its VM, of the target while failing over, has been made equal to the capture.
     Restored {
         epoch: Epoch,
         differences: Vec<String>,
@@ -196,6 +203,8 @@ impl Show {
             phase: Phase::Idle,
             stream_wanted: false,
             may_publish: false,
+            stop_asked: false,
+            unrestored: false,
             held: false,
             studio: None,
             assigned_at: None,
@@ -223,16 +232,6 @@ impl Show {
             .flat_map(Failover::tries)
     }
 
-    /// Whether its VM came to it in this epoch by a move that was given up: that VM was not fenced, or its
-    /// stream was about to start.
-    pub(super) fn came_unfenced(&self) -> bool {
-        self.records.last().is_some_and(|record| {
-            let failover = &record.failover;
-            let unfenced = failover.fenced.is_none() || failover.publishing_at.is_some();
-            failover.epoch == self.epoch && unfenced
-        })
-    }
-
     /// A producer's wish. It reaches into a failover until the stream is about to start on its target; after
     /// that it is acted on once the failover has ended.
     pub(super) fn want_stream(&mut self, wanted: bool) -> Result<(), Rejected> {
@@ -243,7 +242,22 @@ impl Show {
             Phase::Idle | Phase::OffAir | Phase::OnAir | Phase::FailingOver(_) | Phase::Releasing { .. } => {}
         }
         self.stream_wanted = wanted;
+        self.stop_asked = !wanted && self.may_publish;
         Ok(())
+    }
+
+    /// Its VM is known to publish nothing.
+    pub(super) fn is_silent_now(&mut self) {
+        self.may_publish = false;
+        self.stop_asked = false;
+    }
+
+    /// It has another VM than before, and nothing was done there yet.
+    pub(super) fn comes_to(&mut self, vm: &VmId, epoch: Epoch) {
+        self.is_silent_now();
+        self.vm = Some(vm.clone());
+        self.epoch = epoch;
+        self.unrestored = self.studio.is_some();
     }
 
     pub(super) fn wrong_phase(&self) -> Rejected {

@@ -194,7 +194,10 @@ impl State {
             vm.require_untenanted()?;
             self.remove_vm(id);
         } else {
-            self.put_vm(vm);
+            self.put_vm(vm.clone());
+        }
+        if *event == vm::Event::Ready {
+            self.note_ready(&vm);
         }
         Ok(())
     }

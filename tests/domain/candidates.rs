@@ -253,6 +253,7 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
         ("show moved on air", ended(Ending::OnAir)),
         ("show moved", ended(Ending::Moved)),
         ("show recovered", ended(Ending::Recovered)),
+        ("show returned", ended(Ending::Returned)),
         ("show move abandoned", ended(Ending::Abandoned)),
         (
             "show releasing",

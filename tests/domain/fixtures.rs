@@ -11,6 +11,7 @@ use understudy::domain::invariants::violations;
 use understudy::domain::pool::Settings;
 use understudy::domain::show::{self, Show};
 use understudy::domain::state::{Rejected, Snapshot, State};
+use understudy::domain::studio::Studio;
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{self, Health, Power, Vm};
 
@@ -200,4 +201,15 @@ pub fn vm(state: &State, n: usize) -> Arc<Vm> {
 pub fn being_moved() -> State {
     let events = vec![assigned(1, 1), went_on_air(1), failover_began(2, Some(2))];
     after(&ready_pool(4), all_of(events))
+}
+
+pub fn studio() -> Studio {
+    Studio {
+        scene_collection: "Show".into(),
+        inputs: Vec::new(),
+        scenes: Vec::new(),
+        transition: None,
+        stream: None,
+        program_scene: "Main".into(),
+    }
 }

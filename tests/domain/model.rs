@@ -8,7 +8,6 @@ use std::time::Duration;
 use understudy::domain::event::Event;
 use understudy::domain::ids::{InstanceId, RequestKey, ShowId, VmId};
 use understudy::domain::instance::{Instance, InstanceState};
-use understudy::domain::pool::FAULT_COOLOFF;
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Event as VmEvent, Health};
 
@@ -79,13 +78,10 @@ impl Machine {
         }
     }
 
-    fn may_be_taken(&self, at: Timestamp) -> bool {
-        let cool = self
-            .fault_since
-            .is_none_or(|since| at.since(since) >= FAULT_COOLOFF);
+    fn may_be_taken(&self) -> bool {
         self.used == Use::Free
             && match self.on {
-                On::Off => cool,
+                On::Off => true,
                 On::Starting | On::Booting => self.fault_since.is_none(),
                 On::Ready => self.fault_since.is_none() && self.health != Health::Unhealthy,
                 On::Stopping => false,
@@ -121,8 +117,10 @@ pub struct Played {
     pub held: bool,
     pub captured: bool,
     pub moves: usize,
-    /// Its VM was given back by a move that left it unfenced, or about to publish.
-    pub unfenced: bool,
+    /// It was told to stop and is not known to have.
+    pub stop_asked: bool,
+    /// Its VM has another studio than the one captured.
+    pub unrestored: bool,
     /// Its VM was told to stream and has not been silenced since.
     pub loud: bool,
     /// VMs that may be sending this show's stream at this moment.
@@ -139,7 +137,8 @@ impl Played {
             held: false,
             captured: false,
             moves: 0,
-            unfenced: false,
+            stop_asked: false,
+            unrestored: false,
             loud: false,
             may_publish: BTreeSet::new(),
         }
@@ -293,7 +292,7 @@ impl Model {
     }
 
     pub fn may_be_taken(&self, id: &VmId) -> bool {
-        self.vms.get(id).is_some_and(|vm| vm.may_be_taken(self.at))
+        self.vms.get(id).is_some_and(Machine::may_be_taken)
     }
 
     pub fn hold(&mut self, id: &VmId, show: &ShowId, epoch: u64, how: How) {
@@ -314,7 +313,8 @@ impl Model {
     fn note_publishers(&mut self) {
         for show in self.shows.values_mut() {
             let ordered = show.stage == Stage::OnAir || (show.stage == Stage::OffAir && show.wanted);
-            show.loud |= ordered;
+            let reached = show.vm.as_ref().is_some_and(|vm| self.vms[vm].on == On::Ready);
+            show.loud |= show.stage == Stage::OnAir || (ordered && reached);
             if let Some(vm) = show.vm.as_ref().filter(|_| ordered)
                 && (self.vms[vm].on == On::Ready || show.stage == Stage::OnAir && self.vms[vm].on != On::Off)
             {

@@ -25,9 +25,7 @@ impl Model {
                     epoch: epoch.0,
                     stage: Stage::OffAir,
                     vm: Some(vm.clone()),
-                    unfenced: false,
-                    loud: false,
-                    ..show
+                    ..show.elsewhere()
                 }
             }
             Event::Reassigned { from, vm, epoch } => self.reassigned(id, show, from, vm, epoch.0)?,
@@ -39,6 +37,8 @@ impl Model {
                 self.hold(&vm, id, epoch.0, How::OnAir);
                 Played {
                     stage: Stage::OnAir,
+                    stop_asked: false,
+                    unrestored: false,
                     ..show
                 }
             }
@@ -56,6 +56,7 @@ impl Model {
                 Played { held: *held, ..show }
             }
             Event::FailoverBegan { epoch, to, .. } => self.failover_began(id, show, epoch.0, to.as_ref())?,
+            Event::Restored { epoch, .. } if show.stage == Stage::OffAir => mended(show, epoch.0)?,
             Event::SpareChosen { .. }
             | Event::SpareLost { .. }
             | Event::Fenced { .. }
@@ -99,14 +100,13 @@ impl Model {
     ) -> Option<Played> {
         only_if(show.stage == Stage::OffAir && show.vm.as_ref() == Some(from))?;
         only_if(epoch == show.epoch + 1 && self.may_be_taken(vm))?;
-        only_if(self.vms[from].on == On::Off || (self.vms[from].on != On::Ready && !show.unfenced))?;
+        only_if(self.vms[from].on == On::Off || (self.vms[from].on != On::Ready && !show.loud))?;
         self.let_go(from);
         self.hold(vm, id, epoch, How::Assigned);
         Some(Played {
             epoch,
             vm: Some(vm.clone()),
-            loud: false,
-            ..show
+            ..show.elsewhere()
         })
     }
 
@@ -117,6 +117,7 @@ impl Model {
         let mut show = Played {
             stage: Stage::OffAir,
             loud: false,
+            stop_asked: false,
             ..show
         };
         show.may_publish.remove(&vm);
@@ -126,7 +127,11 @@ impl Model {
     fn stream_wanted(&self, show: Played, wanted: bool) -> Option<Played> {
         only_if(show.stage != Stage::Idle)?;
         only_if(!(wanted && show.stage == Stage::Releasing))?;
-        let mut show = Played { wanted, ..show };
+        let mut show = Played {
+            wanted,
+            stop_asked: !wanted && show.loud,
+            ..show
+        };
         if let Stage::Moving(m) = &mut show.stage
             && !m.publishing
         {
@@ -143,7 +148,7 @@ impl Model {
         }
         let from = show.vm.clone()?;
         self.vms.get_mut(&from)?.fault_since = Some(self.at);
-        let publish = show.wanted || show.stage == Stage::OnAir;
+        let publish = show.wanted || (show.stage == Stage::OnAir && !show.stop_asked);
         let to = to.cloned();
         let stage = Stage::Moving(Move {
             from,
@@ -187,6 +192,7 @@ impl Model {
                 only_if(epoch.0 == show.epoch)?;
                 m.fenced = true;
                 show.loud = false;
+                show.stop_asked = false;
                 show.may_publish.remove(&m.from);
             }
             Event::Restored { epoch, .. } => {
@@ -213,8 +219,12 @@ impl Model {
     fn failover_ended(&mut self, id: &ShowId, show: Played, m: Move, ending: Ending) -> Option<Played> {
         let show = Played {
             moves: show.moves + 1,
-            unfenced: !m.fenced || m.publishing,
             loud: if m.fenced { m.publishing } else { show.loud },
+            stop_asked: if m.fenced {
+                m.publishing && ending == Ending::Abandoned && !show.wanted
+            } else {
+                show.stop_asked
+            },
             ..show
         };
         let was_on_air = matches!(self.vms[&m.from].used, Use::Held { how: How::OnAir, .. });
@@ -232,11 +242,12 @@ impl Model {
                 self.vms.get_mut(&m.from)?.fault_since = None;
                 (m.from.clone(), was_on_air)
             }
-            Ending::Abandoned if m.fenced && m.to.is_none() => {
-                self.let_go(&m.from);
-                return Some(ended(&show));
+            Ending::Returned => {
+                only_if(m.to.is_none() && self.vms[&m.from].on == On::Ready)?;
+                self.vms.get_mut(&m.from)?.fault_since = None;
+                (m.from.clone(), false)
             }
-            Ending::Abandoned if m.fenced => (m.to.clone()?, false),
+            Ending::Abandoned if m.fenced && m.to.is_some() => (m.to.clone()?, false),
             Ending::Abandoned => (m.from.clone(), false),
         };
         for vm in [Some(&m.from), m.to.as_ref()].into_iter().flatten() {
@@ -248,12 +259,27 @@ impl Model {
             (How::Assigned, Stage::OffAir)
         };
         self.hold(&stays, id, show.epoch, how);
+        let moved = m.to.as_ref() == Some(&stays);
+        let unrestored = match (moved, ending) {
+            (true, _) => !m.restored && show.captured,
+            (false, Ending::Returned) => show.captured,
+            (false, _) => show.unrestored,
+        };
         Some(Played {
             stage,
             vm: Some(stays),
+            unrestored,
             ..show
         })
     }
+}
+
+fn mended(show: Played, epoch: u64) -> Option<Played> {
+    only_if(epoch == show.epoch && show.unrestored)?;
+    Some(Played {
+        unrestored: false,
+        ..show
+    })
 }
 
 fn silenced(mut show: Played, epoch: u64) -> Option<Played> {
@@ -261,7 +287,23 @@ fn silenced(mut show: Played, epoch: u64) -> Option<Played> {
     only_if(epoch == show.epoch)?;
     let vm = show.vm.clone()?;
     show.may_publish.remove(&vm);
-    Some(Played { loud: false, ..show })
+    Some(Played {
+        loud: false,
+        stop_asked: false,
+        ..show
+    })
+}
+
+impl Played {
+    /// On another VM than before, where nothing was done yet.
+    fn elsewhere(self) -> Self {
+        Self {
+            loud: false,
+            stop_asked: false,
+            unrestored: self.captured,
+            ..self
+        }
+    }
 }
 
 /// The show has nothing left but its epoch and its past, and what it may have left publishing.

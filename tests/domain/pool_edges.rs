@@ -154,7 +154,7 @@ fn a_faulted_vm_on_its_way_up_is_not_given_to_a_show() {
 }
 
 #[test]
-fn a_stopped_vm_with_a_fault_is_left_alone_until_it_has_cooled_off() {
+fn a_stopped_vm_with_a_fault_is_left_alone_until_it_has_cooled_off_or_there_is_nothing_else() {
     let mut off = machine(1, Power::Stopped);
     off.fault = Some(Fault {
         reason: "no capacity".into(),
@@ -166,7 +166,15 @@ fn a_stopped_vm_with_a_fault_is_left_alone_until_it_has_cooled_off() {
     let early = at(10) + FAULT_COOLOFF - Duration::from_millis(1);
     let cooled = at(10) + FAULT_COOLOFF;
     assert!(pool::replenish(&state, &none, &settings, early).is_empty());
-    assert!(state.with(&[of_show(1, assigned(1, 1))], early).is_err());
+    let allocated = |last_resort| {
+        let wish = Wish {
+            last_resort,
+            ..Wish::default()
+        };
+        pool::allocate(&state, &none, &wish, &settings, &|_| None, early)
+    };
+    assert_eq!(allocated(false), Err(pool::Denied::Exhausted));
+    assert_eq!(allocated(true), Ok(Allocation::Cold(vm_id(1))));
     assert_eq!(pool::replenish(&state, &none, &settings, cooled), [vm_id(1)]);
     assert_eq!(allocate(&state), Ok(Allocation::Cold(vm_id(1))));
     let reserved = state.with(&[of_show(1, assigned(1, 1))], cooled).unwrap();

@@ -135,6 +135,9 @@ fn expected(pool: &Pool, state: &State, wish: &Wish, settings: &Settings) -> Res
         return Ok(Allocation::Starting(vm.id.clone()));
     }
     let mut cold: Vec<_> = spare.iter().filter(|vm| startable(vm)).collect();
+    if cold.is_empty() && wish.last_resort {
+        cold = spare.iter().filter(|vm| vm.power == Power::Stopped).collect();
+    }
     cold.sort_by_key(|vm| {
         (
             vm.fault.is_some(),
@@ -159,14 +162,16 @@ fn wishes() -> impl Strategy<Value = Wish> {
         prop::collection::vec(capability, 0..2),
         prop::collection::vec(vm(), 0..3),
         any::<bool>(),
+        any::<bool>(),
     )
         .prop_map(
-            |(preferred, allow_fallback, region, capabilities, exclude, counts_as_new)| Wish {
+            |(preferred, allow_fallback, region, capabilities, exclude, last_resort, counts_as_new)| Wish {
                 preferred,
                 allow_fallback,
                 region: region.map(str::to_owned),
                 capabilities: capabilities.into_iter().map(str::to_owned).collect(),
                 exclude,
+                last_resort,
                 counts_as_new,
             },
         )

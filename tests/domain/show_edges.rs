@@ -10,7 +10,7 @@ use understudy::domain::vm::{Event, Occupancy, Power, Status};
 
 use crate::fixtures::{
     after, all_of, assigned, at, being_moved, ended, failover_began, fenced, machine, of_show, of_vm,
-    publishing, ready_pool, refuses, restored, show_id, spare_lost, state_of, vm, vm_id, went_on_air,
+    publishing, ready_pool, refuses, restored, show_id, spare_lost, state_of, studio, vm, vm_id, went_on_air,
 };
 
 fn show(state: &State) -> Arc<Show> {
@@ -216,13 +216,79 @@ fn a_show_is_released_in_the_middle_of_a_failover_by_giving_the_move_up() {
 }
 
 #[test]
-fn a_show_that_is_released_while_it_waits_for_a_spare_has_nothing_left() {
+fn a_show_whose_move_is_given_up_while_it_waits_for_a_spare_keeps_its_fenced_vm() {
     let waiting = vec![assigned(1, 1), went_on_air(1), failover_began(2, None), fenced(2)];
     let state = after(&ready_pool(1), all_of(waiting));
     let state = after(&state, all_of(vec![ended(2, Ending::Abandoned)]));
-    assert_eq!(show(&state).phase, Phase::Idle);
-    assert!(vm(&state, 1).is_free());
-    assert_eq!(state.placed_count(), 0);
+    assert_eq!(
+        (&show(&state).phase, show(&state).may_publish),
+        (&Phase::OffAir, false)
+    );
+    assert_eq!(show(&state).vm, Some(vm_id(1)));
+    let released = show::Event::Released {
+        vm: vm_id(1),
+        key: None,
+    };
+    let release = show::Event::ReleaseBegan { stop_vm: false };
+    after(&state, all_of(vec![release, released]));
+}
+
+#[test]
+fn a_show_for_which_there_is_no_spare_stays_with_its_old_vm_if_that_is_ready_again() {
+    let waiting = vec![assigned(1, 1), went_on_air(1), failover_began(2, None)];
+    let state = after(&ready_pool(2), all_of(waiting));
+    let again = after(&state, all_of(vec![ended(2, Ending::Returned)]));
+    assert_eq!(
+        (&show(&again).phase, &show(&again).vm),
+        (&Phase::OffAir, &Some(vm_id(1)))
+    );
+    assert!(show(&again).may_publish, "nobody has fenced it");
+    assert_eq!(vm(&again, 1).fault, None);
+    let off = after(&state, vec![of_vm(1, Event::Stopped)]);
+    refuses(&off, of_show(1, ended(2, Ending::Returned)));
+    let chosen = show::Event::SpareChosen {
+        epoch: Epoch(2),
+        vm: vm_id(2),
+    };
+    let moving = after(&state, all_of(vec![chosen]));
+    refuses(&moving, of_show(1, ended(2, Ending::Returned)));
+}
+
+/// Else it would go on air with whatever the spare's last show left there.
+#[test]
+fn a_spare_that_was_not_restored_when_the_move_was_given_up_is_restored_before_it_streams() {
+    let captured = show::Event::Captured {
+        studio: Arc::new(studio()),
+    };
+    let begun = vec![
+        assigned(1, 1),
+        captured,
+        went_on_air(1),
+        failover_began(2, Some(2)),
+        fenced(2),
+    ];
+    let fenced_only = after(&ready_pool(2), all_of(begun));
+    let given_up = after(&fenced_only, all_of(vec![ended(2, Ending::Abandoned)]));
+    assert!(show(&given_up).unrestored);
+    let done = after(&given_up, all_of(vec![restored(2)]));
+    assert!(!show(&done).unrestored);
+    refuses(&done, of_show(1, restored(2)));
+    let complete = all_of(vec![restored(2), ended(2, Ending::Abandoned)]);
+    assert!(!show(&after(&fenced_only, complete)).unrestored);
+}
+
+/// Told to stop, it is not to come back on air because its studio failed before it did.
+#[test]
+fn a_show_that_was_asked_to_stop_is_moved_without_its_stream() {
+    let on_air = after(&ready_pool(2), all_of(vec![assigned(1, 1), went_on_air(1)]));
+    let by_hand = after(&on_air, all_of(vec![failover_began(2, Some(2))]));
+    assert!(show(&by_hand).failover().unwrap().publish);
+    let asked = after(&on_air, all_of(vec![wanted(false)]));
+    assert!(show(&asked).stop_asked);
+    let moved = after(&asked, all_of(vec![failover_began(2, Some(2))]));
+    assert!(!show(&moved).failover().unwrap().publish);
+    let again = after(&asked, all_of(vec![wanted(true)]));
+    assert!(!show(&again).stop_asked);
 }
 
 #[test]

@@ -7,12 +7,11 @@ use understudy::domain::ids::Epoch;
 use understudy::domain::invariants::violations;
 use understudy::domain::show::{Event, Phase, Rejected as ShowRejected, Show};
 use understudy::domain::state::State;
-use understudy::domain::studio::Studio;
 use understudy::domain::vm::Power;
 
 use crate::fixtures::{
     assigned, at, ended, failover_began, fenced, machine, of_show, publishing, restored, show_id, silenced,
-    spare_lost, state_of, vm_id, went_on_air,
+    spare_lost, state_of, studio, vm_id, went_on_air,
 };
 
 /// Refused: the state is as before.
@@ -28,7 +27,7 @@ pub const PHASES: [&str; 5] = [
 
 /// Events carry the right epoch: the present one, or the next where the event begins one.
 #[rustfmt::skip]
-pub const BY_PHASE: [(&str, [&str; 5]); 21] = [
+pub const BY_PHASE: [(&str, [&str; 5]); 22] = [
     ("Assigned",                 ["off air", NO, NO, NO, NO]),
     ("Reassigned",               [NO, "off air", NO, NO, NO]),
     ("StreamWanted",             [NO, "off air", "off air", "on air", NO]),
@@ -48,6 +47,7 @@ pub const BY_PHASE: [(&str, [&str; 5]); 21] = [
     ("FailoverEnded on air",     [NO, NO, NO, NO, NO]),
     ("FailoverEnded moved",      [NO, NO, NO, NO, NO]),
     ("FailoverEnded recovered",  [NO, NO, NO, NO, NO]),
+    ("FailoverEnded returned",   [NO, NO, NO, NO, NO]),
     ("FailoverEnded abandoned",  [NO, NO, NO, NO, NO]),
     ("ReleaseBegan",             [NO, "releasing", "releasing", "releasing", NO]),
 ];
@@ -64,7 +64,7 @@ pub const STEPS: [&str; 7] = [
 ];
 
 #[rustfmt::skip]
-pub const BY_STEP: [(&str, [&str; 7]); 21] = [
+pub const BY_STEP: [(&str, [&str; 7]); 22] = [
     ("Assigned",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Reassigned",               [NO, NO, NO, NO, NO, NO, NO]),
     ("StreamWanted",             ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
@@ -84,7 +84,8 @@ pub const BY_STEP: [(&str, [&str; 7]); 21] = [
     ("FailoverEnded on air",     [NO, NO, NO, NO, NO, NO, "on air on the spare"]),
     ("FailoverEnded moved",      [NO, NO, NO, "off air on the spare", NO, "off air on the spare", NO]),
     ("FailoverEnded recovered",  ["on air", NO, "on air", NO, "on air", NO, NO]),
-    ("FailoverEnded abandoned",  ["off air", "idle", "off air", "off air on the spare", "off air", "off air on the spare", "off air on the spare"]),
+    ("FailoverEnded returned",   ["off air", "off air", NO, NO, NO, NO, NO]),
+    ("FailoverEnded abandoned",  ["off air", "off air", "off air", "off air on the spare", "off air", "off air on the spare", "off air on the spare"]),
     ("ReleaseBegan",             [NO, NO, NO, NO, NO, NO, NO]),
 ];
 
@@ -160,23 +161,13 @@ fn event_named(name: &str, now: u64) -> Event {
         "FailoverEnded on air" => ended(now, Ending::OnAir),
         "FailoverEnded moved" => ended(now, Ending::Moved),
         "FailoverEnded recovered" => ended(now, Ending::Recovered),
+        "FailoverEnded returned" => ended(now, Ending::Returned),
         "FailoverEnded abandoned" => ended(now, Ending::Abandoned),
         "ReleaseBegan" => Event::ReleaseBegan { stop_vm: false },
         other => panic!("no event is called {other}"),
     };
     assert!(name.starts_with(event_name(&event)), "{name}");
     event
-}
-
-fn studio() -> Studio {
-    Studio {
-        scene_collection: "Show".into(),
-        inputs: Vec::new(),
-        scenes: Vec::new(),
-        transition: None,
-        stream: None,
-        program_scene: "Main".into(),
-    }
 }
 
 fn after(state: &State, events: Vec<Event>) -> State {

@@ -245,6 +245,11 @@ fn same_show(show: &Show, plain: &Played, event: &Event) {
         (plain.held, plain.captured),
         "{told}"
     );
+    assert_eq!(
+        (show.stop_asked, show.unrestored),
+        (plain.stop_asked, plain.unrestored),
+        "{told}"
+    );
     assert_eq!(show.records.len(), plain.moves.min(RECORDS_MAX), "{told}");
 }
 
@@ -316,7 +321,7 @@ fn the_random_events_lead_into_every_step_of_a_move() {
         "on air elsewhere",
         "publishing",
         "recovered",
-        "stranded",
+        "returned",
     ];
     for corner in expected {
         assert!(reached.contains_key(corner), "{corner}: {reached:?}");
@@ -338,8 +343,8 @@ fn corner(before: Option<&Stage>, after: &Stage) -> Option<&'static str> {
         } else {
             "recovered"
         }),
+        (Stage::Moving(was), Stage::OffAir) if was.publish && was.to.is_none() => Some("returned"),
         (Stage::Moving(_), Stage::OffAir) => Some("abandoned"),
-        (Stage::Moving(_), Stage::Idle) => Some("stranded"),
         _ => None,
     }
 }

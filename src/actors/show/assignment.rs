@@ -13,9 +13,9 @@ use crate::domain::failover::Ending;
 use crate::domain::ids::{RequestKey, VmId};
 use crate::domain::placement::Wish;
 use crate::domain::pool::Allocation;
-use crate::domain::show::Event as Fact;
+use crate::domain::show::{Event as Fact, Phase, Show};
 use crate::domain::state::{Request, State as LedgerState};
-use crate::domain::vm::Power;
+use crate::domain::vm::{Power, Vm};
 use crate::infra::ledger::CommitError;
 
 /// VMs that are tried before an assignment is given up: each may be lost to a race or a restart.
@@ -54,9 +54,17 @@ impl State {
         let ledger = self.ctx.state();
         match key.and_then(|key| ledger.done(key)) {
             None => Ok(None),
-            Some(done) if done.request == Request::Assign && done.show == self.id => Ok(Some(
-                describe_assignment(&self.ctx, &ledger, &self.id, &done.vm, true),
-            )),
+            Some(done) if done.request == Request::Assign && done.show == self.id => {
+                if ledger.vm_of_show(&self.id).is_none_or(|vm| vm.id != done.vm) {
+                    let message = format!(
+                        "the assignment of VM {} that this Idempotency-Key made is over; use a new key",
+                        done.vm
+                    );
+                    return Err(CommandError::Refused(message));
+                }
+                let assigned = describe_assignment(&self.ctx, &ledger, &self.id, &done.vm, true);
+                Ok(Some(assigned))
+            }
             Some(_) => Err(CommandError::KeyReused),
         }
     }
@@ -68,6 +76,7 @@ impl State {
             region: ask.region,
             capabilities: ask.capabilities,
             exclude: Vec::new(),
+            last_resort: false,
             counts_as_new: true,
         };
         let mut lost = None;
@@ -85,6 +94,9 @@ impl State {
             match given {
                 Ok(ledger) => return Ok((vm, ledger)),
                 Err(error) => {
+                    if let VmError::Commit(error) = &error {
+                        self.look_again_if_undecided(error);
+                    }
                     let passing = matches!(
                         error,
                         VmError::Down | VmError::Gone | VmError::Commit(CommitError::Rejected(_))
@@ -111,22 +123,36 @@ impl State {
         }
     }
 
-    /// Ends a move under way; the show then has whichever VM it has come to.
-    pub(super) async fn abandon_move(&mut self) -> Result<(), CommandError> {
+    /// Ends the move under way, and goes on with `then` in the same breath: a show that is no longer meant to be on
+    /// air must not be taken for one that is, whoever dies in between.
+    pub(super) async fn abandon_move(&mut self, then: Option<Fact>) -> Result<Arc<Show>, CommandError> {
         let show = self.show();
         let Some(failover) = show.failover() else {
-            return Ok(());
+            return Ok(show);
         };
         self.steps.clear();
         let ended = Fact::FailoverEnded {
             epoch: failover.epoch,
             ending: Ending::Abandoned,
         };
-        self.commit(vec![ended]).await?;
+        let mut events = vec![Fact::StreamWanted { wanted: false }, ended];
+        events.extend(then);
+        let after = self.commit(events).await?;
         for vm in std::iter::once(&failover.from).chain(&failover.to) {
             self.ctx.machines.duty_changed(vm);
         }
-        Ok(())
+        Ok(after)
+    }
+
+    /// A VM that was reserved is to come up, whatever became of the order to start it.
+    pub(super) fn start_reserved(&self, show: &Show) {
+        let state = self.ctx.state();
+        let Some(vm) = show.vm.as_ref().and_then(|vm| state.vm(vm)) else {
+            return;
+        };
+        if show.phase == Phase::OffAir && vm.power == Power::Stopped && !failed_here(vm) {
+            self.ctx.machines.start_soon(&vm.id);
+        }
     }
 
     /// The VM reserved for this show did not come up: another takes its place, now or when there is one. False
@@ -134,6 +160,7 @@ impl State {
     pub(super) async fn replace_reserved(&mut self, from: &VmId, reason: &str) -> bool {
         let wish = Wish {
             exclude: vec![from.clone()],
+            last_resort: true,
             ..Wish::default()
         };
         let allocation = match self.reserve(wish).await {
@@ -188,4 +215,10 @@ impl State {
             Some(from),
         );
     }
+}
+
+/// It has failed since it was given to its show. What was wrong with it before was known then.
+pub(super) fn failed_here(vm: &Vm) -> bool {
+    let given = vm.assigned_at.unwrap_or_default();
+    vm.fault.as_ref().is_some_and(|fault| fault.since >= given)
 }

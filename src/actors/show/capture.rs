@@ -40,7 +40,7 @@ impl State {
             self.capture_due_at = None;
         }
         let show = self.show();
-        let settled = matches!(show.phase, Phase::OffAir | Phase::OnAir);
+        let settled = matches!(show.phase, Phase::OffAir | Phase::OnAir) && !show.unrestored;
         let (true, true, Some(vm)) = (round == self.capture_round, settled, show.vm.clone()) else {
             return;
         };
@@ -70,7 +70,7 @@ impl State {
         result: Result<Studio, String>,
     ) {
         let show = self.show();
-        if show.epoch != epoch || !matches!(show.phase, Phase::OffAir | Phase::OnAir) {
+        if show.epoch != epoch || show.unrestored || !matches!(show.phase, Phase::OffAir | Phase::OnAir) {
             return;
         }
         match result {

@@ -16,6 +16,7 @@ mod assignment;
 mod capture;
 mod effects;
 mod handle;
+mod message;
 mod moving;
 mod release;
 mod spare;
@@ -26,128 +27,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::AbortHandle;
 
 pub use self::handle::{Shows, spec};
-use self::release::Quiet;
+use self::message::Reply;
+pub use self::message::{Ended, Message, Order};
 use super::context::Context;
-use super::coordinator::{Assign, Assigned, CommandError, Moving, Release, Released, StreamTurned};
+use super::coordinator::{CommandError, Released, StreamTurned};
 use super::mailbox::answer;
 use crate::domain::event::Event;
+use crate::domain::failover::Action;
 use crate::domain::failover::verdict::{IngestSign, Signals};
-use crate::domain::failover::{Action, Fence};
-use crate::domain::ids::{Epoch, RequestKey, ShowId, VmId};
+use crate::domain::ids::ShowId;
 use crate::domain::show::{self, Phase, Show};
-use crate::domain::studio::Studio;
 use crate::domain::time::Timestamp;
-
-type Reply<T> = RpcReplyPort<Result<T, CommandError>>;
-
-/// What a show actor is told.
-pub enum Message {
-    Assign {
-        ask: Assign,
-        reply: Reply<Assigned>,
-    },
-    Release {
-        ask: Release,
-        reply: Reply<Released>,
-    },
-    Start {
-        reply: Reply<StreamTurned>,
-    },
-    Stop {
-        reply: Reply<StreamTurned>,
-    },
-    Failover(Order),
-    Hold {
-        held: bool,
-        reply: Reply<()>,
-    },
-
-    // From its VMs.
-    Signals {
-        vm: VmId,
-        signals: Box<Signals>,
-    },
-    StudioUp {
-        vm: VmId,
-    },
-    StudioChanged {
-        vm: VmId,
-    },
-    StreamNoticed {
-        vm: VmId,
-        active: bool,
-    },
-    VmReady {
-        vm: VmId,
-    },
-    VmFailed {
-        vm: VmId,
-        reason: String,
-    },
-
-    // From its own effects and timers. What was started for another epoch is ignored.
-    Judge,
-    IngestAnswered {
-        reachable: Option<bool>,
-    },
-    LastLook {
-        epoch: Epoch,
-        studio: Result<Studio, String>,
-        order: Order,
-    },
-    Drive,
-    StepEnded {
-        epoch: Epoch,
-        ended: Ended,
-    },
-    StreamStarted {
-        epoch: Epoch,
-        result: Result<Timestamp, String>,
-    },
-    StreamStopped {
-        epoch: Epoch,
-        result: Result<(), String>,
-    },
-    Cleaned {
-        epoch: Epoch,
-        key: Option<RequestKey>,
-        result: Result<Quiet, String>,
-    },
-    CleanAgain {
-        epoch: Epoch,
-        key: Option<RequestKey>,
-    },
-    CaptureDue {
-        round: u64,
-    },
-    Captured {
-        epoch: Epoch,
-        result: Result<Studio, String>,
-    },
-    IdleCheck,
-}
-
-/// An operator's order to move the show.
-pub struct Order {
-    /// The VM to move to; any spare if `None`.
-    pub to: Option<VmId>,
-    pub by: Option<String>,
-    pub reply: Reply<Moving>,
-}
-
-/// How a step of a failover ended.
-pub enum Ended {
-    Fence(Result<Fence, String>),
-    Restore(Result<Vec<String>, String>),
-    Publish(Result<Timestamp, String>),
-}
+use crate::infra::ledger::CommitError;
 
 /// A show without a VM keeps its actor for so long, in case it is wanted again.
 const LINGER: Duration = Duration::from_secs(30);
+
+/// Orders and timers can be lost with whatever actor had them; the ledger is looked at this often for what it asks
+/// for and nobody is doing.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Callers that may wait for one and the same thing.
+const WAITING_MAX: usize = 256;
 
 pub(super) struct ShowActor;
 
@@ -180,7 +85,13 @@ pub(super) struct State {
     inactive_in_a_row: u32,
     steps: BTreeMap<Step, Task>,
     failures: BTreeMap<Step, u32>,
+    /// The stream being started or stopped, and how many times that has been begun: what an earlier one has to
+    /// say is out of date.
     turning: Option<Task>,
+    turn: u64,
+    /// The studio being made equal to the capture outside of a move.
+    mending: Option<Task>,
+    drive_pending: bool,
     waiting_for_air: Vec<Reply<StreamTurned>>,
     waiting_for_quiet: Vec<Reply<StreamTurned>>,
     waiting_for_release: Vec<Reply<Released>>,
@@ -241,6 +152,7 @@ impl Actor for ShowActor {
             state.ctx.settled().await;
         }
         state.take_up(&me).await;
+        me.send_interval(TICK, || Message::Tick);
         Ok(())
     }
 
@@ -282,14 +194,24 @@ impl Actor for ShowActor {
                 state.looked_last(&me, epoch, studio, order).await;
             }
             Message::Drive => state.drive(&me).await,
+            Message::DriveDue => {
+                state.drive_pending = false;
+                state.drive(&me).await;
+            }
             Message::StepEnded { epoch, ended } => state.step_ended(&me, epoch, ended).await,
-            Message::StreamStarted { epoch, result } => state.stream_started(&me, epoch, result).await,
-            Message::StreamStopped { epoch, result } => state.stream_stopped(&me, epoch, result).await,
+            Message::StreamStarted { turn, result } => state.stream_started(&me, turn, result).await,
+            Message::StreamStopped { turn, result } => state.stream_stopped(&me, turn, result).await,
+            Message::StartAgain { turn } => state.start_again(&me, turn),
+            Message::StopAgain { turn } => state.stop_again(&me, turn),
+            Message::StudioMended { epoch, result } => state.studio_mended(&me, epoch, result).await,
+            Message::MendAgain { epoch } => state.mend_again(&me, epoch),
+            Message::Settled => state.take_up(&me).await,
             Message::Cleaned { epoch, key, result } => state.cleaned(&me, epoch, key, result).await,
-            Message::CleanAgain { epoch, key } => state.clean_again(&me, epoch, key),
+            Message::CleanAgain(cleaning) => state.clean_again(&me, *cleaning),
             Message::CaptureDue { round } => state.capture_due(&me, round),
             Message::Captured { epoch, result } => state.captured(&me, epoch, result).await,
             Message::IdleCheck => state.idle_check(&me),
+            Message::Tick => state.tick(&me).await,
         }
         Ok(())
     }
@@ -319,6 +241,9 @@ impl State {
             steps: BTreeMap::new(),
             failures: BTreeMap::new(),
             turning: None,
+            turn: 0,
+            mending: None,
+            drive_pending: false,
             waiting_for_air: Vec::new(),
             waiting_for_quiet: Vec::new(),
             waiting_for_release: Vec::new(),
@@ -345,15 +270,51 @@ impl State {
                 if let Some(vm) = &show.vm {
                     self.signals = self.ctx.board.latest(vm).signals;
                 }
-                if show.stream_wanted && show.phase == Phase::OffAir {
-                    self.turn_on(me, &show);
+                if show.phase == Phase::OnAir {
+                    self.tell_on_air(&show);
                 }
-                self.capture_soon(me, self.ctx.options.obs.capture_debounce);
+                self.go_on(me, &show);
                 self.judge(me).await;
             }
-            Phase::FailingOver(_) => {
+            Phase::FailingOver(failover) => {
+                for vm in std::iter::once(&failover.from).chain(&failover.to) {
+                    self.ctx.machines.duty_changed(vm);
+                }
                 let _ = me.cast(Message::Drive);
             }
+            Phase::Releasing { .. } => self.clean(me, &show, None),
+        }
+    }
+
+    /// What is still to be done for a show that has its VM and is not being moved.
+    fn go_on(&mut self, me: &ActorRef<Message>, show: &Show) {
+        self.resume(me, show);
+        self.capture_soon(me, self.ctx.options.obs.capture_debounce);
+    }
+
+    /// The wishes that were recorded and are not fulfilled.
+    fn resume(&mut self, me: &ActorRef<Message>, show: &Show) {
+        self.start_reserved(show);
+        if show.stream_wanted && show.phase == Phase::OffAir {
+            self.turn_on(me, show);
+        } else if show.stop_asked {
+            self.turn_off(me, show);
+        }
+        self.mend_studio(me, show);
+    }
+
+    async fn tick(&mut self, me: &ActorRef<Message>) {
+        let show = self.show();
+        match &show.phase {
+            Phase::Idle => {}
+            Phase::OffAir | Phase::OnAir if self.is_turning() => {}
+            Phase::OffAir | Phase::OnAir => {
+                self.resume(me, &show);
+                self.capture_soon(me, self.ctx.options.obs.capture_interval);
+                self.judge(me).await;
+            }
+            Phase::FailingOver(_) => self.drive(me).await,
+            Phase::Releasing { .. } if self.is_turning() => {}
             Phase::Releasing { .. } => self.clean(me, &show, None),
         }
     }
@@ -378,8 +339,23 @@ impl State {
                 let show = committed.state.show(&self.id).cloned();
                 Ok(show.unwrap_or_else(|| Arc::new(Show::new(self.id.clone()))))
             }
-            Err(error) => Err(super::vm::commit_error(error)),
+            Err(error) => {
+                self.look_again_if_undecided(&error);
+                Err(super::vm::commit_error(error))
+            }
         }
+    }
+
+    /// A commit that was not decided in time may be decided yet, either way: what it asked for is then taken up.
+    fn look_again_if_undecided(&self, error: &CommitError) {
+        if !matches!(error, CommitError::TimedOut) {
+            return;
+        }
+        let (ctx, id) = (Arc::clone(&self.ctx), self.id.clone());
+        tokio::spawn(async move {
+            ctx.decided().await;
+            ctx.shows.tell(&id, Message::Settled);
+        });
     }
 
     /// Commits what the show itself has found out; a refusal means that the world has moved on.
@@ -400,5 +376,15 @@ impl State {
             Action::Publish => Some(Step::Publish),
             Action::ChooseSpare | Action::AwaitTarget | Action::Finish => None,
         }
+    }
+}
+
+/// Lets a caller wait for what is under way, if not too many do.
+fn queue<T: Send + Sync + 'static>(waiting: &mut Vec<Reply<T>>, reply: Reply<T>) {
+    waiting.retain(|other| !other.is_closed());
+    if waiting.len() < WAITING_MAX {
+        waiting.push(reply);
+    } else {
+        answer(reply, Err(CommandError::Busy));
     }
 }

@@ -79,8 +79,13 @@ impl State {
     ) -> Result<Moving, CommandError> {
         let show = self.show();
         if let Some(failover) = show.failover() {
-            if failover.to.is_none() {
-                self.choose_spare(me, failover, to).await?;
+            match (&failover.to, to) {
+                (None, to) => self.choose_spare(me, failover, to).await?,
+                (Some(target), Some(other)) if *target != other => {
+                    let message = format!("show {} is being moved to {target} already", self.id);
+                    return Err(CommandError::Refused(message));
+                }
+                (Some(_), _) => {}
             }
             let show = self.show();
             return Ok(moving(&show, show.failover().unwrap_or(failover)));
@@ -138,6 +143,8 @@ impl State {
         self.promise_done(to.as_ref());
         committed?;
         self.turning = None;
+        self.turn += 1;
+        self.mending = None;
         self.capturing = None;
         self.failures.clear();
         self.told_waiting = false;
@@ -175,7 +182,10 @@ impl State {
         for action in failover.next(ready) {
             match action {
                 Action::ChooseSpare => self.seek_spare(me, &show, failover).await,
-                Action::AwaitTarget => self.drive_later(me),
+                Action::AwaitTarget => {
+                    self.start_target(failover);
+                    self.drive_later(me);
+                }
                 Action::Fence | Action::Restore => self.begin_step(me, &show, failover, action),
                 Action::Publish => {
                     let known = failover.publishing_at.is_some();
@@ -187,6 +197,8 @@ impl State {
                             .await
                     {
                         self.begin_step(me, &show, failover, action);
+                    } else {
+                        self.drive_later(me);
                     }
                 }
                 Action::Finish => self.finish(me, failover, Ending::Moved).await,
@@ -194,8 +206,11 @@ impl State {
         }
     }
 
-    pub(super) fn drive_later(&self, me: &ActorRef<Message>) {
-        me.send_after(DRIVE_EVERY, || Message::Drive);
+    /// One time at once: whatever asks for it, and however often.
+    pub(super) fn drive_later(&mut self, me: &ActorRef<Message>) {
+        if !std::mem::replace(&mut self.drive_pending, true) {
+            me.send_after(DRIVE_EVERY, || Message::DriveDue);
+        }
     }
 
     fn target_is_ready(&self, failover: &Failover) -> bool {
@@ -310,12 +325,15 @@ impl State {
         self.finish(me, failover, Ending::Recovered).await;
     }
 
-    async fn finish(&mut self, me: &ActorRef<Message>, failover: &Failover, ending: Ending) {
+    pub(super) async fn finish(&mut self, me: &ActorRef<Message>, failover: &Failover, ending: Ending) {
         let mut events = vec![Fact::FailoverEnded {
             epoch: failover.epoch,
             ending,
         }];
-        if ending == Ending::OnAir && !self.show().stream_wanted {
+        if failover.publish
+            && matches!(ending, Ending::OnAir | Ending::Returned)
+            && !self.show().stream_wanted
+        {
             // It was streaming by hand; from here on it is ours to keep on air.
             events.push(Fact::StreamWanted { wanted: true });
         }
@@ -325,6 +343,7 @@ impl State {
             .collect();
         if let Err(error) = self.ctx.commit(events).await {
             tracing::error!(show = %self.id, %error, "the end of the failover was not recorded; trying again");
+            self.look_again_if_undecided(&error);
             return self.drive_later(me);
         }
         self.steps.clear();
@@ -348,7 +367,10 @@ impl State {
         if show.phase == Phase::OnAir {
             self.gone_on_air(me);
         } else {
-            self.capture_soon(me, self.ctx.options.obs.capture_debounce);
+            if !show.stream_wanted {
+                self.tell_off_air(&show);
+            }
+            self.go_on(me, &show);
         }
         self.judged_at = None;
         let _ = me.cast(Message::Judge);

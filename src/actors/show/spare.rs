@@ -7,7 +7,8 @@ use ractor::ActorRef;
 use super::{Message, State};
 use crate::actors::coordinator::CommandError;
 use crate::actors::news::Level;
-use crate::domain::failover::Failover;
+use crate::domain::failover::verdict::Sign;
+use crate::domain::failover::{Cause, Ending, Failover};
 use crate::domain::ids::VmId;
 use crate::domain::placement::Wish;
 use crate::domain::pool::{Allocation, Denied};
@@ -26,6 +27,7 @@ impl State {
         let wish = Wish {
             preferred: wanted,
             exclude: vec![from.clone()],
+            last_resort: true,
             ..Wish::default()
         };
         self.reserve(wish).await
@@ -52,10 +54,11 @@ impl State {
         let Some(vm) = state.vm(to) else {
             return Some((to.clone(), "it has left the pool".to_owned()));
         };
-        if let Some(fault) = &vm.fault {
+        let chosen_at = failover.chosen_at.unwrap_or(failover.began_at);
+        // One from before it was chosen was known then, and is forgotten when it starts.
+        if let Some(fault) = vm.fault.as_ref().filter(|fault| fault.since >= chosen_at) {
             return Some((to.clone(), fault.reason.clone()));
         }
-        let chosen_at = failover.chosen_at.unwrap_or(failover.began_at);
         let overdue = self.ctx.now().since(chosen_at) > START_VISIBLE;
         match vm.power {
             Power::Stopped if overdue => Some((to.clone(), "it is off and does not start".to_owned())),
@@ -69,20 +72,63 @@ impl State {
         if !failover.lost_at.is_empty() && cap.is_reached(show.moves(), self.ctx.now()) {
             return self.await_operator(show, failover).await;
         }
+        if show.held && failover.cause != Cause::Forced {
+            // Put on hold while it waited: whoever did that looks after it.
+            return;
+        }
         match self.choose_spare(me, failover, None).await {
             Ok(()) => return,
-            Err(CommandError::Denied(Denied::Exhausted))
-                if !std::mem::replace(&mut self.told_waiting, true) =>
-            {
-                let message = format!(
-                    "show {} waits for a VM: none is free and none can be started",
-                    self.id
-                );
-                self.alert(Level::Critical, "No spare VM", message, Some(&failover.from));
+            Err(CommandError::Denied(Denied::Exhausted)) => {
+                if self.return_to(me, failover).await {
+                    return;
+                }
+                self.tell_no_spare(failover);
             }
             Err(error) => tracing::debug!(show = %self.id, %error, "still no spare"),
         }
         self.drive_later(me);
+    }
+
+    fn tell_no_spare(&mut self, failover: &Failover) {
+        if !std::mem::replace(&mut self.told_waiting, true) {
+            let message = format!(
+                "show {} waits for a VM: none is free and none can be started",
+                self.id
+            );
+            self.alert(Level::Critical, "No spare VM", message, Some(&failover.from));
+        }
+    }
+
+    /// There is nothing else: the old VM, if it can be used again, rather than none. One that is off is started.
+    async fn return_to(&mut self, me: &ActorRef<Message>, failover: &Failover) -> bool {
+        let state = self.ctx.state();
+        let Some(old) = state.vm(&failover.from) else {
+            return false;
+        };
+        if old.power == Power::Stopped {
+            self.ctx.machines.start_soon(&old.id);
+        }
+        let answered_since = match self.ctx.board.latest(&old.id).signals.obs {
+            Sign::Good { at } => at > failover.began_at,
+            Sign::Unknown | Sign::Bad { .. } => false,
+        };
+        // Its output was silent while its studio answered all along: that it answers now is no news.
+        let was_lost = matches!(failover.cause, Cause::MachineLost | Cause::StudioLost);
+        let usable = old.power == Power::Ready && answered_since && was_lost;
+        if usable {
+            tracing::warn!(show = %self.id, vm = %old.id, "no spare, but the old VM can be used again");
+            self.finish(me, failover, Ending::Returned).await;
+        }
+        usable
+    }
+
+    /// What was chosen is to come up, whatever became of the order to start it.
+    pub(super) fn start_target(&self, failover: &Failover) {
+        let state = self.ctx.state();
+        let target = failover.to.as_ref().and_then(|to| state.vm(to));
+        if let Some(vm) = target.filter(|vm| vm.power == Power::Stopped) {
+            self.ctx.machines.start_soon(&vm.id);
+        }
     }
 
     /// One spare after the other was lost to this show. It may be the show that fells them: nothing more is

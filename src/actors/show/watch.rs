@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
+use super::assignment::failed_here;
 use super::{Message, State, effects};
 use crate::actors::coordinator::CommandError;
 use crate::actors::news::Level;
@@ -56,11 +57,8 @@ impl State {
         let show = self.show();
         if show.failover().is_some() {
             self.drive(me).await;
-        } else if show.vm.as_ref() == Some(vm) {
-            self.capture_soon(me, self.ctx.options.obs.capture_debounce);
-            if show.stream_wanted && show.phase == Phase::OffAir {
-                self.turn_on(me, &show);
-            }
+        } else if show.vm.as_ref() == Some(vm) && show.phase == Phase::OffAir {
+            self.go_on(me, &show);
         }
     }
 
@@ -93,6 +91,7 @@ impl State {
         }
         self.judged_at = Some(now);
         self.judge_at(me, now + JUDGE_EVERY);
+        self.start_reserved(&show);
         if self.reserved_vm_failed(&show) && self.retry_replacement(me, &show).await {
             return;
         }
@@ -136,7 +135,7 @@ impl State {
     fn reserved_vm_failed(&self, show: &Show) -> bool {
         let state = self.ctx.state();
         let vm = show.vm.as_ref().and_then(|vm| state.vm(vm));
-        show.phase == Phase::OffAir && vm.is_some_and(|vm| vm.fault.is_some() && vm.power != Power::Ready)
+        show.phase == Phase::OffAir && vm.is_some_and(|vm| failed_here(vm) && vm.power != Power::Ready)
     }
 
     /// Whether the VM was replaced, or there is none to replace it with yet. A VM that must be fenced first is

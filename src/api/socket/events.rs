@@ -315,10 +315,10 @@ impl<'a> Words<'a> {
         else {
             return;
         };
-        // A move that ended because the old VM recovered leaves the show where it was.
+        // A move that ended because the old VM can be used after all leaves the show where it was.
         let (status, now_on) = match ending {
             Ending::OnAir | Ending::Moved => ("completed", to.as_ref()),
-            Ending::Recovered => ("completed", Some(from)),
+            Ending::Recovered | Ending::Returned => ("completed", Some(from)),
             Ending::Abandoned => ("failed", to.as_ref()),
         };
         let vm = now_on.and_then(|vm| self.look(vm));
@@ -342,7 +342,8 @@ impl<'a> Words<'a> {
                 self.on_air(id);
             }
             (Ending::Moved, Some(vm)) => self.assigned(id, vm),
-            (Ending::OnAir | Ending::Moved | Ending::Recovered | Ending::Abandoned, _) => {}
+            (Ending::OnAir | Ending::Moved | Ending::Recovered | Ending::Returned | Ending::Abandoned, _) => {
+            }
         }
     }
 

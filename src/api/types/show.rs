@@ -226,6 +226,7 @@ pub fn ending_word(ending: Ending) -> &'static str {
         Ending::OnAir => "on-air",
         Ending::Moved => "moved",
         Ending::Recovered => "recovered",
+        Ending::Returned => "returned",
         Ending::Abandoned => "abandoned",
     }
 }

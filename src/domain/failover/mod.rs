@@ -162,7 +162,10 @@ pub enum Ending {
     Moved,
     /// The old VM recovered before anything was moved.
     Recovered,
-    /// The show was released or stopped meanwhile.
+    /// There was no spare, and the old VM, which had not kept on publishing, can be used again: the show stays with
+    /// it, and its stream is started there anew.
+    Returned,
+    /// The show was released or stopped meanwhile: it keeps the VM that it has come to.
     Abandoned,
 }
 

@@ -1,0 +1,130 @@
+//! What a show actor is told: by callers, by its VMs, by its own effects and timers.
+
+use ractor::RpcReplyPort;
+
+use super::release::{Cleaning, Quiet};
+use crate::actors::coordinator::{Assign, Assigned, CommandError, Moving, Release, Released, StreamTurned};
+use crate::domain::failover::Fence;
+use crate::domain::failover::verdict::Signals;
+use crate::domain::ids::{Epoch, RequestKey, VmId};
+use crate::domain::studio::Studio;
+use crate::domain::time::Timestamp;
+
+pub(super) type Reply<T> = RpcReplyPort<Result<T, CommandError>>;
+
+/// What a show actor is told.
+pub enum Message {
+    Assign {
+        ask: Assign,
+        reply: Reply<Assigned>,
+    },
+    Release {
+        ask: Release,
+        reply: Reply<Released>,
+    },
+    Start {
+        reply: Reply<StreamTurned>,
+    },
+    Stop {
+        reply: Reply<StreamTurned>,
+    },
+    Failover(Order),
+    Hold {
+        held: bool,
+        reply: Reply<()>,
+    },
+
+    // From its VMs.
+    Signals {
+        vm: VmId,
+        signals: Box<Signals>,
+    },
+    StudioUp {
+        vm: VmId,
+    },
+    StudioChanged {
+        vm: VmId,
+    },
+    StreamNoticed {
+        vm: VmId,
+        active: bool,
+    },
+    VmReady {
+        vm: VmId,
+    },
+    VmFailed {
+        vm: VmId,
+        reason: String,
+    },
+
+    // From its own effects and timers. What was started for another epoch is ignored.
+    Judge,
+    IngestAnswered {
+        reachable: Option<bool>,
+    },
+    LastLook {
+        epoch: Epoch,
+        studio: Result<Studio, String>,
+        order: Order,
+    },
+    Drive,
+    DriveDue,
+    StepEnded {
+        epoch: Epoch,
+        ended: Ended,
+    },
+    StreamStarted {
+        turn: u64,
+        result: Result<Timestamp, String>,
+    },
+    StreamStopped {
+        turn: u64,
+        result: Result<(), String>,
+    },
+    StartAgain {
+        turn: u64,
+    },
+    StopAgain {
+        turn: u64,
+    },
+    StudioMended {
+        epoch: Epoch,
+        result: Result<Vec<String>, String>,
+    },
+    MendAgain {
+        epoch: Epoch,
+    },
+    /// What the ledger did not decide in time is decided now.
+    Settled,
+    Cleaned {
+        epoch: Epoch,
+        key: Option<RequestKey>,
+        result: Result<Quiet, String>,
+    },
+    CleanAgain(Box<Cleaning>),
+    CaptureDue {
+        round: u64,
+    },
+    Captured {
+        epoch: Epoch,
+        result: Result<Studio, String>,
+    },
+    IdleCheck,
+    /// Time to look whether anything was left undone.
+    Tick,
+}
+
+/// An operator's order to move the show.
+pub struct Order {
+    /// The VM to move to; any spare if `None`.
+    pub to: Option<VmId>,
+    pub by: Option<String>,
+    pub reply: Reply<Moving>,
+}
+
+/// How a step of a failover ended.
+pub enum Ended {
+    Fence(Result<Fence, String>),
+    Restore(Result<Vec<String>, String>),
+    Publish(Result<Timestamp, String>),
+}
