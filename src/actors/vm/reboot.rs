@@ -67,26 +67,29 @@ impl Reboot {
                         .map(|uptime| now - uptime);
                     let started_since = started_at.is_some_and(|at| at > self.asked_at);
                     let up_before = self.up_since.is_some_and(|since| *began >= since);
-                    if started_since || up_before {
-                        self.probe = Evidence::Interrupted;
-                    }
-                    self.answered(Link::Probe, now);
+                    self.answered(Link::Probe, started_since || up_before, now);
                 }
                 Err(_) => self.interrupted(Link::Probe),
             },
-            Report::StudioUp { .. } | Report::Output { .. } => self.answered(Link::Obs, now),
+            Report::StudioUp { .. } | Report::Output { .. } => {
+                self.answered(Link::Obs, self.up_since.is_some(), now);
+            }
             Report::StudioLost | Report::StudioDown { .. } | Report::StudioSilent { .. } => {
                 self.interrupted(Link::Obs);
             }
-            Report::ShellUp { .. } | Report::ShellAnswered => self.answered(Link::Ssh, now),
+            Report::ShellUp { .. } | Report::ShellAnswered => {
+                self.answered(Link::Ssh, self.up_since.is_some(), now);
+            }
             Report::ShellDown { .. } => self.interrupted(Link::Ssh),
             Report::Noticed(_) => {}
         }
     }
 
-    fn answered(&mut self, link: Link, now: Timestamp) {
+    /// `is_new`: known to be from after the reboot. No session outlives one, so whatever is heard over a session
+    /// once anything on the machine is new is new too.
+    fn answered(&mut self, link: Link, is_new: bool, now: Timestamp) {
         let evidence = self.evidence(link);
-        if *evidence == Evidence::Interrupted {
+        if is_new || *evidence == Evidence::Interrupted {
             *evidence = Evidence::New;
             self.up_since.get_or_insert(now);
         }

@@ -48,8 +48,8 @@ async fn converse(link: &mut Conversation, target: &Target, session: &dyn Sessio
         }
         let options = &link.ctx.options.ssh;
         let interval = match pace {
-            Pace::Idle | Pace::Watched => options.keepalive,
-            Pace::OnAir => options.keepalive_on_air,
+            Pace::Idle => options.keepalive,
+            Pace::Watched | Pace::OnAir => options.keepalive_on_air,
         };
         let deadline = options.keepalive_deadline;
         let began = link.ctx.now();
