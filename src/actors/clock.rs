@@ -1,6 +1,9 @@
 //! The one clock: wall time at the start plus monotonic time since.
 //!
-//! A jump of the wall clock moves nothing here, and paused tokio time drives it in tests.
+//! A jump of the wall clock moves nothing here, and paused tokio time drives it in tests. A wall clock that was set
+//! back before this process started is not followed either: what the ledger says happened is never in the future.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -20,6 +23,13 @@ impl Clock {
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
         Self::starting_at(Timestamp(millis(wall)))
+    }
+
+    /// Starts at the system's wall time, but not before `floor`. Also says by how much the wall time lags behind it.
+    #[must_use]
+    pub fn system_from(floor: Timestamp) -> (Self, Duration) {
+        let wall = Self::system().wall_at_start;
+        (Self::starting_at(wall.max(floor)), floor.since(wall))
     }
 
     /// Starts at a given wall time.

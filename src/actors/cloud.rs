@@ -1,13 +1,15 @@
 //! The cloud actor: one look at every instance feeds every VM.
 //!
-//! It adopts instances that carry the pool's tags, tells each VM what the cloud says of it, and reports one
-//! missing only when two looks in a row did not list it. It starts and stops nothing.
+//! It adopts instances that carry the pool's tags, and tells each VM what the cloud says of it. It starts and stops
+//! nothing. A list that leaves a VM out proves nothing: one that a show holds, or that two looks in a row did not
+//! list, is asked for by its id, and what the cloud answers to that is passed on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use super::context::Context;
@@ -15,13 +17,18 @@ use super::coordinator::{CloudStanding, CommandError, LaunchVm};
 use super::mailbox::{Directory, NoAnswer, answer};
 use super::vm::commit_error;
 use crate::domain::ids::{InstanceId, VmId};
-use crate::domain::instance::{Instance, InstanceState, Launch};
+use crate::domain::instance::{Instance, InstanceState, Launch, Sighting};
 use crate::domain::state::State as LedgerState;
 use crate::domain::time::Timestamp;
-use crate::infra::cloud::{Error as CloudError, ErrorKind};
+use crate::domain::vm::Vm;
+use crate::infra::cloud::{Error as CloudError, ErrorKind, TAG_MANAGED_BY, TAG_PROJECT};
 
 /// Looks in a row that must miss an instance before it counts as gone: one listing may be incomplete.
 const MISSED_MAX: u32 = 2;
+/// Instances that are asked for by their ids after one look; the others have their turn after the next.
+const ASKED_MAX: usize = 64;
+/// Questions of that kind under way at a time.
+const ASKED_AT_ONCE: usize = 8;
 /// Limit on a launch, retries included.
 const LAUNCH: Duration = Duration::from_secs(90);
 /// Limit on a look that somebody waits for.
@@ -39,6 +46,14 @@ pub enum Message {
         began: Timestamp,
         result: Result<Vec<Instance>, CloudError>,
     },
+    /// What the cloud said of a VM that a list had left out.
+    Asked {
+        vm: VmId,
+        began: Timestamp,
+        result: Result<Option<Instance>, CloudError>,
+    },
+    /// All have been asked for.
+    AskedAll,
     Tick,
     Launch {
         ask: LaunchVm,
@@ -112,6 +127,8 @@ pub(super) struct State {
     served: Vec<RpcReplyPort<Result<(), CloudError>>>,
     again: bool,
     missed: BTreeMap<InstanceId, u32>,
+    /// What the last look left out is being asked for.
+    asking: bool,
     launching: u32,
     /// Launches so far, for their tokens.
     launches: u64,
@@ -132,6 +149,7 @@ impl Actor for CloudActor {
             served: Vec::new(),
             again: false,
             missed: BTreeMap::new(),
+            asking: false,
             launching: 0,
             launches: 0,
         })
@@ -156,7 +174,7 @@ impl Actor for CloudActor {
             Message::Looked { began, result } => {
                 state.looking = false;
                 let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
-                state.looked(began, result).await;
+                state.looked(&me, began, result).await;
                 for port in state.served.drain(..) {
                     answer(port, outcome.clone());
                 }
@@ -164,6 +182,8 @@ impl Actor for CloudActor {
                     state.look(&me);
                 }
             }
+            Message::Asked { vm, began, result } => state.asked(&vm, began, result),
+            Message::AskedAll => state.asking = false,
             Message::Launch { ask, reply } => state.launch(&me, ask, reply),
             Message::Launched { result, reply } => {
                 state.launching = state.launching.saturating_sub(1);
@@ -190,7 +210,12 @@ impl State {
         });
     }
 
-    async fn looked(&mut self, began: Timestamp, result: Result<Vec<Instance>, CloudError>) {
+    async fn looked(
+        &mut self,
+        me: &ActorRef<Message>,
+        began: Timestamp,
+        result: Result<Vec<Instance>, CloudError>,
+    ) {
         self.ctx
             .standing
             .store(Arc::new(standing(&result, self.ctx.now())));
@@ -206,23 +231,22 @@ impl State {
             .map(|instance| (instance.instance_id.clone(), instance))
             .collect();
         let state = self.ctx.state();
+        let mut left_out = Vec::new();
         for vm in state.vms() {
-            let instance = seen.remove(vm.instance_id());
-            let missed = match &instance {
-                Some(_) => {
-                    self.missed.remove(vm.instance_id());
-                    0
-                }
-                None => {
-                    let count = self.missed.entry(vm.instance_id().clone()).or_default();
-                    *count += 1;
-                    *count
-                }
-            };
-            if instance.is_some() || missed >= MISSED_MAX {
-                self.ctx.machines.sighted(&vm.id, instance, began);
+            if let Some(instance) = seen.remove(vm.instance_id()) {
+                self.missed.remove(vm.instance_id());
+                self.ctx
+                    .machines
+                    .sighted(&vm.id, Sighting::Listed(instance), began);
+                continue;
+            }
+            let missed = self.missed.entry(vm.instance_id().clone()).or_default();
+            *missed += 1;
+            if *missed >= MISSED_MAX || vm.occupancy.tenant().is_some() {
+                left_out.push(Arc::clone(vm));
             }
         }
+        self.ask_for(me, left_out);
         self.missed
             .retain(|instance, _| state.vm_of_instance(instance).is_some());
         for instance in seen.into_values() {
@@ -235,6 +259,50 @@ impl State {
             );
         }
         self.ctx.pool.poke();
+    }
+
+    /// Those that a show depends on first.
+    fn ask_for(&mut self, me: &ActorRef<Message>, mut vms: Vec<Arc<Vm>>) {
+        if vms.is_empty() || std::mem::replace(&mut self.asking, true) {
+            return;
+        }
+        tracing::warn!(
+            count = vms.len(),
+            "a look at the cloud left out VMs; asking for them by their ids"
+        );
+        vms.sort_by_key(|vm| vm.occupancy.tenant().is_none());
+        vms.truncate(ASKED_MAX);
+        let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
+        tokio::spawn(async move {
+            let ask = |vm: Arc<Vm>| {
+                let (ctx, me) = (Arc::clone(&ctx), me.clone());
+                async move {
+                    let began = ctx.now();
+                    let result = ctx.world.cloud.describe(vm.instance_id()).await;
+                    let vm = vm.id.clone();
+                    let _ = me.cast(Message::Asked { vm, began, result });
+                }
+            };
+            futures_util::stream::iter(vms)
+                .for_each_concurrent(ASKED_AT_ONCE, ask)
+                .await;
+            let _ = me.cast(Message::AskedAll);
+        });
+    }
+
+    fn asked(&self, id: &VmId, began: Timestamp, result: Result<Option<Instance>, CloudError>) {
+        let state = self.ctx.state();
+        let Some(vm) = state.vm(id) else { return };
+        let sighting = match result {
+            Ok(Some(instance)) if same_pool(&vm.instance, &instance) => Sighting::Listed(instance),
+            Ok(Some(instance)) => Sighting::Untagged(instance),
+            Ok(None) => Sighting::NotFound,
+            Err(error) => {
+                tracing::warn!(vm = %id, %error, "it was not listed, and the cloud does not say what has become of it");
+                return;
+            }
+        };
+        self.ctx.machines.sighted(id, sighting, began);
     }
 
     async fn adopt_found(&self, instance: Instance) {
@@ -307,6 +375,13 @@ impl State {
         self.ctx.cloud.look_now();
         Ok((vm, instance))
     }
+}
+
+/// Whether the tags by which the pool knows its instances are as they were.
+fn same_pool(known: &Instance, seen: &Instance) -> bool {
+    [TAG_PROJECT, TAG_MANAGED_BY]
+        .iter()
+        .all(|tag| known.tags.get(*tag) == seen.tags.get(*tag))
 }
 
 /// `vm-` and the end of the instance id, as much of it as it takes to be the only one.

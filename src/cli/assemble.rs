@@ -30,7 +30,15 @@ pub async fn node(
 ) -> anyhow::Result<Node> {
     let ledger = open_ledger(&config.ledger).await?;
     let world = world(config).await?;
-    Ok(Node::start(Clock::system(), ledger, options(config), world, gateway).await?)
+    // Ages, deadlines and the order of things are told from times in the ledger.
+    let (clock, lag) = Clock::system_from(ledger.state().at);
+    if !lag.is_zero() {
+        tracing::warn!(
+            lag_ms = lag.as_millis(),
+            "the wall clock is behind the ledger; going on from the time of its last event"
+        );
+    }
+    Ok(Node::start(clock, ledger, options(config), world, gateway).await?)
 }
 
 /// Replaying a long journal blocks, so it has a thread of its own.

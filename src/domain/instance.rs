@@ -77,6 +77,35 @@ pub struct Instance {
     pub tags: BTreeMap<String, String>,
 }
 
+/// The cloud's word on one machine of the pool. That a list leaves a machine out is no word: a list may be
+/// incomplete, and shows only what carries the pool's tags. What is missing is asked for by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sighting {
+    /// It is there, with the pool's tags.
+    Listed(Instance),
+    /// It is there, but its tags no longer say that it is the pool's.
+    Untagged(Instance),
+    /// Asked for by its id, the cloud does not know it.
+    NotFound,
+}
+
+impl Sighting {
+    /// The instance, if there is one.
+    #[must_use]
+    pub fn instance(&self) -> Option<&Instance> {
+        match self {
+            Self::Listed(instance) | Self::Untagged(instance) => Some(instance),
+            Self::NotFound => None,
+        }
+    }
+
+    /// The state of the instance; `None` if the cloud does not know it.
+    #[must_use]
+    pub fn state(&self) -> Option<InstanceState> {
+        self.instance().map(|instance| instance.state)
+    }
+}
+
 /// What may be asked of a running or stopped instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -289,6 +289,18 @@ impl Vm {
         self.occupancy == Occupancy::Free
     }
 
+    /// It was given to a show while it was off, and its start has not been ordered yet. One that stopped after it
+    /// was given is another matter: the show has lost it.
+    #[must_use]
+    pub fn awaits_start(&self) -> bool {
+        let reserved = matches!(self.occupancy, Occupancy::Assigned { .. });
+        let turned = self.last_started_at.max(self.last_stopped_at);
+        let untouched = self
+            .assigned_at
+            .is_some_and(|at| turned.is_none_or(|turned| turned <= at));
+        reserved && untouched && self.power == Power::Stopped && self.fault.is_none()
+    }
+
     /// Whether it belongs to `show` in `epoch`.
     #[must_use]
     pub fn is_held_by(&self, show: &ShowId, epoch: Epoch) -> bool {

@@ -7,6 +7,7 @@ use understudy::domain::failover::Cause;
 use understudy::domain::failover::verdict::{
     CloudSign, IngestSign, OutputSign, Sign, Signals, Trouble, Verdict, judge,
 };
+use understudy::domain::instance::InstanceState;
 use understudy::domain::time::Timestamp;
 
 use crate::verdict_table::POLICY;
@@ -42,8 +43,27 @@ fn clouds() -> impl Strategy<Value = CloudSign> {
     prop_oneof![
         2 => Just(CloudSign::Unknown),
         4 => Just(CloudSign::Running),
-        1 => times().prop_map(|since| CloudSign::Down { since, state: None }),
+        1 => (times(), downs()).prop_map(|(since, state)| CloudSign::Down { since, state }),
     ]
+}
+
+fn downs() -> impl Strategy<Value = Option<InstanceState>> {
+    prop::sample::select(vec![
+        None,
+        Some(InstanceState::Stopping),
+        Some(InstanceState::Stopped),
+        Some(InstanceState::ShuttingDown),
+        Some(InstanceState::Terminated),
+    ])
+}
+
+/// The cloud says that the machine is down, and the studio has not contradicted it since.
+fn is_down(signals: &Signals) -> bool {
+    match signals.cloud {
+        CloudSign::Down { state: Some(_), .. } => true,
+        CloudSign::Down { since, state: None } => !matches!(signals.obs, Sign::Good { at } if at > since),
+        CloudSign::Unknown | CloudSign::Running => false,
+    }
 }
 
 fn ingests() -> impl Strategy<Value = IngestSign> {
@@ -72,7 +92,7 @@ fn is_lost(signals: &Signals, ingest: IngestSign, wanted: bool) -> bool {
 /// The rules of the module's documentation, one by one.
 fn cause_by_the_rules(signals: &Signals, ingest: IngestSign, wanted: bool) -> Option<Cause> {
     let lasts = |since: Timestamp, limit| NOW.since(since) >= limit;
-    if let CloudSign::Down { .. } = signals.cloud {
+    if is_down(signals) {
         return Some(Cause::MachineLost);
     }
     if let Sign::Bad {
@@ -132,9 +152,11 @@ proptest! {
     #[test]
     fn knowing_less_never_loses_a_vm(s in signals(), ingest in ingests(), wanted: bool) {
         let lost = is_lost(&s, ingest, wanted);
+        // Without the studio's word, that of a cloud that does not find the machine stands.
+        let contradicted = matches!(s.cloud, CloudSign::Down { .. }) && !is_down(&s);
         let less = [
             Signals { probe: Sign::Unknown, ..s },
-            Signals { obs: Sign::Unknown, ..s },
+            Signals { obs: if contradicted { s.obs } else { Sign::Unknown }, ..s },
             Signals { output: OutputSign::Unknown, ..s },
             Signals { ssh: Sign::Unknown, ..s },
             Signals { cloud: CloudSign::Unknown, ..s },
@@ -182,7 +204,7 @@ proptest! {
     fn after_a_sleep_only_the_clouds_word_counts_at_once(s in signals(), ingest in ingests()) {
         let mut s = s;
         s.forget_silence(NOW);
-        prop_assert_eq!(is_lost(&s, ingest, true), matches!(s.cloud, CloudSign::Down { .. }));
+        prop_assert_eq!(is_lost(&s, ingest, true), is_down(&s));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use understudy::domain::failover::verdict::{
     CloudSign, IngestSign, OutputSign, Policy, Sign, Signals, Trouble, Verdict, judge,
 };
+use understudy::domain::instance::InstanceState;
 use understudy::domain::time::Timestamp;
 
 pub const POLICY: Policy = Policy {
@@ -16,10 +17,12 @@ const NOW: Timestamp = Timestamp(1_000_000);
 /// Cloud, OBS, probe, SSH, output, ingest seen from another VM, stream wanted; verdict. Figures are
 /// milliseconds: how long the trouble lasts, or how old the answer is.
 #[rustfmt::skip]
-pub const VERDICTS: [([&str; 7], &str); 25] = [
+pub const VERDICTS: [([&str; 7], &str); 27] = [
     (["running", "good",         "good",         "good",         "rising",     "unknown",          "yes"], "fine"),
     (["unknown", "unknown",      "unknown",      "unknown",      "unknown",    "unknown",          "yes"], "fine"),
     (["down 1",  "good",         "good",         "good",         "rising",     "unknown",          "yes"], "lost: machine-lost"),
+    (["not found 1", "good",     "good",         "good",         "rising",     "unknown",          "yes"], "fine"),
+    (["not found 1", "unknown",  "unknown",      "unknown",      "unknown",    "unknown",          "yes"], "lost: machine-lost"),
     (["down 1",  "unknown",      "unknown",      "unknown",      "unknown",    "unknown",          "no" ], "lost: machine-lost"),
     (["running", "refused 199",  "good",         "good",         "unknown",    "unknown",          "yes"], "suspect"),
     (["running", "refused 200",  "good",         "good",         "unknown",    "unknown",          "yes"], "lost: studio-lost"),
@@ -60,10 +63,14 @@ fn sign(text: &str) -> Sign {
 }
 
 fn cloud(text: &str) -> CloudSign {
-    match text.split_once(' ') {
+    match text.rsplit_once(' ') {
         None if text == "running" => CloudSign::Running,
         None if text == "unknown" => CloudSign::Unknown,
         Some(("down", age)) => CloudSign::Down {
+            since: ago(age),
+            state: Some(InstanceState::Stopping),
+        },
+        Some(("not found", age)) => CloudSign::Down {
             since: ago(age),
             state: None,
         },

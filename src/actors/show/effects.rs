@@ -57,10 +57,17 @@ pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
     let Some(machine) = state.vm(vm) else {
         return Ok(Fence::MachineOff);
     };
-    if machine.power == Power::Stopped {
-        return Ok(Fence::MachineOff);
-    }
     let options = &ctx.options.failover;
+    if machine.power == Power::Stopped {
+        // The ledger has it from the cloud that it is off. Somebody may have started it since.
+        let asked = ctx.world.cloud.describe(machine.instance_id());
+        match tokio::time::timeout(options.fence_obs_deadline, asked).await {
+            Ok(Ok(Some(seen))) if !seen.state.is_off() => {
+                tracing::warn!(%vm, state = seen.state.as_str(), "it was off and is not any more");
+            }
+            Ok(Ok(Some(_) | None) | Err(_)) | Err(_) => return Ok(Fence::MachineOff),
+        }
+    }
     let signals = ctx.board.latest(vm).signals;
     if !signals.obs.is_silent() {
         match tokio::time::timeout(options.fence_obs_deadline, stop_stream(ctx, vm)).await {

@@ -13,7 +13,7 @@ use crate::actors::mailbox::{Directory, NoAnswer};
 use crate::actors::supervisor::{self, Spec};
 use crate::domain::event::Event;
 use crate::domain::ids::{Epoch, RequestKey, ShowId, VmId};
-use crate::domain::instance::Instance;
+use crate::domain::instance::{Instance, Sighting};
 use crate::domain::restart::Restart;
 use crate::domain::state::{Rejected, State};
 use crate::domain::time::Timestamp;
@@ -282,14 +282,9 @@ impl Machines {
         self.directory.cast(vm, Message::DutyChanged);
     }
 
-    pub(crate) fn sighted(&self, vm: &VmId, seen: Option<Instance>, looked_at: Timestamp) {
-        self.directory.cast(
-            vm,
-            Message::Sighted {
-                seen: seen.map(Box::new),
-                looked_at,
-            },
-        );
+    pub(crate) fn sighted(&self, vm: &VmId, sighting: Sighting, looked_at: Timestamp) {
+        let sighting = Box::new(sighting);
+        self.directory.cast(vm, Message::Sighted { sighting, looked_at });
     }
 
     async fn ask<R: Send + 'static>(

@@ -12,13 +12,16 @@
 //! observation on the board. The VM decides nothing about shows: it accepts them, tells them what it sees, and
 //! carries out power changes.
 
+mod cut;
 mod duty;
 mod handle;
 mod link;
 mod obs;
 mod power;
 mod probe;
+mod reboot;
 mod report;
+mod sighting;
 mod ssh;
 
 use std::sync::Arc;
@@ -36,7 +39,7 @@ use super::supervisor::{Children, Retry};
 use crate::domain::failover::verdict::Signals;
 use crate::domain::health::Hysteresis;
 use crate::domain::ids::{Attempt, Epoch, InstanceId, RequestKey, ShowId, VmId};
-use crate::domain::instance::{Instance, PowerChange};
+use crate::domain::instance::{PowerChange, Sighting};
 use crate::domain::state::State as LedgerState;
 use crate::domain::vm::{Status, Vm};
 use crate::infra::cloud::{Error as CloudError, StateChange};
@@ -90,9 +93,9 @@ pub enum Message {
     },
     /// The ledger has changed what it is for.
     DutyChanged,
-    /// The cloud's sweep saw it, or no longer did.
+    /// The cloud has said something of it.
     Sighted {
-        seen: Option<Box<Instance>>,
+        sighting: Box<Sighting>,
         looked_at: crate::domain::time::Timestamp,
     },
     /// A power call ended.
@@ -100,6 +103,16 @@ pub enum Message {
         attempt: Attempt,
         change: PowerChange,
         result: Result<StateChange, CloudError>,
+    },
+    /// A reboot was accepted or refused.
+    Rebooted {
+        result: Result<StateChange, CloudError>,
+        reply: RpcReplyPort<Result<PowerTurned, VmError>>,
+    },
+    /// A termination was accepted or refused.
+    Terminated {
+        result: Result<StateChange, CloudError>,
+        reply: RpcReplyPort<Result<PowerTurned, VmError>>,
     },
     /// A start or stop has taken too long.
     PowerOverdue {
@@ -157,8 +170,18 @@ pub(super) struct State {
     notifying: bool,
     /// Counts boots, so that an old readiness deadline is recognised.
     boot: u64,
+    /// Counts reboots, so that the links call anew.
+    reboots: u64,
+    /// A reboot that the cloud has not accepted yet.
+    reboot_asked: Option<reboot::Reboot>,
+    /// A reboot that its services have not proven to be over.
+    reboot: Option<reboot::Reboot>,
+    /// When the cloud accepted the start under way.
+    start_accepted_at: Option<crate::domain::time::Timestamp>,
     /// An abandoned stream is being stopped.
     silencing: bool,
+    /// It was said that the VM lost its tags.
+    told_untagged: bool,
 }
 
 impl State {
@@ -202,7 +225,12 @@ impl Actor for Machine {
             notified: None,
             notifying: false,
             boot: 0,
+            reboots: 0,
+            reboot_asked: None,
+            reboot: None,
+            start_accepted_at: None,
             silencing: false,
+            told_untagged: false,
             ctx,
             id: id.clone(),
             is_successor,
@@ -241,8 +269,10 @@ impl Actor for Machine {
             }
             Message::Start { reply } => state.start(&me, reply).await,
             Message::Stop { reply } => state.stop(&me, reply).await,
-            Message::Reboot { force, reply } => state.reboot(&me, force, reply).await,
-            Message::Terminate { reply } => state.terminate(reply).await,
+            Message::Reboot { force, reply } => state.reboot(&me, force, reply),
+            Message::Terminate { reply } => state.terminate(&me, reply).await,
+            Message::Rebooted { result, reply } => state.rebooted(&me, result, reply).await,
+            Message::Terminated { result, reply } => state.terminated(result, reply).await,
             Message::CutPower { reply } => state.cut_power(&me, reply).await,
             Message::Maintain {
                 enabled,
@@ -255,7 +285,7 @@ impl Actor for Machine {
             Message::Studio { reply } => answer(reply, state.studio.clone()),
             Message::Shell { reply } => answer(reply, state.shell.clone()),
             Message::DutyChanged => state.duty_changed(&me),
-            Message::Sighted { seen, looked_at } => state.sighted(&me, seen.as_deref(), looked_at).await,
+            Message::Sighted { sighting, looked_at } => state.sighted(&me, &sighting, looked_at).await,
             Message::PowerCalled {
                 attempt,
                 change,
@@ -315,6 +345,7 @@ impl State {
             }
         }
         self.resume_power(me, vm);
+        self.start_if_awaited(me).await;
     }
 
     fn instance_id(vm: &Vm) -> InstanceId {

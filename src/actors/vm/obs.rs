@@ -61,7 +61,7 @@ async fn converse(
     let mut unanswered = 0;
     loop {
         let (now_target, pace) = link.target().await?;
-        if now_target.ip != target.ip {
+        if !now_target.is_same_machine(target) {
             return None;
         }
         match session.output().await {

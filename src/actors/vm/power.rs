@@ -1,7 +1,6 @@
-//! Power: what is asked of the cloud, what the cloud says, and what happens when neither comes to an end.
+//! Power: what is asked of the cloud, and what happens when that does not come to an end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::{ActorRef, RpcReplyPort};
 
@@ -9,17 +8,16 @@ use super::{Message, POWER_RETRY_AFTER, State, VmError};
 use crate::actors::coordinator::PowerTurned;
 use crate::actors::mailbox::answer;
 use crate::actors::news::Level;
-use crate::actors::{context::Context, show};
-use crate::domain::failover::verdict::{CloudSign, Signals};
+use crate::actors::show;
+use crate::domain::failover::verdict::Signals;
 use crate::domain::ids::{Attempt, InstanceId, VmId};
-use crate::domain::instance::{Instance, InstanceState, PowerChange};
-use crate::domain::reconcile::reconcile;
+use crate::domain::instance::PowerChange;
 use crate::domain::time::Timestamp;
-use crate::domain::vm::{self, Power, Status, Vm};
+use crate::domain::vm::{self, Occupancy, Power, Status, Vm};
 use crate::infra::cloud::{Error as CloudError, ErrorKind, StateChange};
 
-/// How often the cloud is asked whether a machine whose power was cut is off.
-const OFF_POLL: Duration = Duration::from_millis(100);
+/// Why a VM is in maintenance while its termination is asked for.
+const BEING_TERMINATED: &str = "being terminated";
 
 type Reply = RpcReplyPort<Result<PowerTurned, VmError>>;
 
@@ -43,7 +41,9 @@ impl State {
         }
         let attempt = vm.attempts.next();
         self.try_commit(vec![vm::Event::Starting { attempt }]).await?;
+        self.start_accepted_at = None;
         self.forget_machine();
+        self.tell_signals(&vm);
         me.send_after(self.ctx.options.start_timeout, move || Message::PowerOverdue {
             attempt,
         });
@@ -59,7 +59,7 @@ impl State {
         }
     }
 
-    async fn begin_stop(
+    pub(super) async fn begin_stop(
         &mut self,
         me: &ActorRef<Message>,
         of_show: bool,
@@ -89,42 +89,8 @@ impl State {
         Ok((vm, attempt))
     }
 
-    pub(super) async fn reboot(&mut self, me: &ActorRef<Message>, force: bool, reply: Reply) {
-        let vm = match self.vm() {
-            Some(vm) if vm.status() == Status::InUse && !force => {
-                let advice = "a show is on air on it; use force to reboot it all the same";
-                return answer(
-                    reply,
-                    Err(VmError::WrongStatus {
-                        status: vm.status(),
-                        advice,
-                    }),
-                );
-            }
-            Some(vm) if matches!(vm.power, Power::Booting | Power::Ready) => vm,
-            Some(vm) => {
-                let advice = "only a running VM can be rebooted";
-                return answer(
-                    reply,
-                    Err(VmError::WrongStatus {
-                        status: vm.status(),
-                        advice,
-                    }),
-                );
-            }
-            None => return answer(reply, Err(VmError::Gone)),
-        };
-        if let Err(error) = self.try_commit(vec![vm::Event::Booting]).await {
-            return answer(reply, Err(error));
-        }
-        self.forget_machine();
-        self.await_ready(me);
-        self.call_cloud(me, &vm, vm.attempts, PowerChange::Reboot, Some(reply));
-        self.duty_changed(me);
-    }
-
     /// The caller waits; the VM leaves the pool when the cloud says that it is gone.
-    pub(super) async fn terminate(&mut self, reply: Reply) {
+    pub(super) async fn terminate(&mut self, me: &ActorRef<Message>, reply: Reply) {
         let Some(vm) = self.vm() else {
             return answer(reply, Err(VmError::Gone));
         };
@@ -132,7 +98,7 @@ impl State {
             return answer(reply, Err(VmError::Occupied { show: show.clone() }));
         }
         if vm.is_free() {
-            let reason = Some("being terminated".to_owned());
+            let reason = Some(BEING_TERMINATED.to_owned());
             if let Err(error) = self
                 .try_commit(vec![vm::Event::MaintenanceBegan { reason }])
                 .await
@@ -140,66 +106,33 @@ impl State {
                 return answer(reply, Err(error));
             }
         }
-        let (ctx, id) = (Arc::clone(&self.ctx), self.id.clone());
+        let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
         tokio::spawn(async move {
-            let instance = vm.instance_id().clone();
-            let result = ctx.world.cloud.change(&instance, PowerChange::Terminate).await;
-            ctx.cloud.look_now();
-            answer(
-                reply,
-                result
-                    .map(|change| turned(id, instance, change, None))
-                    .map_err(VmError::Cloud),
-            );
+            let instance = vm.instance_id();
+            let result = ctx.world.cloud.change(instance, PowerChange::Terminate).await;
+            let _ = me.cast(Message::Terminated { result, reply });
         });
     }
 
-    /// The fence of last resort. Idempotent: a stop that is under way is joined.
-    pub(super) async fn cut_power(
-        &mut self,
-        me: &ActorRef<Message>,
-        reply: RpcReplyPort<Result<(), VmError>>,
-    ) {
-        let Some(vm) = self.vm() else {
-            return answer(reply, Ok(()));
-        };
-        if vm.power == Power::Stopped {
-            return answer(reply, Ok(()));
-        }
-        let attempt = match vm.power {
-            Power::Stopping { attempt } => attempt,
-            Power::Stopped | Power::Starting { .. } | Power::Booting | Power::Ready => {
-                match self.begin_stop(me, true).await {
-                    Ok((_, attempt)) => attempt,
-                    Err(error) => return answer(reply, Err(error)),
-                }
-            }
-        };
-        let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
-            let instance = vm.instance_id().clone();
-            let limit = ctx.options.failover.fence_deadline;
-            let result = match tokio::time::timeout(limit, switch_off(&ctx, &instance)).await {
-                Ok(result) => result,
-                Err(_) => Err(CloudError {
-                    call: "StopInstances",
-                    kind: ErrorKind::TimedOut,
-                    code: None,
-                    detail: Some("the cloud did not confirm that the machine is off".to_owned()),
-                }),
-            };
-            let off = StateChange {
-                previous: InstanceState::Running,
-                current: InstanceState::Stopped,
-            };
-            let told = result.clone().map(|()| off);
-            let _ = me.cast(Message::PowerCalled {
-                attempt,
-                change: PowerChange::ForceStop,
-                result: told,
-            });
-            answer(reply, result.map_err(VmError::Cloud));
+    /// A termination that was refused leaves the VM as it was. What the cloud does all the same, the next look
+    /// shows.
+    pub(super) async fn terminated(&mut self, result: Result<StateChange, CloudError>, reply: Reply) {
+        let vm = self.vm();
+        let set_aside = vm.as_ref().is_some_and(|vm| {
+            let reason = Some(BEING_TERMINATED.to_owned());
+            vm.occupancy == Occupancy::Maintenance { reason }
         });
+        if result.is_err() && set_aside {
+            self.commit(vec![vm::Event::MaintenanceEnded]).await;
+            self.ctx.pool.poke();
+        }
+        let outcome = match (result, vm) {
+            (Ok(change), Some(vm)) => Ok(turned(self.id.clone(), vm.instance_id().clone(), change, None)),
+            (Ok(_), None) => Err(VmError::Gone),
+            (Err(error), _) => Err(VmError::Cloud(error)),
+        };
+        answer(reply, outcome);
+        self.ctx.cloud.look_now();
     }
 
     fn call_cloud(
@@ -271,6 +204,9 @@ impl State {
             (PowerChange::ForceStop, Ok(change)) if change.current.is_off() => {
                 self.commit(vec![vm::Event::Stopped]).await;
                 self.after_power(me, &vm);
+            }
+            (PowerChange::Start, Ok(_)) => {
+                self.start_accepted_at.get_or_insert(self.ctx.now());
             }
             (_, Ok(_)) | (PowerChange::Reboot | PowerChange::Terminate, Err(_)) => {}
             (PowerChange::Start, Err(error)) => self.start_failed(me, &vm, attempt, &error).await,
@@ -379,56 +315,7 @@ impl State {
         self.fail_start(&vm, reason, false).await;
     }
 
-    /// The cloud's sweep passed by.
-    pub(super) async fn sighted(
-        &mut self,
-        me: &ActorRef<Message>,
-        seen: Option<&Instance>,
-        looked_at: Timestamp,
-    ) {
-        let Some(vm) = self.vm() else { return };
-        self.note_cloud(&vm, seen.map(|instance| instance.state), looked_at);
-        let events = reconcile(&vm, seen, looked_at);
-        if events.is_empty() || !self.commit(events.clone()).await {
-            return;
-        }
-        let gone = events.contains(&vm::Event::Gone);
-        if gone {
-            self.ctx.board.remove(&self.id);
-            self.ctx.machines.dismiss(&self.id);
-        } else if events.contains(&vm::Event::Booting) {
-            self.await_ready(me);
-        }
-        for event in &events {
-            if let vm::Event::Faulted { reason } = event {
-                let reason = reason.clone();
-                self.tell_show(&vm, |vm| show::Message::VmFailed { vm, reason });
-            }
-        }
-        self.after_power(me, &vm);
-    }
-
-    fn note_cloud(&mut self, vm: &Vm, state: Option<InstanceState>, looked_at: Timestamp) {
-        let before = self.signals.cloud;
-        self.signals.cloud = match (state, before) {
-            (Some(InstanceState::Pending | InstanceState::Running), _) => CloudSign::Running,
-            (state, CloudSign::Down { since, .. }) => CloudSign::Down { since, state },
-            // An older look than the start says nothing.
-            (_, before) if vm.last_started_at.is_some_and(|at| looked_at < at) => before,
-            (state, CloudSign::Unknown | CloudSign::Running) => CloudSign::Down {
-                since: self.ctx.now(),
-                state,
-            },
-        };
-        if self.signals.cloud != before {
-            self.observation.signals = self.signals;
-            self.ctx.board.post(&self.id, self.observation.clone());
-            let signals = Box::new(self.signals);
-            self.tell_show(vm, |vm| show::Message::Signals { vm, signals });
-        }
-    }
-
-    fn after_power(&mut self, me: &ActorRef<Message>, before: &Vm) {
+    pub(super) fn after_power(&mut self, me: &ActorRef<Message>, before: &Vm) {
         if self.vm().is_some_and(|vm| vm.power != before.power) {
             self.forget_machine_if_off();
         }
@@ -445,7 +332,7 @@ impl State {
     }
 
     /// What was observed of the machine before it was switched off or on says nothing about it now.
-    fn forget_machine(&mut self) {
+    pub(super) fn forget_machine(&mut self) {
         self.signals = Signals {
             last_output_at: self.signals.last_output_at,
             ..Signals::default()
@@ -455,6 +342,7 @@ impl State {
         self.shell = None;
         self.bytes = None;
         self.notified = None;
+        self.reboot = None;
         if let Some(vm) = self.vm() {
             self.hysteresis = crate::domain::health::Hysteresis::new(vm.health);
             self.send_order(&vm);
@@ -462,7 +350,7 @@ impl State {
         self.ctx.board.post(&self.id, self.observation.clone());
     }
 
-    async fn try_commit(&self, events: Vec<vm::Event>) -> Result<(), VmError> {
+    pub(super) async fn try_commit(&self, events: Vec<vm::Event>) -> Result<(), VmError> {
         let events = events
             .into_iter()
             .map(|e| crate::domain::event::Event::vm(&self.id, e))
@@ -472,36 +360,12 @@ impl State {
     }
 }
 
-/// Stops the machine without ceremony and waits until the cloud says that it is off.
-async fn switch_off(ctx: &Context, instance: &InstanceId) -> Result<(), CloudError> {
-    let mut change = ctx.world.cloud.change(instance, PowerChange::ForceStop).await;
-    loop {
-        match change {
-            Ok(change) if change.current.is_off() => return Ok(()),
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
-            Err(error) if !error.kind.is_retryable() => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
-        let failed = change.is_err();
-        tokio::time::sleep(OFF_POLL).await;
-        match ctx.world.cloud.describe(instance).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(seen)) if seen.state.is_off() => return Ok(()),
-            Ok(Some(_)) | Err(_) => {}
-        }
-        // A request that was never accepted has to be made again.
-        change = if failed {
-            ctx.world.cloud.change(instance, PowerChange::ForceStop).await
-        } else {
-            Ok(StateChange {
-                previous: InstanceState::Running,
-                current: InstanceState::Stopping,
-            })
-        };
-    }
-}
-
-fn turned(vm: VmId, instance: InstanceId, change: StateChange, ready_at: Option<Timestamp>) -> PowerTurned {
+pub(super) fn turned(
+    vm: VmId,
+    instance: InstanceId,
+    change: StateChange,
+    ready_at: Option<Timestamp>,
+) -> PowerTurned {
     PowerTurned {
         vm,
         instance,

@@ -1,9 +1,11 @@
 //! What the links report, and what it becomes: signals, a reading, an observation, health.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::ActorRef;
 
+use super::link::Link;
 use super::{Message, State, Studio};
 use crate::actors::news::Item;
 use crate::actors::show;
@@ -15,6 +17,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::vm::{self, Health, Power, Vm};
 use crate::infra::probe::{Error as ProbeError, ServerStatus};
 use crate::infra::{obs, ssh};
+
+/// A look at the output that is this much younger than the end of a show is not of that show's stream.
+const OUTPUT_SETTLED: Duration = Duration::from_secs(1);
 
 /// From a link to its VM.
 pub enum Report {
@@ -60,21 +65,18 @@ impl State {
             return;
         }
         let was_probe = matches!(report, Report::Probed { .. });
+        let now = self.ctx.now();
+        for reboot in self.reboot.iter_mut().chain(&mut self.reboot_asked) {
+            reboot.note(&report, now);
+        }
         self.take_in(&vm, report);
         self.observation.signals = self.signals;
         self.observation.reading = self.reading(&vm);
         self.ctx.board.post(&self.id, self.observation.clone());
-        if let Some((show, _)) = vm.occupancy.tenant() {
-            self.ctx.shows.tell(
-                show,
-                show::Message::Signals {
-                    vm: self.id.clone(),
-                    signals: Box::new(self.signals),
-                },
-            );
-        }
+        self.tell_signals(&vm);
         match vm.power {
             Power::Booting => self.settle_boot(me, &vm).await,
+            Power::Ready if self.is_stray(&vm) => self.set_aside_stray().await,
             Power::Ready if was_probe => self.settle_health(me, &vm).await,
             Power::Ready | Power::Stopped | Power::Starting { .. } | Power::Stopping { .. } => {}
         }
@@ -183,6 +185,11 @@ impl State {
         }
     }
 
+    pub(super) fn tell_signals(&self, vm: &Vm) {
+        let signals = Box::new(self.signals);
+        self.tell_show(vm, |vm| show::Message::Signals { vm, signals });
+    }
+
     pub(super) fn tell_show(&self, vm: &Vm, message: impl FnOnce(crate::domain::ids::VmId) -> show::Message) {
         if let Some((show, _)) = vm.occupancy.tenant() {
             self.ctx.shows.tell(show, message(self.id.clone()));
@@ -207,10 +214,18 @@ impl State {
         let reading = self.observation.reading;
         let studio = self.ctx.world.obs.is_none() || reading.obs == Some(true);
         let shell = self.ctx.world.ssh.is_none() || reading.ssh == Some(true);
-        if reading.node != Some(true) || !studio || !shell {
+        let now = self.ctx.now();
+        let links = Link::ALL.into_iter().filter(|link| link.is_wanted(&self.ctx));
+        let over = self.reboot.is_none_or(|reboot| reboot.is_over(links, now));
+        if reading.node != Some(true) || !studio || !shell || !over {
             return;
         }
-        if self.commit(vec![vm::Event::Ready]).await {
+        let mut events = vec![vm::Event::Ready];
+        if vm.is_free() && self.publishes() {
+            events.push(stray());
+        }
+        if self.commit(events).await {
+            self.reboot = None;
             self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);
             self.good_in_a_row = 0;
             self.observation.proven_at = Some(self.ctx.now());
@@ -246,10 +261,38 @@ impl State {
         }
     }
 
+    /// Its studio was last seen to stream.
+    pub(super) fn publishes(&self) -> bool {
+        self.observation.output.is_some_and(|output| output.active)
+    }
+
+    /// It publishes though no show holds it, and not just because what was seen of its output is older than the
+    /// end of its last show.
+    fn is_stray(&self, vm: &Vm) -> bool {
+        let seen_at = match self.signals.obs {
+            Sign::Good { at } => at,
+            Sign::Unknown | Sign::Bad { .. } => return false,
+        };
+        let free = vm.is_free() && vm.fault.is_none();
+        free && self.publishes() && seen_at.since(vm.last_state_change) > OUTPUT_SETTLED
+    }
+
+    /// Not to be given to a show before its stream is stopped; [`State::prove`] does that.
+    async fn set_aside_stray(&mut self) {
+        tracing::warn!(vm = %self.id, "it publishes though no show holds it");
+        if self.commit(vec![stray()]).await {
+            self.good_in_a_row = 0;
+            if let Some(vm) = self.vm() {
+                self.send_order(&vm);
+            }
+            self.ctx.pool.poke();
+        }
+    }
+
     /// A VM with a fault becomes usable again once checks in a row found everything in order, and it is
     /// certain that it publishes nothing for the show that left it.
     async fn prove(&mut self, me: &ActorRef<Message>, level: Health) {
-        if self.observation.output.is_some_and(|output| output.active) {
+        if self.publishes() {
             self.good_in_a_row = 0;
             self.silence(me);
             return;
@@ -308,6 +351,12 @@ impl State {
                 false
             }
         }
+    }
+}
+
+fn stray() -> vm::Event {
+    vm::Event::Faulted {
+        reason: "it publishes though no show holds it; its stream is being stopped".to_owned(),
     }
 }
 

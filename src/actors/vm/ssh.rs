@@ -43,13 +43,13 @@ async fn converse(link: &mut Conversation, target: &Target, session: &dyn Sessio
         let Some((now_target, pace)) = link.target().await else {
             return;
         };
-        if now_target.ip != target.ip {
+        if !now_target.is_same_machine(target) {
             return;
         }
         let options = &link.ctx.options.ssh;
         let interval = match pace {
-            Pace::Idle | Pace::Watched => options.keepalive,
-            Pace::OnAir => options.keepalive_on_air,
+            Pace::Idle => options.keepalive,
+            Pace::Watched | Pace::OnAir => options.keepalive_on_air,
         };
         let deadline = options.keepalive_deadline;
         let began = link.ctx.now();

@@ -6,10 +6,11 @@
 //! | obs    | the studio answered on our session | refused (its process is gone), silent (it hangs) |
 //! | output | bytes rise | bytes do not rise |
 //! | ssh    | the session answered | refused, silent |
-//! | cloud  | running | stopping, stopped, terminated, missing |
+//! | cloud  | running | stopping, stopped, shutting down, terminated; asked by id, not found |
 //!
 //! Rules, in this order:
-//! 1. The cloud says that the machine is going or gone: machine lost, at once.
+//! 1. The cloud says that the machine is going or gone: machine lost, at once. If it only does not find it, and the
+//!    studio has answered since, the studio is believed.
 //! 2. The studio refuses connections for `studio_grace`: studio lost. A refusal comes from a living machine
 //!    whose OBS process does not listen; no other proof is needed.
 //! 3. The studio is silent for `silence_limit`: studio lost if the machine answers elsewhere, else machine lost.
@@ -118,7 +119,7 @@ pub enum CloudSign {
     #[default]
     Unknown,
     Running,
-    /// Going, or gone; `None` if the cloud no longer lists it.
+    /// Going, or gone; `None` if the cloud, asked by its id, does not find it.
     Down {
         since: Timestamp,
         state: Option<InstanceState>,
@@ -172,6 +173,16 @@ impl Signals {
         self
     }
 
+    /// When the studio last answered, or its bytes last rose.
+    #[must_use]
+    pub fn heard_at(&self) -> Option<Timestamp> {
+        let answered = match self.obs {
+            Sign::Good { at } => Some(at),
+            Sign::Unknown | Sign::Bad { .. } => None,
+        };
+        answered.max(self.last_output_at)
+    }
+
     /// Whether output is seen to leave the VM.
     #[must_use]
     pub fn is_publishing(&self) -> bool {
@@ -221,7 +232,9 @@ pub fn judge(
     policy: &Policy,
     now: Timestamp,
 ) -> Verdict {
-    if let CloudSign::Down { since, .. } = signals.cloud {
+    if let CloudSign::Down { since, state } = signals.cloud
+        && (state.is_some() || signals.heard_at().is_none_or(|heard| heard <= since))
+    {
         return Verdict::Lost {
             cause: Cause::MachineLost,
             since,
@@ -332,10 +345,12 @@ mod tests {
     #[test]
     fn a_machine_that_the_cloud_stops_is_lost_at_once() {
         for state in [
-            Some(InstanceState::Stopping),
-            Some(InstanceState::Terminated),
-            None,
+            InstanceState::Stopping,
+            InstanceState::Stopped,
+            InstanceState::ShuttingDown,
+            InstanceState::Terminated,
         ] {
+            let state = Some(state);
             let cloud = CloudSign::Down {
                 since: Timestamp(NOW.0 - 1),
                 state,
@@ -345,6 +360,23 @@ mod tests {
                 lost(Cause::MachineLost, 1)
             );
         }
+    }
+
+    #[test]
+    fn a_machine_that_the_cloud_does_not_find_is_lost_unless_its_studio_has_answered_since() {
+        let cloud = CloudSign::Down {
+            since: Timestamp(NOW.0 - 200),
+            state: None,
+        };
+        assert_eq!(verdict(Signals { cloud, ..on_air() }), Verdict::Fine);
+        let (obs, last_output_at) = (Sign::good(Timestamp(NOW.0 - 200)), Some(Timestamp(NOW.0 - 300)));
+        let quiet = Signals {
+            cloud,
+            obs,
+            last_output_at,
+            ..on_air()
+        };
+        assert_eq!(verdict(quiet), lost(Cause::MachineLost, 200));
     }
 
     #[test]

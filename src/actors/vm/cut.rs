@@ -1,0 +1,96 @@
+//! The fence of last resort: the machine's power is cut, and the cloud asked until it says that it is off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorRef, RpcReplyPort};
+
+use super::{Message, State, VmError};
+use crate::actors::context::Context;
+use crate::actors::mailbox::answer;
+use crate::domain::ids::InstanceId;
+use crate::domain::instance::{InstanceState, PowerChange};
+use crate::domain::vm::Power;
+use crate::infra::cloud::{Error as CloudError, ErrorKind, StateChange};
+
+/// How often the cloud is asked whether a machine whose power was cut is off.
+const OFF_POLL: Duration = Duration::from_millis(100);
+
+impl State {
+    /// Idempotent: a stop that is under way is joined. That the ledger has it stopped is not asked: whoever wants
+    /// its power cut knows better.
+    pub(super) async fn cut_power(
+        &mut self,
+        me: &ActorRef<Message>,
+        reply: RpcReplyPort<Result<(), VmError>>,
+    ) {
+        let Some(vm) = self.vm() else {
+            return answer(reply, Ok(()));
+        };
+        let attempt = match vm.power {
+            Power::Stopped => None,
+            Power::Stopping { attempt } => Some(attempt),
+            Power::Starting { .. } | Power::Booting | Power::Ready => match self.begin_stop(me, true).await {
+                Ok((_, attempt)) => Some(attempt),
+                Err(error) => return answer(reply, Err(error)),
+            },
+        };
+        let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
+        tokio::spawn(async move {
+            let limit = ctx.options.failover.fence_deadline;
+            let result = match tokio::time::timeout(limit, switch_off(&ctx, vm.instance_id())).await {
+                Ok(result) => result,
+                Err(_) => Err(CloudError {
+                    call: "StopInstances",
+                    kind: ErrorKind::TimedOut,
+                    code: None,
+                    detail: Some("the cloud did not confirm that the machine is off".to_owned()),
+                }),
+            };
+            if let Some(attempt) = attempt {
+                let off = StateChange {
+                    previous: InstanceState::Running,
+                    current: InstanceState::Stopped,
+                };
+                let _ = me.cast(Message::PowerCalled {
+                    attempt,
+                    change: PowerChange::ForceStop,
+                    result: result.clone().map(|()| off),
+                });
+            }
+            answer(reply, result.map_err(VmError::Cloud));
+        });
+    }
+}
+
+/// Stops the machine without ceremony and waits until the cloud says that it is off. One that is starting or being
+/// terminated cannot be stopped: it is asked again, and waited for, in the time there is.
+async fn switch_off(ctx: &Context, instance: &InstanceId) -> Result<(), CloudError> {
+    let mut change = ctx.world.cloud.change(instance, PowerChange::ForceStop).await;
+    loop {
+        match change {
+            Ok(change) if change.current.is_off() => return Ok(()),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            Err(error) if !error.kind.is_retryable() && error.kind != ErrorKind::WrongState => {
+                return Err(error);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let failed = change.is_err();
+        tokio::time::sleep(OFF_POLL).await;
+        match ctx.world.cloud.describe(instance).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(seen)) if seen.state.is_off() => return Ok(()),
+            Ok(Some(_)) | Err(_) => {}
+        }
+        // A request that was never accepted has to be made again.
+        change = if failed {
+            ctx.world.cloud.change(instance, PowerChange::ForceStop).await
+        } else {
+            Ok(StateChange {
+                previous: InstanceState::Running,
+                current: InstanceState::Stopping,
+            })
+        };
+    }
+}
