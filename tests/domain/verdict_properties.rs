@@ -201,13 +201,6 @@ proptest! {
     }
 
     #[test]
-    fn after_a_sleep_only_the_clouds_word_counts_at_once(s in signals(), ingest in ingests()) {
-        let mut s = s;
-        s.forget_silence(NOW);
-        prop_assert_eq!(is_lost(&s, ingest, true), is_down(&s));
-    }
-
-    #[test]
     fn a_flap_shorter_than_the_limits_loses_nothing(
         flaps in prop::collection::vec((any::<bool>(), 1u64..3_000, 1u64..10), 1..30),
         reachable: bool,

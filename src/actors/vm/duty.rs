@@ -27,7 +27,8 @@ impl State {
             by,
             key,
         };
-        let committed = self.ctx.commit(vec![Event::show(&show, event)]).await?;
+        let committed = self.ctx.commit(vec![Event::show(&show, event)]).await;
+        let committed = committed.inspect_err(|error| self.look_again_if_undecided(error))?;
         if let Some(vm) = committed.state.vm(&self.id) {
             self.send_order(vm);
         }

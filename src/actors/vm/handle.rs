@@ -282,6 +282,11 @@ impl Machines {
         self.directory.cast(vm, Message::DutyChanged);
     }
 
+    /// What the ledger had not decided in time is decided now.
+    pub(crate) fn settled(&self, vm: &VmId) {
+        self.directory.cast(vm, Message::Settled);
+    }
+
     pub(crate) fn sighted(&self, vm: &VmId, sighting: Sighting, looked_at: Timestamp) {
         let sighting = Box::new(sighting);
         self.directory.cast(vm, Message::Sighted { sighting, looked_at });

@@ -43,6 +43,7 @@ use crate::domain::instance::{PowerChange, Sighting};
 use crate::domain::state::State as LedgerState;
 use crate::domain::vm::{Status, Vm};
 use crate::infra::cloud::{Error as CloudError, StateChange};
+use crate::infra::ledger::CommitError;
 use crate::infra::obs::Session as Studio;
 use crate::infra::ssh::Session as Shell;
 
@@ -134,6 +135,8 @@ pub enum Message {
     },
     /// An attempt to stop an abandoned stream ended.
     Silenced,
+    /// What the ledger did not decide in time is decided now.
+    Settled,
     RestartLink(Retry<Link>),
 }
 
@@ -299,6 +302,7 @@ impl Actor for Machine {
             Message::Reported(report) => state.reported(&me, report).await,
             Message::Notified { show } => state.notified(&me, show),
             Message::Silenced => state.silencing = false,
+            Message::Settled => state.settled(&me).await,
             Message::RestartLink(retry) => {
                 let again = state
                     .links
@@ -346,6 +350,26 @@ impl State {
         }
         self.resume_power(me, vm);
         self.start_if_awaited(me).await;
+    }
+
+    /// A commit that was not decided in time may be decided yet, either way: what it asked for is then taken up.
+    fn look_again_if_undecided(&self, error: &CommitError) {
+        if !matches!(error, CommitError::TimedOut) {
+            return;
+        }
+        let (ctx, id) = (Arc::clone(&self.ctx), self.id.clone());
+        tokio::spawn(async move {
+            ctx.decided().await;
+            ctx.machines.settled(&id);
+        });
+    }
+
+    async fn settled(&mut self, me: &ActorRef<Message>) {
+        if let Some(vm) = self.vm() {
+            self.resume_power(me, &vm);
+            self.start_if_awaited(me).await;
+            self.duty_changed(me);
+        }
     }
 
     fn instance_id(vm: &Vm) -> InstanceId {

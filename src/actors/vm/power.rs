@@ -355,8 +355,11 @@ impl State {
             .into_iter()
             .map(|e| crate::domain::event::Event::vm(&self.id, e))
             .collect();
-        self.ctx.commit(events).await?;
-        Ok(())
+        let committed = self.ctx.commit(events).await;
+        committed
+            .map(|_| ())
+            .inspect_err(|error| self.look_again_if_undecided(error))
+            .map_err(VmError::from)
     }
 }
 

@@ -348,6 +348,7 @@ impl State {
             Ok(_) => true,
             Err(error) => {
                 tracing::warn!(vm = %self.id, %error, "the ledger did not take an event");
+                self.look_again_if_undecided(&error);
                 false
             }
         }

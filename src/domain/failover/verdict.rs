@@ -19,8 +19,8 @@
 //! 5. Anything else is fine: a show server that is down does not take a show off the air.
 //!
 //! A missing signal is unknown, and unknown is never a failure. Bad needs an attempt that failed, not just the
-//! absence of a good one; [`Signals::forget_silence`] starts the clocks again after this process was itself
-//! stopped for a while.
+//! absence of a good one. Whoever asks must have been awake: after this process was itself stopped for a while,
+//! nothing is judged for a silence limit.
 
 use std::time::Duration;
 
@@ -152,18 +152,6 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Starts every silence afresh at `now`: what was not heard while this process did not run proves nothing.
-    pub fn forget_silence(&mut self, now: Timestamp) {
-        for sign in [&mut self.probe, &mut self.obs, &mut self.ssh] {
-            if let Sign::Bad { since, .. } = sign {
-                *since = now;
-            }
-        }
-        if let OutputSign::Flat { since } = &mut self.output {
-            *since = now;
-        }
-    }
-
     /// Lets an output be flat from `on_air` at the earliest: before that, none was to be expected.
     #[must_use]
     pub fn expecting_output_from(mut self, on_air: Timestamp) -> Self {
@@ -481,19 +469,6 @@ mod tests {
     #[test]
     fn nothing_known_is_nothing_lost() {
         assert_eq!(verdict(Signals::default()), Verdict::Fine);
-    }
-
-    #[test]
-    fn a_process_that_slept_does_not_trust_the_silence_it_slept_through() {
-        let silent = bad(600_000, Trouble::Silent);
-        let mut signals = Signals {
-            obs: silent,
-            probe: silent,
-            ssh: silent,
-            ..on_air()
-        };
-        signals.forget_silence(NOW);
-        assert!(matches!(verdict(signals), Verdict::Suspect { .. }));
     }
 
     #[test]
