@@ -1,7 +1,8 @@
 //! What clients that asked for deltas have been told, and what to tell them next.
 //!
 //! A delta carries fields that changed against the *last delta*, so a client that starts from a snapshot must
-//! start from exactly what was last published: [`Published::snapshot`] gives that, never the newest view.
+//! start from exactly what was last published: [`Published::snapshot`] gives that, never the newest view. When a
+//! VM was last checked is not worth a delta.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,7 +59,10 @@ impl Published {
                         None => fields(&record),
                     };
                     self.records.insert(id, Arc::new(record));
-                    changed.push(difference);
+                    // The id alone is no news.
+                    if difference.len() > 1 {
+                        changed.push(difference);
+                    }
                 }
             }
         }
@@ -86,10 +90,32 @@ fn difference(told: &VmRecord, now: &VmRecord) -> Map<String, Value> {
         .collect();
     let mut difference: Map<String, Value> = now
         .into_iter()
-        .filter(|(name, value)| name == "vmId" || before.get(name) != Some(value))
+        .filter(|(name, value)| name == "vmId" || is_news(name, before.get(name), value))
         .collect();
     difference.extend(gone.into_iter().map(|name| (name, Value::Null)));
     difference
+}
+
+/// That a check was made again and found the same is told by `vmHealthUpdate`, not by every delta.
+fn is_news(name: &str, before: Option<&Value>, now: &Value) -> bool {
+    match (name, before) {
+        (_, None) => true,
+        ("lastHealthCheck" | "lastHealthCheckMs", Some(_)) => false,
+        ("services", Some(before)) => timeless(before) != timeless(now),
+        (_, Some(before)) => before != now,
+    }
+}
+
+/// The services without what changes with every check.
+fn timeless(services: &Value) -> Value {
+    let Value::Object(fields) = services else {
+        return services.clone();
+    };
+    let kept = fields
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "lastChecked" | "uptime"));
+    kept.map(|(name, value)| (name.clone(), timeless(value)))
+        .collect()
 }
 
 fn fields(record: &VmRecord) -> Map<String, Value> {
@@ -106,6 +132,7 @@ mod tests {
     use crate::actors::board::Observation;
     use crate::actors::context::AddressKind;
     use crate::api::project::{self, Reach};
+    use crate::domain::health::Reading;
     use crate::domain::ids::{Epoch, InstanceId, ShowId};
     use crate::domain::instance::{Instance, InstanceState};
     use crate::domain::time::Timestamp;
@@ -116,6 +143,10 @@ mod tests {
     }
 
     fn record(name: &str, show: Option<&str>) -> VmRecord {
+        seen(name, show, &Observation::default())
+    }
+
+    fn seen(name: &str, show: Option<&str>, observation: &Observation) -> VmRecord {
         let instance = Instance {
             instance_id: InstanceId::new(format!("i-{name}")).unwrap(),
             name: None,
@@ -145,7 +176,7 @@ mod tests {
             obs: 4455,
             no_machine: 4000,
         };
-        project::record(&vm, &Observation::default(), reach)
+        project::record(&vm, observation, reach)
     }
 
     fn now(vms: &[(&str, Option<VmRecord>)]) -> std::vec::IntoIter<(VmId, Option<VmRecord>)> {
@@ -226,5 +257,29 @@ mod tests {
             .unwrap();
         assert_eq!(delta.changed[0]["assignedTo"], Value::Null);
         assert_eq!(delta.changed[0]["status"], "available");
+    }
+
+    #[test]
+    fn a_check_that_found_the_same_is_not_worth_a_delta() {
+        let checked = |at, node| Observation {
+            checked_at: Some(Timestamp(at)),
+            uptime_s: Some(at as f64),
+            reading: Reading {
+                node: Some(node),
+                ..Reading::default()
+            },
+            ..Observation::default()
+        };
+        let mut published = Published::default();
+        let mut tell = |seq, observation| {
+            let record = seen("vm-a", None, &observation);
+            published.advance(seq, Counts::default(), now(&[("vm-a", Some(record))]))
+        };
+        tell(1, checked(1_000, true)).unwrap();
+        assert!(tell(2, checked(2_000, true)).is_none());
+        let down = tell(3, checked(3_000, false)).unwrap();
+        let names: Vec<&str> = down.changed[0].keys().map(String::as_str).collect();
+        assert_eq!(names, ["services", "vmId"]);
+        assert_eq!(down.since, 1);
     }
 }

@@ -55,6 +55,7 @@ pub struct PoolDelta {
     pub since: u64,
     pub seq: u64,
     /// `vmId` and the fields that changed, `null` for one that is gone; all fields of a VM that is new.
+    /// When a VM was last checked comes with `vmHealthUpdate`, and here only if the check found something new.
     pub changed: Vec<serde_json::Map<String, serde_json::Value>>,
     /// Ids of VMs that left the pool.
     pub removed: Vec<String>,
