@@ -354,15 +354,12 @@ async fn a_coordinator_that_was_asleep_looks_afresh_before_it_moves_anything() {
     process.post("/api/competitions/gala/show/start").await;
 
     let (ingest, clock) = (stage.world.ingest(), stage.world.clock());
-    let since = |start: Timestamp, span: Duration| {
+    let since = async |start: Timestamp, span: Duration| {
         let what = format!("{span:?} are over");
-        let clock = clock.clone();
-        async move {
-            eventually(&what, SOON, async || {
-                (clock.now().since(start) > span).then_some(())
-            })
-            .await
-        }
+        eventually(&what, SOON, async || {
+            (clock.now().since(start) > span).then_some(())
+        })
+        .await;
     };
     stage.world.fault(&instance, Fault::StudioHang).unwrap();
     let hung_at = clock.now();
