@@ -1,0 +1,388 @@
+//! How shows are moved, and when not: stopped, held, or without a spare; by a coordinator that was itself asleep.
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::eventually::eventually;
+use support::scene::{SOON, Scene};
+use tokio::process::{Child, Command};
+use understudy::actors::coordinator::{CommandError, Coordinator};
+use understudy::actors::news::Item;
+use understudy::cli::stage::{Setting, Stage, stream_key};
+use understudy::config::Config;
+use understudy::domain::failover::{Ending, Record};
+use understudy::domain::ids::{InstanceId, ShowId, VmId};
+use understudy::domain::show::{Phase, Show};
+use understudy::domain::time::Timestamp;
+use understudy::domain::vm::{Power, Status};
+use understudy::sim::model::fault::{Fault, FaultKind};
+use understudy::sim::world::WorldConfig;
+
+/// Silence that the coordinator in a process of its own takes for a loss.
+const SILENCE_LIMIT: Duration = Duration::from_secs(6);
+/// After so much of it, every question to the studio has gone unanswered for its own two seconds.
+const SUSPECTED: Duration = Duration::from_secs(3);
+
+fn last_record(coordinator: &Coordinator, show: &ShowId) -> Record {
+    let state = coordinator.state();
+    state.show(show).unwrap().records.last().unwrap().clone()
+}
+
+fn waits_for_a_spare(show: &Show) -> Option<()> {
+    show.failover()?.to.is_none().then_some(())
+}
+
+/// The spare has another show's studio until the capture is restored there, and the move ends before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_stopped_in_the_middle_of_its_move_starts_again_with_its_own_studio_and_stream() {
+    let mut world = WorldConfig::for_test(2, 0);
+    world.machine.output.collection_switch = Duration::from_secs(2);
+    let scene = Scene::world(world, 2, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let spare = coordinator
+        .state()
+        .vms()
+        .find(|other| other.id != vm)
+        .unwrap()
+        .id
+        .clone();
+    let machine = scene.machine(&spare);
+    machine.load_example_studio("key-of-yesterday").unwrap();
+    machine.operate(|studio, _| {
+        let scenes = studio.collection().scene_names();
+        let replay = scenes.iter().find(|scene| scene.name == "Replay").unwrap();
+        studio.set_program(replay.uuid).unwrap();
+    });
+    let program = |state: &understudy::domain::state::State| {
+        let studio = state.show(&show)?.studio.clone()?;
+        Some(studio.program_scene.clone())
+    };
+    let own = program(&coordinator.state()).unwrap();
+    assert_ne!(own, "Replay");
+
+    scene.crash_studio_of(&vm);
+    scene
+        .until("the old VM fenced and the spare not restored", |state| {
+            let failover = state.show(&show)?.failover()?;
+            (failover.fenced.is_some() && failover.restored_at.is_none()).then_some(())
+        })
+        .await;
+    let stopped = coordinator.stop_show(show.clone(), None).await.unwrap();
+    assert_eq!((stopped.vm, stopped.on_air), (spare.clone(), false));
+    assert_eq!(last_record(&coordinator, &show).ending, Ending::Abandoned);
+
+    let started = coordinator.start_show(show.clone(), None).await.unwrap();
+    assert_eq!((started.vm, started.on_air), (spare, true));
+    let (service, on) = machine.operate(|studio, _| {
+        let service = studio.service().key().map(str::to_owned);
+        (service, studio.program_scene().map(str::to_owned))
+    });
+    assert_eq!(service, Some(stream_key(&show)));
+    assert_eq!(on, Some(own.clone()));
+    assert_eq!(program(&coordinator.state()), Some(own));
+    assert_eq!(scene.stage.world.ingest().bytes("key-of-yesterday"), 0);
+    scene.node.stop().await.unwrap();
+}
+
+/// Its producer stops it while its studio hangs, which then is taken for lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_show_whose_studio_fails_is_moved_without_its_stream() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let (coordinator, ingest) = (scene.coordinator(), scene.stage.world.ingest());
+    let instance = scene.instance(&vm);
+    scene.stage.world.fault(&instance, Fault::StudioHang).unwrap();
+    // It may be answered with the studio's failure or with the move's end: either way it is wanted no more.
+    let _ = coordinator.stop_show(show.clone(), None).await;
+    let to = scene
+        .until("the move ended", |state| {
+            let show = state.show(&show)?;
+            (show.records.len() == 1).then(|| show.vm.clone())?
+        })
+        .await;
+    assert_ne!(to, vm);
+    assert_eq!(last_record(&coordinator, &show).ending, Ending::Moved);
+    let state = coordinator.state();
+    let after = state.show(&show).unwrap();
+    assert_eq!(after.phase, Phase::OffAir);
+    assert!(!after.stream_wanted);
+    assert!(!scene.machine(&to).is_streaming());
+    assert!(ingest.publishers(&stream_key(&show)).is_empty());
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_spare_a_show_returns_to_its_vm_once_the_studio_there_is_back() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    scene.crash_studio_of(&vm);
+    scene
+        .until("it waits for a spare", |state| {
+            waits_for_a_spare(state.show(&show)?)
+        })
+        .await;
+    let instance = scene.instance(&vm);
+    scene.stage.world.heal(&instance, FaultKind::StudioCrash).unwrap();
+    returned(&scene, &show, &vm).await;
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_spare_a_machine_that_was_switched_off_is_started_and_its_show_returns_to_it() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let instance = scene.instance(&vm);
+    scene.stage.world.stop_instance(&instance).unwrap();
+    returned(&scene, &show, &vm).await;
+    scene.node.stop().await.unwrap();
+}
+
+/// The show is on air again where it was, with its own studio.
+async fn returned(scene: &Scene, show: &ShowId, vm: &VmId) {
+    assert_eq!(scene.moved(show, 1).await, *vm);
+    let coordinator = scene.coordinator();
+    assert_eq!(last_record(&coordinator, show).ending, Ending::Returned);
+    let (key, ingest) = (stream_key(show), scene.stage.world.ingest());
+    assert!(
+        ingest
+            .until(SOON, |ingest| ingest.publishers(&key).len() == 1)
+            .await
+    );
+    assert_eq!(coordinator.state().vm(vm).unwrap().fault, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_on_its_way_to_one_vm_is_not_said_to_go_to_another() {
+    let mut world = WorldConfig::for_test(1, 2);
+    world.machine.boot = Duration::from_secs(3);
+    let scene = Scene::world(world, 1, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let first = coordinator.failover(show.clone(), None, None).await.unwrap();
+    let target = first.to.unwrap();
+    let state = coordinator.state();
+    let other = state
+        .vms()
+        .find(|other| other.id != vm && other.id != target)
+        .unwrap();
+    let refused = coordinator
+        .failover(show.clone(), Some(other.id.clone()), None)
+        .await;
+    assert!(matches!(refused, Err(CommandError::Refused(_))), "{refused:?}");
+    let again = coordinator
+        .failover(show.clone(), Some(target.clone()), None)
+        .await
+        .unwrap();
+    assert_eq!(again.to, Some(target.clone()));
+    assert_eq!(scene.moved(&show, 1).await, target);
+    scene.node.stop().await.unwrap();
+}
+
+/// Each signal of the VM on air makes its show look for a spare; none may leave a timer of its own behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_that_waits_for_a_spare_keeps_one_timer_however_much_it_hears() {
+    const SIGNALS: usize = 60;
+    const SLACK: usize = 20;
+    let scene = Scene::set(1, 0, |config| config.obs.poll_on_air = Duration::from_millis(50)).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let moving = coordinator.failover(show.clone(), None, None).await.unwrap();
+    assert_eq!(moving.to, None);
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut last = None;
+    for _ in 0..SIGNALS {
+        last = eventually("its output seen to rise", SOON, async || {
+            let now = coordinator.board().latest(&vm).signals.last_output_at;
+            (now > last).then_some(now)
+        })
+        .await;
+    }
+    let after = tasks();
+    assert!(after < before + SLACK, "{before} tasks, then {after}");
+    assert!(coordinator.state().show(&show).unwrap().failover().is_some());
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_waits_for_a_spare_can_be_held_and_let_go_on() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let instance = scene.instance(&vm);
+    scene.stage.world.fault(&instance, Fault::StudioHang).unwrap();
+    scene
+        .until("it waits for a spare", |state| {
+            waits_for_a_spare(state.show(&show)?)
+        })
+        .await;
+    coordinator.hold(show.clone(), true, None).await.unwrap();
+    let tags = scene.stage.world.instances()[0].tags.clone();
+    scene.stage.world.place_with(tags, true).await.unwrap();
+    let spare = scene
+        .until("a spare", |state| {
+            let spare = state.vms().find(|vm| vm.status() == Status::Available)?;
+            Some(spare.id.clone())
+        })
+        .await;
+    // Half a second lies between two checks of a VM, and between two looks for a spare.
+    let mut news = coordinator.news();
+    let mut checks = 0;
+    while checks < 5 {
+        let item = tokio::time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+        let of_spare = matches!(&item, Item::Checked { vm, .. } if *vm == spare);
+        checks += usize::from(of_spare);
+    }
+    let state = coordinator.state();
+    assert_eq!(waits_for_a_spare(state.show(&show).unwrap()), Some(()));
+    assert_eq!(state.vm(&spare).unwrap().status(), Status::Available);
+
+    coordinator.hold(show.clone(), false, None).await.unwrap();
+    assert_eq!(scene.moved(&show, 1).await, spare);
+    assert!(scene.stage.world.ingest().overlaps().is_empty());
+    scene.node.stop().await.unwrap();
+}
+
+/// A VM that has failed a moment ago rests for a while; but not when it is the only one that a show could have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_has_just_failed_is_taken_when_there_is_nothing_else() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, first) = scene.on_air("gala").await;
+    let world = &scene.stage.world;
+    world.stop_instance(&scene.instance(&first)).unwrap();
+    let second = scene.moved(&show, 1).await;
+    assert_ne!(second, first);
+    scene
+        .until("the first VM off, with its fault", |state| {
+            let vm = state.vm(&first)?;
+            (vm.power == Power::Stopped && vm.fault.is_some()).then_some(())
+        })
+        .await;
+    world.stop_instance(&scene.instance(&second)).unwrap();
+    assert_eq!(scene.moved(&show, 2).await, first);
+    let ending = last_record(&scene.coordinator(), &show).ending;
+    assert_eq!(ending, Ending::OnAir);
+    scene.node.stop().await.unwrap();
+}
+
+/// A coordinator in a process of its own.
+struct Process {
+    child: Child,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Process {
+    fn start(stage: &Stage) -> Self {
+        // Bound and let go again: free now.
+        let address: SocketAddr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_understudy"))
+            .arg("serve")
+            .env_clear()
+            .envs(stage.environment(address))
+            .env(
+                "UNDERSTUDY__FAILOVER__SILENCE_LIMIT",
+                format!("{}s", SILENCE_LIMIT.as_secs()),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            url: format!("http://{address}"),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .timeout(SOON)
+                .build()
+                .unwrap(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Option<Value> {
+        let answer = self.http.get(format!("{}{path}", self.url)).send().await.ok()?;
+        answer.error_for_status().ok()?.json().await.ok()
+    }
+
+    async fn post(&self, path: &str) -> Value {
+        let asked = self.http.post(format!("{}{path}", self.url)).send().await;
+        let answer = asked.unwrap().error_for_status().unwrap();
+        answer.json().await.unwrap()
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().await.unwrap();
+        assert!(sent.success());
+    }
+}
+
+/// Its studio hangs for a moment, and the coordinator sleeps before it has heard that this is over. By its clock the
+/// studio has been silent for longer than is taken for a loss: because nobody listened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_was_asleep_looks_afresh_before_it_moves_anything() {
+    let mut base = Config::default();
+    base.pool.warm_count = 0;
+    base.cloud.sweep_interval = Duration::from_secs(1);
+    let world = WorldConfig::for_test(2, 0);
+    let stage = Stage::set(Setting { world, base }).await.unwrap();
+    let process = Process::start(&stage);
+    eventually("two VMs available", SOON, async || {
+        let pool = process.get("/api/admin/vm-pool").await?;
+        (pool["counts"]["available"].as_u64()? == 2).then_some(())
+    })
+    .await;
+    let show = ShowId::new("gala").unwrap();
+    let assigned = process.post("/api/competitions/gala/vm/assign").await;
+    let instance = InstanceId::new(assigned["instanceId"].as_str().unwrap()).unwrap();
+    let key = stream_key(&show);
+    stage
+        .machine(&instance)
+        .unwrap()
+        .load_example_studio(&key)
+        .unwrap();
+    process.post("/api/competitions/gala/show/start").await;
+
+    let (ingest, clock) = (stage.world.ingest(), stage.world.clock());
+    let since = async |start: Timestamp, span: Duration| {
+        let what = format!("{span:?} are over");
+        eventually(&what, SOON, async || {
+            (clock.now().since(start) > span).then_some(())
+        })
+        .await;
+    };
+    stage.world.fault(&instance, Fault::StudioHang).unwrap();
+    let hung_at = clock.now();
+    since(hung_at, SUSPECTED).await;
+    process.signal("-STOP").await;
+    stage.world.heal(&instance, FaultKind::StudioHang).unwrap();
+    since(hung_at, SILENCE_LIMIT * 2).await;
+    process.signal("-CONT").await;
+    let awake_at = clock.now();
+    since(awake_at, SILENCE_LIMIT + SUSPECTED).await;
+    let moves = process.get("/api/competitions/gala/failovers").await.unwrap();
+    assert_eq!(moves["failovers"], serde_json::json!([]));
+    assert_eq!(moves["current"], Value::Null);
+    assert_eq!(ingest.publishers(&key).len(), 1);
+
+    // It has seen the output rise again: its next move says when it last did.
+    stage.world.fault(&instance, Fault::StudioCrash).unwrap();
+    let moved = eventually("a move with a reason", SOON, async || {
+        let moves = process.get("/api/competitions/gala/failovers").await?;
+        moves["failovers"].as_array()?.first().cloned()
+    })
+    .await;
+    assert_eq!(moved["cause"], "studio-lost");
+    let off_air = moved["timeline"]["offAirMs"].as_u64().map(Duration::from_millis);
+    assert!(off_air.unwrap() < clock.now().since(awake_at), "{moved}");
+}

@@ -1,0 +1,345 @@
+//! What is owed to a show: a wish, once recorded, is carried out, whoever dies or stalls on the way.
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::future::poll_immediate;
+use support::eventually::eventually;
+use support::scene::{SOON, Scene};
+use tokio::task::JoinHandle;
+use understudy::actors::coordinator::{Assign, CommandError, Coordinator, Release, StreamTurned};
+use understudy::cli::stage::stream_key;
+use understudy::config::Config;
+use understudy::domain::ids::{RequestKey, ShowId};
+use understudy::domain::show::Phase;
+use understudy::domain::vm::{Power, Status};
+use understudy::sim::world::WorldConfig;
+
+/// Long enough that another command arrives before a stream has stopped, within what a studio is waited for.
+const SLOW_STOP: Duration = Duration::from_secs(1);
+/// Short against the ledger's patience with a file that another program has locked, which is two seconds.
+const COMMIT_DEADLINE: Duration = Duration::from_millis(400);
+
+/// How long a studio may refuse connections before it counts as lost, by default.
+const STUDIO_GRACE: Duration = Duration::from_millis(200);
+/// Long for an answer from memory, short against the ledger's patience.
+const SHORTLY: Duration = Duration::from_millis(200);
+
+type Turn = JoinHandle<Result<StreamTurned, CommandError>>;
+
+fn start(coordinator: &Coordinator, show: &ShowId) -> Turn {
+    let (coordinator, show) = (coordinator.clone(), show.clone());
+    tokio::spawn(async move { coordinator.start_show(show, None).await })
+}
+
+fn stop(coordinator: &Coordinator, show: &ShowId) -> Turn {
+    let (coordinator, show) = (coordinator.clone(), show.clone());
+    tokio::spawn(async move { coordinator.stop_show(show, None).await })
+}
+
+fn key(name: &str) -> RequestKey {
+    RequestKey::new(name).unwrap()
+}
+
+/// A world in which streams take their time to stop.
+fn slow_to_stop(warm: u32) -> WorldConfig {
+    let mut world = WorldConfig::for_test(warm, 0);
+    world.machine.output.stop = SLOW_STOP;
+    world
+}
+
+async fn until_wanted(scene: &Scene, show: &ShowId, wanted: bool) {
+    let what = format!("the stream wanted: {wanted}");
+    scene
+        .until(&what, |state| {
+            (state.show(show)?.stream_wanted == wanted).then_some(())
+        })
+        .await;
+}
+
+async fn until_idle(scene: &Scene, show: &ShowId) {
+    scene
+        .until("the show given back its VM", |state| {
+            (state.show(show)?.phase == Phase::Idle).then_some(())
+        })
+        .await;
+}
+
+async fn until_off_air(scene: &Scene, show: &ShowId) {
+    scene
+        .until("the show off air", |state| {
+            let show = state.show(show)?;
+            (show.phase == Phase::OffAir && !show.may_publish).then_some(())
+        })
+        .await;
+    assert!(
+        scene
+            .stage
+            .world
+            .ingest()
+            .publishers(&stream_key(show))
+            .is_empty()
+    );
+}
+
+/// On air by the ledger's word, and by the ingest's.
+async fn until_on_air(scene: &Scene, show: &ShowId) {
+    scene
+        .until("the show on air", |state| {
+            (state.show(show)?.phase == Phase::OnAir).then_some(())
+        })
+        .await;
+    let key = stream_key(show);
+    let ingest = scene.stage.world.ingest();
+    assert!(
+        ingest
+            .until(SOON, |ingest| ingest.publishers(&key).len() == 1)
+            .await
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_given_while_a_stop_is_under_way_is_carried_out_after_it() {
+    let scene = Scene::world(slow_to_stop(1), 1, |_| ()).await;
+    let (show, _) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let stopping = stop(&coordinator, &show);
+    until_wanted(&scene, &show, false).await;
+    assert_eq!(coordinator.state().show(&show).unwrap().phase, Phase::OnAir);
+    let started = start(&coordinator, &show).await.unwrap().unwrap();
+    assert!(started.on_air);
+    assert!(!stopping.await.unwrap().unwrap().on_air);
+    let after = coordinator.state().show(&show).unwrap().clone();
+    assert_eq!(after.phase, Phase::OnAir);
+    assert!(after.stream_wanted);
+    let stretches = scene.stage.world.ingest().stretches().len();
+    assert_eq!(stretches, 2, "it was off the air in between");
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_starts_and_stops_in_quick_succession_the_last_one_holds() {
+    let scene = Scene::world(slow_to_stop(1), 1, |_| ()).await;
+    let (show, _) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    coordinator.stop_show(show.clone(), None).await.unwrap();
+    let first = start(&coordinator, &show);
+    until_wanted(&scene, &show, true).await;
+    let stopping = stop(&coordinator, &show);
+    until_wanted(&scene, &show, false).await;
+    let last = start(&coordinator, &show);
+    assert!(last.await.unwrap().unwrap().on_air);
+    let first = first.await.unwrap();
+    assert!(matches!(first, Err(CommandError::Refused(_))), "{first:?}");
+    assert!(!stopping.await.unwrap().unwrap().on_air);
+    assert_eq!(coordinator.state().show(&show).unwrap().phase, Phase::OnAir);
+    until_on_air(&scene, &show).await;
+    scene.node.stop().await.unwrap();
+}
+
+/// Whoever was to carry it out dies as it is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_outlives_the_actor_that_was_told_of_it() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let stall = Stall::of(&scene);
+    let mut stopping = Box::pin(coordinator.stop_show(show.clone(), None));
+    assert!(poll_immediate(stopping.as_mut()).await.is_none());
+    let busy = tokio::time::timeout(SHORTLY, coordinator.hold(show.clone(), false, None)).await;
+    assert!(busy.is_err(), "it waits for the ledger");
+    assert!(coordinator.kill_show_actor(&show));
+    // Nobody asks again.
+    drop(stopping);
+    stall.end();
+    until_off_air(&scene, &show).await;
+    assert!(!scene.machine(&vm).is_streaming());
+    scene.node.stop().await.unwrap();
+}
+
+/// The key of a release belongs to the first show that used it; the other's VM is given back all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_shows_released_with_one_key_are_both_released() {
+    let scene = Scene::world(slow_to_stop(2), 2, |_| ()).await;
+    let (gala, _) = scene.on_air("gala").await;
+    let (finals, _) = scene.on_air("finals").await;
+    let coordinator = scene.coordinator();
+    let release = |show: &ShowId| {
+        let ask = Release {
+            key: Some(key("one")),
+            ..Release::default()
+        };
+        coordinator.release(show.clone(), ask)
+    };
+    let (first, second) = tokio::join!(release(&gala), release(&finals));
+    assert!(first.is_ok() != second.is_ok(), "{first:?}, {second:?}");
+    until_idle(&scene, &gala).await;
+    until_idle(&scene, &finals).await;
+    scene.producer().until_available(2, SOON).await.unwrap();
+    scene.node.stop().await.unwrap();
+}
+
+/// The actor of its VM dies as the assignment is recorded, and nobody is left who would order the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_is_off_is_started_for_its_show_though_the_order_was_lost() {
+    let scene = Scene::set(0, 1, |_| ()).await;
+    let vm = scene
+        .until("the VM known", |state| {
+            let vm = state.vms().next()?;
+            (vm.status() == Status::Stopped).then(|| vm.id.clone())
+        })
+        .await;
+    let coordinator = scene.coordinator();
+    scene.producer().until_answered_by(&vm, SOON).await.unwrap();
+    let show = ShowId::new("gala").unwrap();
+    let stall = Stall::of(&scene);
+    let assigning = {
+        let (coordinator, show) = (coordinator.clone(), show.clone());
+        tokio::spawn(async move { coordinator.assign(show, Assign::default()).await })
+    };
+    eventually("its actor waits for the ledger", SOON, async || {
+        let check = coordinator.check(Some(vm.clone()), false);
+        tokio::time::timeout(SHORTLY, check).await.err()
+    })
+    .await;
+    assert!(coordinator.kill_vm_actor(&vm));
+    stall.end();
+    let answer = assigning.await.unwrap();
+    assert!(answer.is_err(), "{answer:?}");
+    scene
+        .until("the show on a VM that is ready", |state| {
+            (state.vm_of_show(&show)?.power == Power::Ready).then_some(())
+        })
+        .await;
+    scene.node.stop().await.unwrap();
+}
+
+/// It would be told that it has a VM that is another show's by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_assign_whose_assignment_is_over_is_refused() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let coordinator = scene.coordinator();
+    let (gala, finals) = (ShowId::new("gala").unwrap(), ShowId::new("finals").unwrap());
+    let ask = Assign {
+        key: Some(key("one")),
+        ..Assign::default()
+    };
+    let first = coordinator.assign(gala.clone(), ask.clone()).await.unwrap();
+    let again = coordinator.assign(gala.clone(), ask.clone()).await.unwrap();
+    assert_eq!(again.vm, first.vm);
+    coordinator
+        .release(gala.clone(), Release::default())
+        .await
+        .unwrap();
+    coordinator
+        .assign(finals.clone(), Assign::default())
+        .await
+        .unwrap();
+    let over = coordinator.assign(gala.clone(), ask).await;
+    assert!(matches!(over, Err(CommandError::Refused(_))), "{over:?}");
+    assert_eq!(coordinator.state().vm_of_show(&gala), None);
+    scene.node.stop().await.unwrap();
+}
+
+/// Another program's open transaction: nothing is written until it is dropped.
+struct Stall(rusqlite::Connection);
+
+impl Stall {
+    fn of(scene: &Scene) -> Self {
+        let journal = rusqlite::Connection::open(&scene.stage.config.ledger.path).unwrap();
+        journal.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Self(journal)
+    }
+
+    fn end(self) {
+        self.0.execute_batch("ROLLBACK").unwrap();
+    }
+}
+
+/// A ledger that is soon overdue, and writes little besides what is asked of it.
+fn impatient(config: &mut Config) {
+    config.ledger.commit_deadline = COMMIT_DEADLINE;
+    config.obs.capture_interval = Duration::from_secs(300);
+}
+
+fn assert_overdue<T: std::fmt::Debug>(answer: &Result<T, CommandError>) {
+    assert!(matches!(answer, Err(CommandError::TimedOut { .. })), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_decided_while_the_ledger_stalled_goes_on_after_it() {
+    let scene = Scene::set(2, 0, impatient).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let (coordinator, clock) = (scene.coordinator(), scene.stage.world.clock());
+    let stall = Stall::of(&scene);
+    scene.crash_studio_of(&vm);
+    let crashed_at = clock.now();
+    // The move is decided within the studio's grace, and then overdue.
+    let overdue = STUDIO_GRACE * 2 + COMMIT_DEADLINE * 2;
+    eventually("the decision overdue", SOON, async || {
+        (clock.now().since(crashed_at) > overdue).then_some(())
+    })
+    .await;
+    assert!(coordinator.state().show(&show).unwrap().failover().is_none());
+    stall.end();
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    until_on_air(&scene, &show).await;
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_was_asked_for_while_the_ledger_stalled_is_carried_out_after_it() {
+    let scene = Scene::set(1, 0, impatient).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let stall = Stall::of(&scene);
+    let answer = scene
+        .coordinator()
+        .release(show.clone(), Release::default())
+        .await;
+    assert_overdue(&answer);
+    stall.end();
+    until_idle(&scene, &show).await;
+    assert!(!scene.machine(&vm).is_streaming());
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_was_asked_for_while_the_ledger_stalled_is_carried_out_after_it() {
+    let scene = Scene::set(1, 0, impatient).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    coordinator.stop_show(show.clone(), None).await.unwrap();
+    until_off_air(&scene, &show).await;
+    eventually("its output seen to have ended", SOON, async || {
+        let signals = coordinator.board().latest(&vm).signals;
+        (!signals.is_publishing()).then_some(())
+    })
+    .await;
+    let stall = Stall::of(&scene);
+    assert_overdue(&coordinator.start_show(show.clone(), None).await);
+    stall.end();
+    until_on_air(&scene, &show).await;
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_is_off_and_was_assigned_while_the_ledger_stalled_is_started_after_it() {
+    let scene = Scene::set(0, 1, impatient).await;
+    scene
+        .until("the VM known", |state| {
+            (state.count(Status::Stopped) == 1).then_some(())
+        })
+        .await;
+    let show = ShowId::new("gala").unwrap();
+    let stall = Stall::of(&scene);
+    let answer = scene.coordinator().assign(show.clone(), Assign::default()).await;
+    assert_overdue(&answer);
+    stall.end();
+    scene
+        .until("the show on a VM that is ready", |state| {
+            (state.vm_of_show(&show)?.power == Power::Ready).then_some(())
+        })
+        .await;
+    scene.node.stop().await.unwrap();
+}
