@@ -289,8 +289,8 @@ impl Vm {
         self.occupancy == Occupancy::Free
     }
 
-    /// It was given to a show while it was off, and its start has not been ordered yet. One that stopped after it
-    /// was given is another matter: the show has lost it.
+    /// It was given to a show while it was off, and its start has not been ordered yet. One that stopped, or
+    /// failed, after it was given is another matter: the show has lost it.
     #[must_use]
     pub fn awaits_start(&self) -> bool {
         let reserved = matches!(self.occupancy, Occupancy::Assigned { .. });
@@ -298,7 +298,14 @@ impl Vm {
         let untouched = self
             .assigned_at
             .is_some_and(|at| turned.is_none_or(|turned| turned <= at));
-        reserved && untouched && self.power == Power::Stopped && self.fault.is_none()
+        reserved && untouched && self.power == Power::Stopped && !self.failed_since_given()
+    }
+
+    /// It has failed since it was given to its show. What was wrong with it before was known then.
+    #[must_use]
+    pub fn failed_since_given(&self) -> bool {
+        let given = self.assigned_at.unwrap_or_default();
+        self.fault.as_ref().is_some_and(|fault| fault.since >= given)
     }
 
     /// Whether it belongs to `show` in `epoch`.

@@ -15,7 +15,7 @@ use crate::domain::placement::Wish;
 use crate::domain::pool::Allocation;
 use crate::domain::show::{Event as Fact, Phase, Show};
 use crate::domain::state::{Request, State as LedgerState};
-use crate::domain::vm::{Power, Vm};
+use crate::domain::vm::Power;
 use crate::infra::ledger::CommitError;
 
 /// VMs that are tried before an assignment is given up: each may be lost to a race or a restart.
@@ -144,15 +144,15 @@ impl State {
         Ok(after)
     }
 
-    /// A VM that was reserved is to come up, whatever became of the order to start it.
-    pub(super) fn start_reserved(&self, show: &Show) {
+    /// A VM that was reserved is to come up, whatever became of the order to start it. Whether it still has to.
+    pub(super) fn start_reserved(&self, show: &Show) -> bool {
         let state = self.ctx.state();
-        let Some(vm) = show.vm.as_ref().and_then(|vm| state.vm(vm)) else {
-            return;
-        };
-        if show.phase == Phase::OffAir && vm.power == Power::Stopped && !failed_here(vm) {
+        let vm = show.vm.as_ref().and_then(|vm| state.vm(vm));
+        let awaited = vm.filter(|vm| show.phase == Phase::OffAir && vm.awaits_start());
+        if let Some(vm) = awaited {
             self.ctx.machines.start_soon(&vm.id);
         }
+        awaited.is_some()
     }
 
     /// The VM reserved for this show did not come up: another takes its place, now or when there is one. False
@@ -215,10 +215,4 @@ impl State {
             Some(from),
         );
     }
-}
-
-/// It has failed since it was given to its show. What was wrong with it before was known then.
-pub(super) fn failed_here(vm: &Vm) -> bool {
-    let given = vm.assigned_at.unwrap_or_default();
-    vm.fault.as_ref().is_some_and(|fault| fault.since >= given)
 }

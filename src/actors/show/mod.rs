@@ -77,6 +77,8 @@ pub(super) struct State {
     told_held: bool,
     /// Since when output is to be expected, as far as this actor knows.
     on_air_since: Timestamp,
+    /// When its stream was last seen to end.
+    off_air_since: Timestamp,
     /// Verdicts before this are not trusted: this process was asleep.
     blind_until: Timestamp,
     judged_at: Option<Timestamp>,
@@ -234,6 +236,7 @@ impl State {
             told_ingest_away: false,
             told_held: false,
             on_air_since: Timestamp(0),
+            off_air_since: Timestamp(0),
             blind_until: Timestamp(0),
             judged_at: None,
             judge_due: None,

@@ -316,6 +316,7 @@ impl State {
         let show = self.show();
         match result {
             Ok(()) => {
+                self.off_air_since = self.ctx.now();
                 let epoch = show.epoch;
                 if show.phase == Phase::OnAir {
                     self.note(Fact::WentOffAir { epoch }).await;
@@ -370,7 +371,15 @@ impl State {
                 }
             }
             Phase::OffAir => {
-                if self.signals.is_publishing() && self.note(Fact::WentOnAir { epoch: show.epoch }).await {
+                // Bytes that rose just before the stream ended may be reported after.
+                let goes_on = match self.signals.output {
+                    OutputSign::Rising { at } => at > self.off_air_since && active == Some(true),
+                    OutputSign::Unknown | OutputSign::Flat { .. } => false,
+                };
+                if goes_on
+                    && self.signals.is_publishing()
+                    && self.note(Fact::WentOnAir { epoch: show.epoch }).await
+                {
                     self.gone_on_air(me);
                 }
             }

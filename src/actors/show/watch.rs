@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
-use super::assignment::failed_here;
 use super::{Message, State, effects};
 use crate::actors::coordinator::CommandError;
 use crate::actors::news::Level;
@@ -91,7 +90,10 @@ impl State {
         }
         self.judged_at = Some(now);
         self.judge_at(me, now + JUDGE_EVERY);
-        self.start_reserved(&show);
+        if self.start_reserved(&show) {
+            // That it is off is no news.
+            return;
+        }
         if self.reserved_vm_failed(&show) && self.retry_replacement(me, &show).await {
             return;
         }
@@ -135,7 +137,8 @@ impl State {
     fn reserved_vm_failed(&self, show: &Show) -> bool {
         let state = self.ctx.state();
         let vm = show.vm.as_ref().and_then(|vm| state.vm(vm));
-        show.phase == Phase::OffAir && vm.is_some_and(|vm| failed_here(vm) && vm.power != Power::Ready)
+        show.phase == Phase::OffAir
+            && vm.is_some_and(|vm| vm.failed_since_given() && vm.power != Power::Ready)
     }
 
     /// Whether the VM was replaced, or there is none to replace it with yet. A VM that must be fenced first is
