@@ -39,9 +39,7 @@ fn waits_for_a_spare(show: &Show) -> Option<()> {
 /// The spare has another show's studio until the capture is restored there, and the move ends before that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_show_stopped_in_the_middle_of_its_move_starts_again_with_its_own_studio_and_stream() {
-    let mut world = WorldConfig::for_test(2, 0);
-    world.machine.output.collection_switch = Duration::from_secs(2);
-    let scene = Scene::world(world, 2, |_| ()).await;
+    let scene = Scene::set(2, 0, |_| ()).await;
     let (show, vm) = scene.on_air("gala").await;
     let coordinator = scene.coordinator();
     let spare = coordinator
@@ -65,6 +63,10 @@ async fn a_show_stopped_in_the_middle_of_its_move_starts_again_with_its_own_stud
     let own = program(&coordinator.state()).unwrap();
     assert_ne!(own, "Replay");
 
+    // The spare does not get as far as being restored.
+    let spare_instance = scene.instance(&spare);
+    let world = &scene.stage.world;
+    world.fault(&spare_instance, Fault::StudioHang).unwrap();
     scene.crash_studio_of(&vm);
     scene
         .until("the old VM fenced and the spare not restored", |state| {
@@ -76,6 +78,7 @@ async fn a_show_stopped_in_the_middle_of_its_move_starts_again_with_its_own_stud
     assert_eq!((stopped.vm, stopped.on_air), (spare.clone(), false));
     assert_eq!(last_record(&coordinator, &show).ending, Ending::Abandoned);
 
+    world.heal(&spare_instance, FaultKind::StudioHang).unwrap();
     let started = coordinator.start_show(show.clone(), None).await.unwrap();
     assert_eq!((started.vm, started.on_air), (spare, true));
     let (service, on) = machine.operate(|studio, _| {
