@@ -82,12 +82,21 @@ async fn write_journal(fleet: &Fleet, events: usize, folder: &Path, copies: &[&P
     let state = ledger.state();
     for copy in copies {
         std::fs::create_dir(copy)?;
-        for file in ["ledger.db", "ledger.db-wal"] {
-            std::fs::copy(folder.join(file), copy.join(file))?;
-        }
+        while !copied_whole(folder, copy)? {}
     }
     ledger.close().await?;
     Ok(state.seq.0)
+}
+
+/// False if the log was written back into the database meanwhile: the two copies do not belong together then, as
+/// a killed process's files always do.
+fn copied_whole(folder: &Path, copy: &Path) -> Result<bool> {
+    let database = folder.join("ledger.db");
+    let before = std::fs::metadata(&database)?.modified()?;
+    for file in ["ledger.db", "ledger.db-wal"] {
+        std::fs::copy(folder.join(file), copy.join(file))?;
+    }
+    Ok(std::fs::metadata(&database)?.modified()? == before)
 }
 
 async fn open_without_snapshots(folder: &Path) -> Result<Duration> {

@@ -171,7 +171,7 @@ fn way_out(refusal: &Refusal) -> Option<String> {
         }
         "OCCUPIED" => format!("give it back with `understudy release {}`", show?),
         "PREFERRED_BUSY" => {
-            "--fallback takes another instead; `understudy vm list --status available` shows which are free"
+            "`understudy vm list --status available` shows which are free; `assign` with --fallback takes another"
                 .to_owned()
         }
         "POOL_EXHAUSTED" => {

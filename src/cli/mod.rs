@@ -118,7 +118,7 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Give a show a VM
     Assign(show::AssignArgs),
-    /// Give a show's VM back
+    /// Give a show's VM back; this ends its stream
     Release(show::ReleaseArgs),
     /// Put a show on air or take it off
     #[command(subcommand, arg_required_else_help = true)]

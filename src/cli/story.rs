@@ -160,7 +160,10 @@ impl Teller {
             );
             self.say(
                 Tone::Dim,
-                &format!("API: http://{address}/api/docs   Another terminal: understudy status --watch"),
+                &format!(
+                    "API: http://{address}/api/docs   Another terminal: {} status --watch",
+                    program()
+                ),
             );
             self.say(Tone::Plain, "");
         }
@@ -203,7 +206,7 @@ impl Teller {
             self.say(Tone::Plain, "");
             self.say(
                 Tone::Dim,
-                &format!("It stays up: look around at http://{address}/api/docs, break more, or end it with Ctrl-C."),
+                &format!("Look around at http://{address}/api/docs; Ctrl-C ends it."),
             );
         }
     }
@@ -222,4 +225,9 @@ impl Teller {
     fn print_json(&self, entry: &Entry) {
         let _ = self.terminal.print_json_line(entry);
     }
+}
+
+/// This program as it was called, for people to call it the same way.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "understudy".to_owned())
 }
