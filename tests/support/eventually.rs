@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Time between two looks. Short against anything worth waiting for, long against the cost of a look.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Looks until there is something, and gives it; panics with `what` when the deadline has passed.
 pub async fn eventually<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {

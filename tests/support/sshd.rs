@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::net::TcpStream;
 use understudy::infra::ssh::{Config, Connector, Endpoint, Error, HostKeyPolicy, RusshConnector, Session};
 
 use super::PLENTY;
+use super::eventually::LOOK_INTERVAL;
 
 const SSHD: &str = "/usr/sbin/sshd";
 /// Directory that sshd insists on having as root.
@@ -213,12 +213,11 @@ impl Sshd {
         self.child = Some(child);
         let (address, log) = (self.address, self.folder.path().join("log"));
         let what = format!("sshd listens; its log is {}", log.display());
-        // Boxed: a task that is to be sent between threads cannot hold the closure's own future.
-        let listens: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        let listens = async {
             while TcpStream::connect(address).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(LOOK_INTERVAL).await;
             }
-        });
+        };
         tokio::time::timeout(PLENTY, listens).await.expect(&what);
     }
 
