@@ -114,7 +114,7 @@ impl Server {
 /// hold blanks.
 pub fn processor_time(process: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let behind_name = stat.rsplit(") ").next().unwrap_or_default();
+    let (_, behind_name) = stat.rsplit_once(") ").context("a process without a name")?;
     let ticks: u32 = behind_name
         .split(' ')
         .skip(11)
