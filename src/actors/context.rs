@@ -203,6 +203,22 @@ impl Context {
         while let Err(CommitError::TimedOut) = self.ledger.settled().await {}
     }
 
+    /// A commit that was not decided in time may be decided yet, either way: then is the time to look what is to be
+    /// done. Nothing happens after any other failure.
+    pub(super) fn once_decided(
+        self: &Arc<Self>,
+        error: &CommitError,
+        look: impl FnOnce(&Self) + Send + 'static,
+    ) {
+        if matches!(error, CommitError::TimedOut) {
+            let ctx = Arc::clone(self);
+            tokio::spawn(async move {
+                ctx.decided().await;
+                look(&ctx);
+            });
+        }
+    }
+
     /// The address of an instance that the coordinator dials, if it has one now.
     #[must_use]
     pub fn ip_of(&self, instance: &Instance) -> Option<IpAddr> {

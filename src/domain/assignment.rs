@@ -67,9 +67,9 @@ impl State {
         }
     }
 
-    /// A VM has come up: what its show wants can reach it now.
-    pub(super) fn note_ready(&mut self, vm: &Vm) {
-        let show = vm.occupancy.tenant().and_then(|(show, _)| self.shows.get(show));
+    /// The VM of a show has come up: what the show wants can reach it now.
+    pub(super) fn note_ready(&mut self, show: &ShowId) {
+        let show = self.shows.get(show);
         if let Some(show) = show.filter(|show| !show.may_publish && self.may_be_told_to_stream(show)) {
             let mut show = Show::clone(show);
             show.may_publish = true;

@@ -194,10 +194,11 @@ impl State {
             vm.require_untenanted()?;
             self.remove_vm(id);
         } else {
-            self.put_vm(vm.clone());
-        }
-        if *event == vm::Event::Ready {
-            self.note_ready(&vm);
+            let tenant = vm.occupancy.tenant().map(|(show, _)| show.clone());
+            self.put_vm(vm);
+            if let (vm::Event::Ready, Some(show)) = (event, tenant) {
+                self.note_ready(&show);
+            }
         }
         Ok(())
     }

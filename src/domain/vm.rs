@@ -304,8 +304,8 @@ impl Vm {
     /// It has failed since it was given to its show. What was wrong with it before was known then.
     #[must_use]
     pub fn failed_since_given(&self) -> bool {
-        let given = self.assigned_at.unwrap_or_default();
-        self.fault.as_ref().is_some_and(|fault| fault.since >= given)
+        let since_given = |fault: &Fault| self.assigned_at.is_none_or(|given| fault.since >= given);
+        self.fault.as_ref().is_some_and(since_given)
     }
 
     /// Whether it belongs to `show` in `epoch`.

@@ -59,7 +59,8 @@ pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
     };
     let options = &ctx.options.failover;
     if machine.power == Power::Stopped {
-        // The ledger has it from the cloud that it is off. Somebody may have started it since.
+        // The ledger has it from the cloud, by this machine's id, that it is off. Somebody may have started it
+        // since, so the cloud is asked once more; if it does not answer, its last word stands.
         let asked = ctx.world.cloud.describe(machine.instance_id());
         match tokio::time::timeout(options.fence_obs_deadline, asked).await {
             Ok(Ok(Some(seen))) if !seen.state.is_off() => {

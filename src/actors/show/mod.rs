@@ -349,16 +349,10 @@ impl State {
         }
     }
 
-    /// A commit that was not decided in time may be decided yet, either way: what it asked for is then taken up.
     fn look_again_if_undecided(&self, error: &CommitError) {
-        if !matches!(error, CommitError::TimedOut) {
-            return;
-        }
-        let (ctx, id) = (Arc::clone(&self.ctx), self.id.clone());
-        tokio::spawn(async move {
-            ctx.decided().await;
-            ctx.shows.tell(&id, Message::Settled);
-        });
+        let id = self.id.clone();
+        self.ctx
+            .once_decided(error, move |ctx| ctx.shows.tell(&id, Message::Settled));
     }
 
     /// Commits what the show itself has found out; a refusal means that the world has moved on.

@@ -92,7 +92,10 @@ impl State {
     /// stopped, or its studio restored, the end of that comes back here.
     pub(super) fn turn_on(&mut self, me: &ActorRef<Message>, show: &Show) {
         let Some(vm) = show.vm.clone() else { return };
-        if self.is_turning() || show.unrestored {
+        if self.is_turning() {
+            return;
+        }
+        if show.unrestored {
             return self.mend_studio(me, show);
         }
         self.turn += 1;

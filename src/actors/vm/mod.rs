@@ -352,16 +352,9 @@ impl State {
         self.start_if_awaited(me).await;
     }
 
-    /// A commit that was not decided in time may be decided yet, either way: what it asked for is then taken up.
     fn look_again_if_undecided(&self, error: &CommitError) {
-        if !matches!(error, CommitError::TimedOut) {
-            return;
-        }
-        let (ctx, id) = (Arc::clone(&self.ctx), self.id.clone());
-        tokio::spawn(async move {
-            ctx.decided().await;
-            ctx.machines.settled(&id);
-        });
+        let id = self.id.clone();
+        self.ctx.once_decided(error, move |ctx| ctx.machines.settled(&id));
     }
 
     async fn settled(&mut self, me: &ActorRef<Message>) {
