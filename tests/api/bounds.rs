@@ -132,18 +132,13 @@ async fn one_request_too_many_is_told_when_to_come_back_and_checks_still_answer(
         "POST /api/competitions/finals/vm/assign?wait=300 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     )
     .await;
-    let busy = async {
-        loop {
-            let (status, body) = Raw::get(&served, "/api/admin/vm-pool").await;
-            if status == 503 {
-                return body;
-            }
-        }
-    };
-    let busy = tokio::time::timeout(LIMIT, busy)
-        .await
-        .expect("the bound is reached in time");
-    assert_eq!(busy["code"], "BUSY");
+    served
+        .until("the assignment is being answered", |state| {
+            (state.count(Status::Stopped) == 0).then_some(())
+        })
+        .await;
+    let (status, busy) = Raw::get(&served, "/api/admin/vm-pool").await;
+    assert_eq!((status, busy["code"].as_str()), (503, Some("BUSY")));
     assert_eq!(Raw::get(&served, "/healthz").await.0, 200);
     served.stage.world.heal_cloud();
     assert_eq!(slow.rest().await.unwrap().0, 200);
