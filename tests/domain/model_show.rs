@@ -202,7 +202,11 @@ impl Model {
             Event::Publishing { epoch } => {
                 only_if(epoch.0 == show.epoch && m.fenced && m.restored)?;
                 m.publishing = true;
-                show.may_publish.insert(m.to.clone()?);
+                let to = m.to.clone()?;
+                // What is off by now sends nothing, whatever it was told.
+                if self.vms[&to].on != On::Off {
+                    show.may_publish.insert(to);
+                }
             }
             Event::FailoverEnded { epoch, ending } => {
                 only_if(epoch.0 == show.epoch)?;
