@@ -400,12 +400,12 @@ async fn a_show_released_in_the_middle_of_its_move_leaves_no_publisher_behind() 
         .await
         .unwrap();
     assert_eq!(released.vm, Some(dark.clone()));
-    let state = coordinator.state();
-    assert_eq!(
-        state.vm(&dark).unwrap().power,
-        Power::Stopped,
-        "fenced by cutting its power"
-    );
+    // The cloud has said so by now, which is what the release waited for; its VM's actor writes it down.
+    scene
+        .until("its power cut", |state| {
+            (state.vm(&dark)?.power == Power::Stopped).then_some(())
+        })
+        .await;
     assert!(world.ingest().publishers(&stream_key(&show)).is_empty());
     scene.node.stop().await.unwrap();
 }
