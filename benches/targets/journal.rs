@@ -82,11 +82,21 @@ async fn write_journal(fleet: &Fleet, events: usize, folder: &Path, copies: &[&P
     let state = ledger.state();
     for copy in copies {
         std::fs::create_dir(copy)?;
-        while !copied_whole(folder, copy)? {}
+        let mut tries = 1;
+        while !copied_whole(folder, copy)? {
+            ensure!(
+                tries < COPIES_MAX,
+                "the journal keeps changing while it is copied"
+            );
+            tries += 1;
+        }
     }
     ledger.close().await?;
     Ok(state.seq.0)
 }
+
+/// Copies of a journal that nobody writes to; a write-back or two of its log may come in between.
+const COPIES_MAX: u32 = 10;
 
 /// False if the log was written back into the database meanwhile: the two copies do not belong together then, as
 /// a killed process's files always do.
