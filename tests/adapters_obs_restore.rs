@@ -53,7 +53,7 @@ async fn a_studio_is_captured_and_restored_on_a_blank_one() {
         sound.audio,
         Some(Audio {
             volume_mul: 0.8,
-            muted: false
+            ..Audio::default()
         })
     );
     assert_eq!(

@@ -210,11 +210,8 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
     let ended = |ending| show::Event::FailoverEnded { epoch, ending };
     let studio = Arc::new(Studio {
         scene_collection: "Show".into(),
-        inputs: Vec::new(),
-        scenes: Vec::new(),
-        transition: None,
-        stream: None,
         program_scene: "Main".into(),
+        ..Studio::default()
     });
     vec![
         ("show wanted", show::Event::StreamWanted { wanted: true }),

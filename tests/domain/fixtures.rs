@@ -206,10 +206,7 @@ pub fn being_moved() -> State {
 pub fn studio() -> Studio {
     Studio {
         scene_collection: "Show".into(),
-        inputs: Vec::new(),
-        scenes: Vec::new(),
-        transition: None,
-        stream: None,
         program_scene: "Main".into(),
+        ..Studio::default()
     }
 }

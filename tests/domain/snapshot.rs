@@ -12,7 +12,8 @@ use understudy::domain::pool::Settings;
 use understudy::domain::show;
 use understudy::domain::state::{Snapshot, State};
 use understudy::domain::studio::{
-    Audio, Input, Json, Scene, SceneItem, Secret, StreamService, Studio, Transform, Transition,
+    Audio, Filter, Input, Json, Monitor, Recording, Scene, SceneItem, Secret, StreamService, Studio,
+    Transform, Transition, TransitionOverride, TransitionSource,
 };
 use understudy::domain::vm;
 
@@ -49,15 +50,43 @@ fn transforms() -> impl Strategy<Value = Transform> {
         )
 }
 
-fn studios() -> impl Strategy<Value = Studio> {
-    let audio = prop::option::of((floats(), any::<bool>()))
-        .prop_map(|audio| audio.map(|(volume_mul, muted)| Audio { volume_mul, muted }));
-    let input = (".*", ".*", audio).prop_map(|(name, settings, audio)| Input {
+fn audios() -> impl Strategy<Value = Audio> {
+    let monitor = prop::sample::select(vec![Monitor::Off, Monitor::Only, Monitor::AndOutput]);
+    (floats(), floats(), any::<(bool, i64, [bool; 6])>(), monitor).prop_map(
+        |(volume_mul, balance, (muted, sync_offset_ms, tracks), monitor)| Audio {
+            volume_mul,
+            muted,
+            balance,
+            sync_offset_ms,
+            monitor,
+            tracks,
+        },
+    )
+}
+
+fn filters() -> impl Strategy<Value = Vec<Filter>> {
+    let filter = (".*", ".*", any::<bool>()).prop_map(|(name, settings, enabled)| Filter {
+        name,
+        kind: "color_filter_v2".into(),
+        settings: Json(settings),
+        enabled,
+    });
+    prop::collection::vec(filter, 0..3)
+}
+
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    let audio = prop::option::of(audios());
+    let input = (".*", ".*", audio, filters()).prop_map(|(name, settings, audio, filters)| Input {
         name,
         kind: "color_source_v3".into(),
         settings: Json(settings),
         audio,
+        filters,
     });
+    prop::collection::vec(input, 0..3)
+}
+
+fn scenes() -> impl Strategy<Value = Vec<Scene>> {
     let item =
         (".*", any::<(bool, bool)>(), transforms()).prop_map(|(source, (enabled, locked), transform)| {
             SceneItem {
@@ -67,30 +96,54 @@ fn studios() -> impl Strategy<Value = Studio> {
                 transform,
             }
         });
-    let scene = (".*", prop::collection::vec(item, 0..3)).prop_map(|(name, items)| Scene { name, items });
+    let instead = any::<Option<(Option<String>, Option<u32>)>>();
+    let scene = (".*", prop::collection::vec(item, 0..3), filters(), instead).prop_map(
+        |(name, items, filters, instead)| Scene {
+            name,
+            items,
+            filters,
+            transition_override: instead.map(|(name, duration_ms)| TransitionOverride { name, duration_ms }),
+        },
+    );
+    prop::collection::vec(scene, 0..3)
+}
+
+fn studios() -> impl Strategy<Value = Studio> {
     let transition =
         (".*", any::<Option<u32>>()).prop_map(|(name, duration_ms)| Transition { name, duration_ms });
+    let source = any::<(String, String, Option<String>)>().prop_map(|(name, kind, settings)| {
+        let settings = settings.map(Json);
+        TransitionSource { name, kind, settings }
+    });
     let stream = (any::<Option<String>>(), ".*").prop_map(|(server, key)| StreamService {
         kind: "rtmp_custom".into(),
         server,
         key: Secret::new(key),
         other: Json::default(),
     });
+    let recording = prop::sample::select(vec![Recording::Off, Recording::Active, Recording::Paused]);
     (
-        (".*", ".*"),
-        prop::collection::vec(input, 0..3),
-        prop::collection::vec(scene, 0..3),
+        any::<(String, String, Option<String>)>(),
+        inputs(),
+        scenes(),
+        scenes(),
         prop::option::of(transition),
+        prop::collection::vec(source, 0..3),
         prop::option::of(stream),
+        recording,
     )
         .prop_map(
-            |((scene_collection, program_scene), inputs, scenes, transition, stream)| Studio {
-                scene_collection,
+            |(names, inputs, scenes, groups, transition, transitions, stream, recording)| Studio {
+                scene_collection: names.0,
                 inputs,
                 scenes,
+                groups,
                 transition,
+                transitions,
                 stream,
-                program_scene,
+                program_scene: names.1,
+                preview_scene: names.2,
+                recording,
             },
         )
 }

@@ -423,16 +423,15 @@ async fn a_number_that_json_cannot_hold_never_reaches_the_journal() {
                 settings: Json::default(),
                 audio: Some(Audio {
                     volume_mul,
-                    muted: false,
+                    ..Audio::default()
                 }),
+                ..Input::default()
             };
             let studio = Studio {
                 scene_collection: "Show".to_owned(),
                 inputs: vec![input],
-                scenes: Vec::new(),
-                transition: None,
-                stream: None,
                 program_scene: "Main".to_owned(),
+                ..Studio::default()
             };
             let studio = Arc::new(studio);
             Event::show(&show, show::Event::Captured { studio })

@@ -123,16 +123,15 @@ fn any_studio(random: &mut StdRng) -> Studio {
         settings: Json("{\"device\":\"\\u0000\"}".to_owned()),
         audio: Some(Audio {
             volume_mul,
-            muted: false,
+            ..Audio::default()
         }),
+        ..Input::default()
     };
     Studio {
         scene_collection: "Show".to_owned(),
         inputs: vec![input],
-        scenes: Vec::new(),
-        transition: None,
-        stream: None,
         program_scene: "Main".to_owned(),
+        ..Studio::default()
     }
 }
 

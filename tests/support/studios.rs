@@ -88,7 +88,7 @@ pub fn input(name: &str, kind: &str, settings: &str) -> Input {
         name: name.to_owned(),
         kind: kind.to_owned(),
         settings: Json(settings.to_owned()),
-        audio: None,
+        ..Input::default()
     }
 }
 
@@ -105,6 +105,7 @@ pub fn scene(name: &str, items: &[SceneItem]) -> Scene {
     Scene {
         name: name.to_owned(),
         items: items.to_vec(),
+        ..Scene::default()
     }
 }
 
@@ -131,6 +132,7 @@ pub fn small() -> Studio {
             other: Json(r#"{"bwtest":false,"use_auth":false}"#.to_owned()),
         }),
         program_scene: "B".to_owned(),
+        ..Studio::default()
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) async fn capture(link: &Link) -> Result<Studio, Error> {
     let scene = |scene: SceneNow| Scene {
         name: scene.name,
         items: scene.items.into_iter().map(|item| item.item).collect(),
+        ..Scene::default()
     };
     Ok(Studio {
         scene_collection: now.collection,
@@ -63,6 +64,7 @@ pub(super) async fn capture(link: &Link) -> Result<Studio, Error> {
         transition: now.transition,
         stream: Some(now.stream),
         program_scene: now.program_scene,
+        ..Studio::default()
     })
 }
 
@@ -149,6 +151,7 @@ async fn input_now(link: &Link, name: String, kind: String) -> Result<Option<Inp
             name,
             kind,
             audio,
+            filters: Vec::new(),
         })),
         _ => Ok(None),
     }
@@ -172,6 +175,7 @@ async fn audio_now(link: &Link, input: &str) -> Result<Option<Audio>, Error> {
     Ok(Some(Audio {
         volume_mul: decimal(volume?.mul),
         muted,
+        ..Audio::default()
     }))
 }
 
