@@ -3,9 +3,9 @@
 mod support;
 
 use support::PLENTY;
-use support::studios::{connect, input, item, scene, scene_named, small, world};
+use support::studios::{connect, input, item, scene, scene_named, sealed, small, world};
 
-use understudy::domain::studio::{Audio, Json, SceneItem, Secret, Studio, Transition};
+use understudy::domain::studio::{Audio, Json, SceneItem, Studio, Transition};
 use understudy::infra::obs::{Error, Session};
 use understudy::sim::model::fault::Fault;
 use understudy::sim::wire::MachineView;
@@ -36,7 +36,7 @@ async fn a_studio_is_captured_and_restored_on_a_blank_one() {
     assert_eq!(studio.scene_collection, "Gymnastics");
     assert_eq!(studio.program_scene, "Camera 2 - Vault");
     assert_eq!(studio.scenes.len(), 12);
-    assert_eq!(studio.stream.as_ref().unwrap().key.expose(), "secret-key");
+    assert_eq!(studio.stream.as_ref().unwrap().key, sealed("secret-key"));
     assert!(!format!("{studio:?}").contains("secret-key"));
     let slate = studio
         .inputs
@@ -220,7 +220,7 @@ async fn a_running_stream_keeps_its_service() {
             .is_some()
     );
     let mut studio = session.capture().await.unwrap();
-    studio.stream.as_mut().unwrap().key = Secret::new("another");
+    studio.stream.as_mut().unwrap().key = sealed("another");
     studio.program_scene = "Replay".to_owned();
     let restored = session.restore(&studio).await.unwrap();
     assert_eq!(restored.requests, 1);

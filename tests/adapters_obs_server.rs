@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use support::studios::{next, refusal};
+use support::studios::{connector, next, refusal};
 use support::{BRIEF, PLENTY};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use understudy::infra::obs::{Connector, Endpoint, Error, Notice, ObwsConnector, Session};
+use understudy::infra::obs::{Connector, Endpoint, Error, Notice, Session};
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -131,7 +131,7 @@ async fn serve_welcomed<F: Future<Output = ()> + Send + 'static>(
 }
 
 async fn connect(endpoint: &Endpoint) -> (Arc<dyn Session>, mpsc::Receiver<Notice>) {
-    ObwsConnector.connect(endpoint).await.unwrap()
+    connector().connect(endpoint).await.unwrap()
 }
 
 /// Waits until the client is gone.

@@ -28,6 +28,7 @@ use understudy::domain::vm::{self, Status};
 use understudy::infra::cloud::{Cloud, Error as CloudError, ErrorKind, StateChange};
 use understudy::infra::ledger::{Ledger, Options};
 use understudy::infra::probe::{Error as ProbeError, Probe, ServerStatus};
+use understudy::infra::vault::Vault;
 
 /// The machines count their addresses from here; nothing ever connects to one.
 const FIRST: u32 = u32::from_be_bytes([127, 88, 0, 0]);
@@ -74,6 +75,7 @@ impl Fleet {
             probe: Arc::clone(self) as Arc<dyn Probe>,
             obs: None,
             ssh: None,
+            vault: Arc::new(Vault::ephemeral().expect("random bytes for a key")),
         }
     }
 

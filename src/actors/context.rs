@@ -25,6 +25,7 @@ use crate::domain::time::Timestamp;
 use crate::infra::cloud::Cloud;
 use crate::infra::ledger::{CommitError, Committed, Ledger};
 use crate::infra::probe::Probe;
+use crate::infra::vault::Vault;
 use crate::infra::{obs, ssh};
 
 /// The outside world. Without OBS or SSH the pool works, with less to go by.
@@ -34,6 +35,8 @@ pub struct World {
     pub probe: Arc<dyn Probe>,
     pub obs: Option<Arc<dyn obs::Connector>>,
     pub ssh: Option<Arc<dyn ssh::Connector>>,
+    /// Seals the secrets of shows.
+    pub vault: Arc<Vault>,
 }
 
 /// Which of an instance's addresses the coordinator dials.

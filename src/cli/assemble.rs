@@ -12,12 +12,15 @@ use crate::actors::coordinator::Coordinator;
 use crate::actors::root::Node;
 use crate::actors::supervisor::Spec;
 use crate::config::{self, Config};
+use crate::domain::event::Event;
 use crate::domain::failover::{Cap, verdict};
 use crate::domain::health::Thresholds;
 use crate::domain::pool::Settings;
-use crate::domain::restart;
+use crate::domain::studio::Studio;
+use crate::domain::{restart, show};
 use crate::infra::cloud::{Cloud, rest};
 use crate::infra::ledger::{self, Ledger};
+use crate::infra::vault::Vault;
 use crate::infra::{obs, probe, ssh};
 
 /// Opens the ledger, connects the outside world and starts the tree.
@@ -29,7 +32,8 @@ pub async fn node(
     gateway: impl FnOnce(Coordinator) -> Option<Spec>,
 ) -> anyhow::Result<Node> {
     let ledger = open_ledger(&config.ledger).await?;
-    let world = world(config).await?;
+    let vault = open_vault(&config.ledger).await?;
+    let world = world(config, vault).await?;
     // Ages, deadlines and the order of things are told from times in the ledger.
     let (clock, lag) = Clock::system_from(ledger.state().at);
     if !lag.is_zero() {
@@ -38,7 +42,43 @@ pub async fn node(
             "the wall clock is behind the ledger; going on from the time of its last event"
         );
     }
+    seal(&ledger, &world.vault, &clock).await?;
     Ok(Node::start(clock, ledger, options(config), world, gateway).await?)
+}
+
+/// Like the ledger, on a thread of its own; after it, since the ledger's lock lets one process at it.
+async fn open_vault(config: &config::Ledger) -> anyhow::Result<Arc<Vault>> {
+    let path = config.secrets_key();
+    let opened = tokio::task::spawn_blocking(move || Vault::open(&path)).await;
+    Ok(Arc::new(opened.context("opening the key for secrets")??))
+}
+
+/// Seals the stream keys that are not sealed under the present key: those that an older version wrote, and those
+/// from before the key was changed. What cannot be opened is told, and stays as it is.
+async fn seal(ledger: &Ledger, vault: &Vault, clock: &Clock) -> anyhow::Result<()> {
+    let state = ledger.state();
+    for show in state.placed_shows() {
+        let Some(studio) = &show.studio else { continue };
+        let key = studio.stream.as_ref().and_then(|stream| stream.key.as_ref());
+        match key.map(|key| vault.renewed(key)) {
+            None | Some(Ok(None)) => {}
+            Some(Ok(renewed)) => {
+                let mut studio = Studio::clone(studio);
+                if let Some(stream) = &mut studio.stream {
+                    stream.key = renewed;
+                }
+                let studio = Arc::new(studio);
+                let event = Event::show(&show.id, show::Event::Captured { studio });
+                let sealed = ledger.commit(clock.now(), vec![event]).await;
+                sealed.with_context(|| format!("sealing the stream key of show {}", show.id))?;
+                tracing::info!(show = %show.id, "its stream key is sealed under the present key");
+            }
+            Some(Err(locked)) => {
+                tracing::error!(show = %show.id, %locked, "its stream key cannot be read: it could not be moved");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Replaying a long journal blocks, so it has a thread of its own.
@@ -55,16 +95,17 @@ async fn open_ledger(config: &config::Ledger) -> anyhow::Result<Ledger> {
 }
 
 /// The adapters that the configuration asks for.
-async fn world(config: &Config) -> anyhow::Result<World> {
+async fn world(config: &Config, vault: Arc<Vault>) -> anyhow::Result<World> {
     let obs: Option<Arc<dyn obs::Connector>> = config
         .obs
         .enabled
-        .then(|| Arc::new(obs::ObwsConnector) as Arc<dyn obs::Connector>);
+        .then(|| Arc::new(obs::ObwsConnector::new(Arc::clone(&vault))) as Arc<dyn obs::Connector>);
     Ok(World {
         cloud: cloud(config).await?,
         probe: Arc::new(probe::HttpProbe::new()?),
         obs,
         ssh: shell(&config.ssh)?,
+        vault,
     })
 }
 

@@ -18,6 +18,7 @@ use crate::config::{self, Config};
 use crate::domain::ids::{InstanceId, ShowId, VmId};
 use crate::domain::show::Phase;
 use crate::domain::state::State;
+use crate::domain::studio::Secret;
 use crate::domain::vm::Status;
 use crate::sim::wire::machine::MachineHandle;
 use crate::sim::world::{World, WorldConfig};
@@ -214,9 +215,9 @@ impl Producer {
         let key = stream_key(show);
         stage.machine(&instance)?.load_example_studio(&key)?;
         let what = format!("the studio of show {show} captured");
-        self.until(&what, limit, |state| {
-            let studio = state.show(show)?.studio.clone()?;
-            (studio.stream.as_ref()?.key.expose() == key).then_some(())
+        let key = Secret::new(key);
+        self.until(&what, limit, |_| {
+            self.coordinator.streams_under(show, &key).then_some(())
         })
         .await?;
         self.coordinator

@@ -154,6 +154,8 @@ fn is_origin(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     pub path: PathBuf,
+    /// File with the key under which secrets are sealed in the journal; see [`Ledger::secrets_key`].
+    pub secrets_key_path: Option<PathBuf>,
     /// Commits that may wait for the writer; the next one is refused.
     pub queue_max: usize,
     /// Commits written with one sync.
@@ -166,11 +168,22 @@ pub struct Ledger {
 
 section!("ledger" => Ledger {
     path: path("var/understudy.db"),
+    secrets_key_path: path_opt(),
     queue_max: whole(4096, 1..=1_000_000),
     batch_max: whole(512, 1..=65_536),
     snapshot_every: whole(20_000, 100..=10_000_000),
     commit_deadline: span(secs(5), ms(100)..=mins(1)),
 });
+
+impl Ledger {
+    /// The file with the key for secrets: the configured one, else beside the journal, `.key` in place of its
+    /// extension.
+    #[must_use]
+    pub fn secrets_key(&self) -> PathBuf {
+        let beside = || self.path.with_extension("key");
+        self.secrets_key_path.clone().unwrap_or_else(beside)
+    }
+}
 
 /// How many machines, and how long things may take. Over the wire some of these can be changed later, within
 /// narrower ranges.

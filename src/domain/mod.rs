@@ -1,7 +1,7 @@
 //! Domain decides. Synchronous and pure: no runtime, no clock, no randomness, no I/O. It takes `now`.
 //!
 //! In reading order: [`ids`] and [`time`] name things; [`instance`] and [`studio`] describe the outside
-//! world; [`vm`] and [`show`] are the two aggregates, [`assignment`] is what happens between them and
+//! world, [`sealed`] its secrets; [`vm`] and [`show`] are the two aggregates, [`assignment`] is what happens between them and
 //! [`moves`] what a failover does to both; [`state`] is the fold of all [`event`]s. [`pool`] and [`placement`] allocate; [`health`] and
 //! [`failover`] judge; [`restart`] is the supervisors' policy; [`invariants`] say what must always hold.
 
@@ -17,6 +17,7 @@ pub mod placement;
 pub mod pool;
 pub mod reconcile;
 pub mod restart;
+pub mod sealed;
 pub mod show;
 pub mod state;
 pub mod studio;

@@ -7,3 +7,4 @@ pub mod ledger;
 pub mod obs;
 pub mod probe;
 pub mod ssh;
+pub mod vault;

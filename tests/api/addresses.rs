@@ -15,6 +15,7 @@ use understudy::domain::vm::Status;
 use understudy::infra::cloud::rest::RestCloud;
 use understudy::infra::cloud::{Cloud, Error, StateChange, rest};
 use understudy::infra::ledger::{self, Ledger};
+use understudy::infra::vault::Vault;
 use understudy::infra::{obs, probe};
 
 use crate::script::Script;
@@ -69,11 +70,13 @@ async fn served(warm: u32) -> Served {
     let stage = stage(warm, 0).await;
     let config = &stage.config;
     let cloud = rest::Config::new(stage.world.cloud_url(), config.pool.project.clone());
+    let vault = Arc::new(Vault::ephemeral().unwrap());
     let world = World {
         cloud: Arc::new(Facing(RestCloud::new(cloud).unwrap())),
         probe: Arc::new(probe::HttpProbe::new().unwrap()),
-        obs: Some(Arc::new(obs::ObwsConnector)),
+        obs: Some(Arc::new(obs::ObwsConnector::new(Arc::clone(&vault)))),
         ssh: None,
+        vault,
     };
     let ledger = Ledger::open(ledger::Options::new(config.ledger.path.clone())).unwrap();
     let options = assemble::options(config);

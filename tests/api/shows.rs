@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use understudy::cli::stage::stream_key;
 use understudy::domain::ids::{InstanceId, ShowId};
 use understudy::domain::show::Phase;
+use understudy::domain::studio::Secret;
 use understudy::domain::vm::Status;
 
 use crate::served::Served;
@@ -25,10 +26,10 @@ pub async fn set_up(served: &Served) -> String {
         .unwrap()
         .load_example_studio(&key)
         .unwrap();
+    let key = Secret::new(key);
     served
-        .until("the studio is captured", |state| {
-            let studio = state.show(&finals())?.studio.clone()?;
-            (studio.stream.as_ref()?.key.expose() == key).then_some(())
+        .until("the studio is captured", |_| {
+            served.coordinator.streams_under(&finals(), &key).then_some(())
         })
         .await;
     assigned["vmId"].as_str().unwrap().to_owned()

@@ -9,6 +9,7 @@ use understudy::domain::event::{Entry, Event};
 use understudy::domain::ids::{Seq, VmId};
 use understudy::domain::instance::{Instance, InstanceState};
 use understudy::domain::pool::Settings;
+use understudy::domain::sealed::Sealed;
 use understudy::domain::show;
 use understudy::domain::state::{Snapshot, State};
 use understudy::domain::studio::{
@@ -115,10 +116,13 @@ fn studios() -> impl Strategy<Value = Studio> {
         let settings = settings.map(Json);
         TransitionSource { name, kind, settings }
     });
-    let stream = (any::<Option<String>>(), ".*").prop_map(|(server, key)| StreamService {
+    let closed = (".*", ".*", ".*").prop_map(|(key_id, nonce, text)| Sealed::Closed { key_id, nonce, text });
+    let plain = ".+".prop_map(|key| Sealed::Plain(Secret::new(key)));
+    let key = prop::option::of(prop_oneof![closed, plain]);
+    let stream = (any::<Option<String>>(), key).prop_map(|(server, key)| StreamService {
         kind: "rtmp_custom".into(),
         server,
-        key: Secret::new(key),
+        key,
         other: Json::default(),
     });
     let recording = prop::sample::select(vec![Recording::Off, Recording::Active, Recording::Paused]);

@@ -98,6 +98,11 @@ pub const OWNERS: &[Owned] = &[
         "outsiders hold handles, never an actor",
     ),
     owned(
+        "aws_lc_rs",
+        &["src/infra/vault"],
+        "secrets are sealed in one place",
+    ),
+    owned(
         "aws_*",
         &["src/infra/cloud/ec2"],
         "EC2's types stay behind the cloud trait",

@@ -1,14 +1,16 @@
 //! Simulated studios, sessions on them, and a studio made by hand.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tokio::sync::mpsc;
 
 use understudy::domain::instance::InstanceState;
+use understudy::domain::sealed::Sealed;
 use understudy::domain::studio::{
     Input, Json, Scene, SceneItem, Secret, StreamService, Studio, Transform, Transition,
 };
 use understudy::infra::obs::{Connector, Endpoint, Error, Notice, ObwsConnector, Session};
+use understudy::infra::vault::Vault;
 use understudy::sim::wire::MachineHandle;
 use understudy::sim::world::{World, WorldConfig};
 
@@ -36,10 +38,22 @@ pub fn endpoint(machine: &MachineHandle) -> Endpoint {
     }
 }
 
+/// The key of all studios of a test: what is captured from one is restored on another.
+pub static VAULT: LazyLock<Arc<Vault>> = LazyLock::new(|| Arc::new(Vault::ephemeral().unwrap()));
+
+/// A stream key as it is captured.
+pub fn sealed(key: &str) -> Option<Sealed> {
+    VAULT.seal(&Secret::new(key)).unwrap()
+}
+
+pub fn connector() -> ObwsConnector {
+    ObwsConnector::new(Arc::clone(&VAULT))
+}
+
 pub type Connected = (Arc<dyn Session>, mpsc::Receiver<Notice>);
 
 pub async fn connect(machine: &MachineHandle) -> Connected {
-    ObwsConnector.connect(&endpoint(machine)).await.unwrap()
+    connector().connect(&endpoint(machine)).await.unwrap()
 }
 
 /// A session whose calls give up soon.
@@ -48,11 +62,11 @@ pub async fn connect_hasty(machine: &MachineHandle) -> Connected {
         call_deadline: BRIEF,
         ..endpoint(machine)
     };
-    ObwsConnector.connect(&hasty).await.unwrap()
+    connector().connect(&hasty).await.unwrap()
 }
 
 pub async fn refusal(endpoint: &Endpoint) -> Error {
-    match ObwsConnector.connect(endpoint).await {
+    match connector().connect(endpoint).await {
         Ok(_) => panic!("connected"),
         Err(error) => error,
     }
@@ -128,7 +142,7 @@ pub fn small() -> Studio {
         stream: Some(StreamService {
             kind: "rtmp_custom".to_owned(),
             server: Some("rtmp://127.0.0.1/live".to_owned()),
-            key: Secret::new("small-key"),
+            key: sealed("small-key"),
             other: Json(r#"{"bwtest":false,"use_auth":false}"#.to_owned()),
         }),
         program_scene: "B".to_owned(),

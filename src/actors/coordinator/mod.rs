@@ -26,6 +26,7 @@ use crate::domain::ids::{InstanceId, ShowId, VmId};
 use crate::domain::instance::Instance;
 use crate::domain::pool::Settings;
 use crate::domain::state::State;
+use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{Power, Status};
 pub use crate::infra::ledger::Batch;
@@ -114,6 +115,17 @@ impl Coordinator {
             cloud,
             stopping: self.ctx.is_stopping(),
         }
+    }
+
+    /// Whether the captured studio of a show streams under this key.
+    #[must_use]
+    pub fn streams_under(&self, show: &ShowId, key: &Secret) -> bool {
+        let state = self.state();
+        let studio = state.show(show).and_then(|show| show.studio.as_ref());
+        let sealed = studio
+            .and_then(|studio| studio.stream.as_ref())
+            .and_then(|stream| stream.key.as_ref());
+        sealed.is_some_and(|sealed| self.ctx.world.vault.unseal(sealed).as_ref() == Ok(key))
     }
 
     /// Gives a show a VM. What it answers is on disk.

@@ -173,9 +173,20 @@ pub async fn restore(ctx: &Context, vm: &VmId, capture: Option<&Studio>) -> Resu
             "nothing had been captured: the studio is as it was".to_owned(),
         ]);
     };
+    if let Some(why) = locked(ctx, capture) {
+        return Err(why);
+    }
     let studio = studio(ctx, vm).await?;
     let restored = studio.restore(capture).await.map_err(|error| error.to_string())?;
     Ok(restored.differences)
+}
+
+/// Why the stream key of a capture cannot be read. Without its key a show must not stream: the studio that is to
+/// take it over may still have another's.
+pub fn locked(ctx: &Context, capture: &Studio) -> Option<String> {
+    let key = capture.stream.as_ref()?.key.as_ref()?;
+    let locked = ctx.world.vault.unseal(key).err()?;
+    Some(format!("its stream key cannot be read: {locked}"))
 }
 
 /// Starts the stream and returns when its output bytes rise. OBS goes on showing the last stream's figure

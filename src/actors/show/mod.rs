@@ -102,6 +102,7 @@ pub(super) struct State {
     capture_due_at: Option<Timestamp>,
     capturing: Option<Task>,
     told_waiting: bool,
+    told_locked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -254,6 +255,7 @@ impl State {
             capture_due_at: None,
             capturing: None,
             told_waiting: false,
+            told_locked: false,
         }
     }
 

@@ -148,6 +148,7 @@ impl State {
         self.capturing = None;
         self.failures.clear();
         self.told_waiting = false;
+        self.told_locked = false;
         let level = if cause == Cause::Forced {
             Level::Info
         } else {
@@ -313,11 +314,25 @@ impl State {
 
     async fn step_failed(&mut self, me: &ActorRef<Message>, step: Step, failover: &Failover, error: String) {
         self.steps.remove(&step);
+        let capture = self.show().studio.clone();
+        if let Some(why) = capture.and_then(|capture| effects::locked(&self.ctx, &capture)) {
+            // No other spare could do better.
+            self.tell_locked(failover, &why);
+            return self.drive_later(me);
+        }
         let count = self.count_failure(step);
         tracing::warn!(show = %self.id, ?step, error, count, "a step of the failover failed");
         match (&failover.to, count >= STEP_TRIES) {
             (Some(to), true) => self.lose_spare(me, &to.clone(), error).await,
             (Some(_) | None, _) => self.drive_later(me),
+        }
+    }
+
+    fn tell_locked(&mut self, failover: &Failover, why: &str) {
+        if !std::mem::replace(&mut self.told_locked, true) {
+            let message = format!("show {} stays off air: {why}", self.id);
+            let title = "The stream key cannot be read";
+            self.alert(Level::Critical, title, message, failover.to.as_ref());
         }
     }
 

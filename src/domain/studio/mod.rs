@@ -1,11 +1,13 @@
 //! A studio's state: what OBS must be told so that another machine looks and sounds the same on air.
 //!
 //! Settings of sources are opaque here (JSON text as OBS gave it): the domain compares and carries them, it
-//! does not read them. The stream key is a secret and never appears in `Debug` output.
+//! does not read them. The stream key is carried sealed ([`Sealed`]).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::sealed::{self, Sealed};
 
 /// Everything captured from one studio, in the order in which it is restored.
 ///
@@ -222,7 +224,9 @@ pub struct StreamService {
     pub kind: String,
     /// `rtmp://host:port/app`, absent where a named service decides.
     pub server: Option<String>,
-    pub key: Secret,
+    /// `None` if OBS has none.
+    #[serde(default, deserialize_with = "sealed::optional")]
+    pub key: Option<Sealed>,
     /// The settings as OBS gave them without `server` and `key`.
     pub other: Json,
 }
@@ -238,9 +242,8 @@ impl Default for Json {
     }
 }
 
-/// Text that is kept but never printed.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+/// Text that is kept in memory but never printed, and cannot be written down: the ledger takes [`Sealed`].
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -314,12 +317,17 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_printed() {
-        let service = StreamService {
-            kind: "rtmp_custom".into(),
-            server: Some("rtmp://127.0.0.1/live".into()),
-            key: Secret::new("hush"),
-            other: Json::default(),
+        assert!(!format!("{:?}", Secret::new("hush")).contains("hush"));
+    }
+
+    #[test]
+    fn a_stream_service_of_an_older_journal_has_its_key_or_none() {
+        let read = |key: &str| -> StreamService {
+            let json = format!(r#"{{"kind":"rtmp_custom","server":null,"key":"{key}","other":"{{}}"}}"#);
+            serde_json::from_str(&json).unwrap()
         };
-        assert!(!format!("{service:?}").contains("hush"));
+        assert_eq!(read("").key, None);
+        assert_eq!(read("hush").key, Some(Sealed::Plain(Secret::new("hush"))));
+        assert!(!format!("{:?}", read("hush")).contains("hush"));
     }
 }

@@ -279,7 +279,7 @@ pub(super) async fn stream_now(link: &Link) -> Result<StreamService, Error> {
         })
         .await;
     let read = read?;
-    stream_service(read.r#type, read.settings)
+    stream_service(read.r#type, read.settings, link.vault())
 }
 
 /// What was listed and is gone when it is asked for was deleted in between.

@@ -21,6 +21,7 @@ use super::notices::{self, EVENTS_KEPT, SUBSCRIPTIONS};
 use super::session::ObwsSession;
 use super::{Connector, Endpoint, Error, Notice, Session};
 use crate::domain::studio::Secret;
+use crate::infra::vault::Vault;
 
 /// What a connection attempt is called in [`Error::TimedOut`].
 const CONNECT: &str = "connect";
@@ -35,8 +36,18 @@ const QUIET_LANES: usize = 4;
 const HELLO_MAX: Duration = Duration::from_secs(5);
 
 /// Connects with `obws`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ObwsConnector;
+#[derive(Debug, Clone)]
+pub struct ObwsConnector {
+    vault: Arc<Vault>,
+}
+
+impl ObwsConnector {
+    /// `vault` seals the stream keys that are captured and opens those that are restored.
+    #[must_use]
+    pub fn new(vault: Arc<Vault>) -> Self {
+        Self { vault }
+    }
+}
 
 #[async_trait]
 impl Connector for ObwsConnector {
@@ -45,7 +56,8 @@ impl Connector for ObwsConnector {
         endpoint: &Endpoint,
     ) -> Result<(Arc<dyn Session>, mpsc::Receiver<Notice>), Error> {
         let (client, events) = open(endpoint, SUBSCRIPTIONS, EVENTS_KEPT).await?;
-        let link = Arc::new(Link::new(vec![client], REQUESTS_AT_ONCE, endpoint.call_deadline));
+        let (limit, vault) = (endpoint.call_deadline, Arc::clone(&self.vault));
+        let link = Arc::new(Link::new(vec![client], REQUESTS_AT_ONCE, limit, vault));
         let (phases, notices) = notices::watch(&link, 0, events);
         Ok((
             Arc::new(ObwsSession::new(endpoint.clone(), link, phases)),
@@ -61,10 +73,10 @@ impl Connector for ObwsConnector {
 /// changes something waits behind the event that tells of the change, and one answer behind another. Without
 /// events and with one request at a time there is never a second; several such connections hide the time that
 /// requests spend on the network.
-pub(super) async fn open_quiet(endpoint: &Endpoint) -> Result<Arc<Link>, Error> {
+pub(super) async fn open_quiet(endpoint: &Endpoint, vault: &Arc<Vault>) -> Result<Arc<Link>, Error> {
     let opening = (0..QUIET_LANES).map(|_| open(endpoint, EventSubscription::NONE, 1));
     let (clients, events): (Vec<_>, Vec<_>) = several(opening).await?.into_iter().unzip();
-    let link = Arc::new(Link::new(clients, 1, endpoint.call_deadline));
+    let link = Arc::new(Link::new(clients, 1, endpoint.call_deadline, Arc::clone(vault)));
     for (lane, events) in events.into_iter().enumerate() {
         // Nobody reads the notices; the watcher ends the link when the connection ends.
         let _ = notices::watch(&link, lane, events);

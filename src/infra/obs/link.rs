@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Error;
+use crate::infra::vault::Vault;
 
 /// `RequestStatus::NotReady`: OBS is changing its scene collection; the request may be repeated.
 pub(super) const NOT_READY: u16 = StatusCode::NotReady as u16;
@@ -51,6 +52,8 @@ pub(super) struct Link {
     /// As many as there are entries in `free`.
     turns: Semaphore,
     call_deadline: Duration,
+    /// Seals and opens the stream keys that pass through.
+    vault: Arc<Vault>,
     ended: watch::Sender<bool>,
     unanswered: AtomicU32,
 }
@@ -74,7 +77,12 @@ impl Drop for Turn<'_> {
 
 impl Link {
     /// `requests_per_lane` is how many requests may be on their way on each lane at the same time.
-    pub(super) fn new(lanes: Vec<Client>, requests_per_lane: usize, call_deadline: Duration) -> Self {
+    pub(super) fn new(
+        lanes: Vec<Client>,
+        requests_per_lane: usize,
+        call_deadline: Duration,
+        vault: Arc<Vault>,
+    ) -> Self {
         let free: Vec<usize> = (0..lanes.len())
             .cycle()
             .take(lanes.len() * requests_per_lane)
@@ -84,6 +92,7 @@ impl Link {
             turns: Semaphore::new(free.len()),
             free: Mutex::new(free),
             call_deadline,
+            vault,
             ended: watch::Sender::new(false),
             unanswered: AtomicU32::new(0),
         }
@@ -96,6 +105,10 @@ impl Link {
 
     pub(super) fn call_deadline(&self) -> Duration {
         self.call_deadline
+    }
+
+    pub(super) fn vault(&self) -> &Arc<Vault> {
+        &self.vault
     }
 
     /// Makes every call from now on, and those that wait, answer [`Error::Closed`].

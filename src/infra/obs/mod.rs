@@ -9,7 +9,7 @@
 //! items, audio, transition, stream service and program scene; filters, the insides of groups, hotkeys and
 //! profiles are not. OBS tells of no change to the stream service, so none arrives as a [`Notice`].
 //!
-//! Stream keys pass through here: the `obws` crate logs whole messages at `trace`, so its level must stay
+//! Stream keys pass through here, and are sealed before they are handed on and opened only for OBS: the `obws` crate logs whole messages at `trace`, so its level must stay
 //! above that in production.
 
 mod capture;

@@ -15,11 +15,15 @@ const SERVICE_KINDS: [&str; 2] = ["rtmp_custom", "rtmp_common"];
 /// Leaves a running stream alone: OBS would not take the change anyway.
 pub(super) async fn restore(work: &Work<'_>, want: &Studio, now: &Now) -> Result<(), Error> {
     let Some(want) = &want.stream else { return Ok(()) };
-    let Some(settings) = stream_settings(want) else {
-        work.differs("settings of the stream service are not a JSON object".to_owned());
-        return Ok(());
+    let vault = work.link.vault();
+    let settings = match stream_settings(want, vault) {
+        Ok(settings) => settings,
+        Err(unusable) => {
+            work.differs(format!("stream service: left as it is, {unusable}"));
+            return Ok(());
+        }
     };
-    let there = stream_settings(&now.stream).unwrap_or_default();
+    let there = stream_settings(&now.stream, vault).unwrap_or_default();
     let same_kind = now.stream.kind == want.kind;
     if same_kind && covers(&there, &settings) && left_over(&there, &settings).is_none() {
         return Ok(());

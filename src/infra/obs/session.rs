@@ -128,7 +128,7 @@ impl Session for ObwsSession {
     async fn restore(&self, studio: &Studio) -> Result<Restored, Error> {
         let mut ended = self.link.ended();
         let restored = async {
-            let quiet = open_quiet(&self.endpoint).await?;
+            let quiet = open_quiet(&self.endpoint, self.link.vault()).await?;
             restore::restore(&quiet, studio).await
         };
         tokio::select! {

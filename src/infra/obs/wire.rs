@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Error;
 use crate::domain::studio::{Json, Secret, StreamService, Transform};
+use crate::infra::vault::{Locked, Vault};
 
 /// Least `boundsWidth` and `boundsHeight` that OBS accepts, though it reports 0 where none are set.
 const BOUNDS_MIN: f32 = 1.0;
@@ -177,11 +178,11 @@ fn alignment(bits: u8) -> Result<Alignment, String> {
     Alignment::from_bits(bits).ok_or_else(|| format!("no alignment {bits}"))
 }
 
-/// Takes the server and the key out of the settings of a stream service.
+/// Takes the server and the key out of the settings of a stream service, and seals the key.
 ///
 /// # Errors
-/// [`Error::Protocol`] if the settings are not an object.
-pub(super) fn stream_service(kind: String, settings: Value) -> Result<StreamService, Error> {
+/// [`Error::Protocol`] if the settings are not an object, or the key is none.
+pub(super) fn stream_service(kind: String, settings: Value, vault: &Vault) -> Result<StreamService, Error> {
     let Value::Object(mut settings) = settings else {
         return Err(Error::Protocol("the stream service has no settings".to_owned()));
     };
@@ -190,24 +191,41 @@ pub(super) fn stream_service(kind: String, settings: Value) -> Result<StreamServ
         Some(_) | None => None,
     };
     let (server, key) = (text("server"), text("key"));
+    let key = vault.seal(&Secret::new(key.unwrap_or_default()));
     Ok(StreamService {
         kind,
         server,
-        key: Secret::new(key.unwrap_or_default()),
+        key: key.map_err(|error| Error::Protocol(format!("the stream key: {error}")))?,
         other: canonical(&Value::Object(settings)),
     })
 }
 
-/// The settings of a stream service as OBS takes them; `None` if they were not captured as an object.
-pub(super) fn stream_settings(service: &StreamService) -> Option<Map<String, Value>> {
-    let mut settings = object(&service.other)?;
+/// The settings of a stream service as OBS takes them.
+///
+/// # Errors
+/// What is wrong with what was captured, or with the key that it is sealed under.
+pub(super) fn stream_settings(
+    service: &StreamService,
+    vault: &Vault,
+) -> Result<Map<String, Value>, Unusable> {
+    let mut settings = object(&service.other).ok_or(Unusable::NotAnObject)?;
     if let Some(server) = &service.server {
         settings.insert("server".to_owned(), Value::String(server.clone()));
     }
-    if !service.key.is_empty() {
-        settings.insert("key".to_owned(), Value::String(service.key.expose().to_owned()));
+    if let Some(key) = &service.key {
+        let key = vault.unseal(key)?;
+        settings.insert("key".to_owned(), Value::String(key.expose().to_owned()));
     }
-    Some(settings)
+    Ok(settings)
+}
+
+/// Why the settings of a stream service cannot be given to OBS.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("its settings are not a JSON object")]
+    NotAnObject,
+    #[error("its key: {0}")]
+    Locked(#[from] Locked),
 }
 
 #[cfg(test)]
@@ -326,12 +344,19 @@ mod tests {
     #[test]
     fn a_stream_service_is_taken_apart_and_put_together_again() {
         let settings = json!({"server": "rtmp://127.0.0.1/live", "key": "hush", "use_auth": false});
-        let service = stream_service("rtmp_custom".to_owned(), settings.clone()).unwrap();
+        let vault = Vault::ephemeral().unwrap();
+        let service = stream_service("rtmp_custom".to_owned(), settings.clone(), &vault).unwrap();
         assert_eq!(service.server.as_deref(), Some("rtmp://127.0.0.1/live"));
         assert_eq!(service.other.0, r#"{"use_auth":false}"#);
         assert!(!format!("{service:?}").contains("hush"));
-        assert_eq!(Value::Object(stream_settings(&service).unwrap()), settings);
-        assert!(stream_service("x".to_owned(), json!([])).is_err());
+        let again = stream_settings(&service, &vault).unwrap();
+        assert_eq!(Value::Object(again), settings);
+        assert!(stream_service("x".to_owned(), json!([]), &vault).is_err());
+        let stranger = Vault::ephemeral().unwrap();
+        assert!(matches!(
+            stream_settings(&service, &stranger),
+            Err(Unusable::Locked(_))
+        ));
     }
 
     proptest! {

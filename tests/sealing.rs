@@ -1,0 +1,149 @@
+//! Stream keys in the journal: sealed, opened for the studio that streams, and what happens without the key.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use support::eventually::eventually;
+use support::scene::{SOON, Scene};
+use understudy::actors::news::{Alert, Item, Level};
+use understudy::cli::stage::{Producer, stream_key};
+use understudy::domain::event::Event;
+use understudy::domain::ids::ShowId;
+use understudy::domain::sealed::Sealed;
+use understudy::domain::show;
+use understudy::domain::state::State;
+use understudy::domain::studio::{Secret, Studio};
+use understudy::domain::time::Timestamp;
+use understudy::domain::vm::Status;
+use understudy::infra::ledger::{Ledger, Options};
+
+fn key_of<'a>(state: &'a State, show: &ShowId) -> Option<&'a Sealed> {
+    state.show(show)?.studio.as_ref()?.stream.as_ref()?.key.as_ref()
+}
+
+/// The journal and the files beside it that hold this text.
+fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| {
+            let bytes = fs::read(path).unwrap_or_default();
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_key_is_not_in_the_journal_and_a_spare_streams_under_it_all_the_same() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    scene.crash_studio_of(&vm);
+    let spare = scene.moved(&show, 1).await;
+    let key = stream_key(&show);
+    let streams_under = scene.machine(&spare).view().stream_key;
+    assert_eq!(streams_under, Some(Secret::new(key.clone())));
+    scene.node.stop().await.unwrap();
+    let folder = scene.stage.config.ledger.path.parent().unwrap();
+    assert_eq!(
+        holding(folder, "Camera 2 - Vault").len(),
+        1,
+        "the capture itself is there"
+    );
+    assert_eq!(holding(folder, &key), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_key_that_an_older_version_wrote_is_sealed_at_the_next_start() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    // So that nothing is captured from here on.
+    scene.crash_studio_of(&vm);
+    let sealed = key_of(&scene.coordinator().state(), &show).unwrap().clone();
+    scene.node.stop().await.unwrap();
+    let ledger = Ledger::open(Options::new(&scene.stage.config.ledger.path)).unwrap();
+    let mut old = Studio::clone(ledger.state().show(&show).unwrap().studio.as_ref().unwrap());
+    old.stream.as_mut().unwrap().key = Some(Sealed::Plain(Secret::new(stream_key(&show))));
+    let written = show::Event::Captured {
+        studio: Arc::new(old),
+    };
+    ledger
+        .commit(Timestamp(1), vec![Event::show(&show, written)])
+        .await
+        .unwrap();
+    ledger.close().await.unwrap();
+
+    let node = scene.stage.coordinator(|_| None).await.unwrap();
+    assert_eq!(key_of(&node.coordinator().state(), &show), Some(&sealed));
+    node.stop().await.unwrap();
+}
+
+/// Its studio dies with the coordinator, and the file with the key is gone when that is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_key_a_show_waits_for_it_and_no_spare_is_spent() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let key_file = scene.stage.config.ledger.secrets_key();
+    let kept = fs::read(&key_file).unwrap();
+    scene.crash_studio_of(&vm);
+    let Scene { stage, node } = scene;
+    node.stop().await.unwrap();
+    fs::remove_file(&key_file).unwrap();
+
+    let (heard, hears) = tokio::sync::oneshot::channel();
+    let node = stage
+        .coordinator(|coordinator| {
+            tokio::spawn(async move {
+                let mut news = coordinator.news();
+                while let Ok(item) = news.recv().await {
+                    if let Item::Alert(alert) = item
+                        && alert.title == "The stream key cannot be read"
+                    {
+                        let _ = heard.send(alert);
+                        return;
+                    }
+                }
+            });
+            None
+        })
+        .await
+        .unwrap();
+    let alert: Alert = tokio::time::timeout(SOON, hears).await.unwrap().unwrap();
+    assert_eq!(alert.level, Level::Critical);
+    let key_id = key_of(&node.coordinator().state(), &show)
+        .unwrap()
+        .key_id()
+        .unwrap()
+        .to_owned();
+    for part in [key_id.as_str(), key_file.to_str().unwrap(), "put the file"] {
+        assert!(alert.message.contains(part), "{}", alert.message);
+    }
+    let state = node.coordinator().state();
+    assert_eq!(
+        state.count(Status::Error),
+        1,
+        "the VM that was left, and no other"
+    );
+    assert!(stage.world.ingest().publishers(&stream_key(&show)).is_empty());
+
+    node.stop().await.unwrap();
+    fs::write(&key_file, kept).unwrap();
+    let node = stage.coordinator(|_| None).await.unwrap();
+    let producer = Producer {
+        coordinator: node.coordinator(),
+    };
+    let on = producer
+        .until("the show on air again", SOON, |state| {
+            let show = state.show(&show)?;
+            (show.phase == show::Phase::OnAir).then(|| show.vm.clone())?
+        })
+        .await
+        .unwrap();
+    assert_ne!(on, vm);
+    eventually("the ingest gets it", SOON, async || {
+        (stage.world.ingest().publishers(&stream_key(&show)).len() == 1).then_some(())
+    })
+    .await;
+    node.stop().await.unwrap();
+}
