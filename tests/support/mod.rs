@@ -6,6 +6,7 @@
 )]
 
 pub mod eventually;
+pub mod memory;
 pub mod moto;
 pub mod scene;
 pub mod script;

@@ -26,8 +26,13 @@ pub struct Sshd {
     /// What every command finds in its environment.
     environment: String,
     extra: Vec<String>,
+    /// Who may log in.
+    user: String,
     child: Option<Child>,
 }
+
+/// A user whose processes take signals from OpenSSH, as those of root do not.
+const ORDINARY: &str = "ordinary";
 
 impl Sshd {
     /// Starts a server with an Ed25519 host key.
@@ -58,6 +63,30 @@ impl Sshd {
         server
     }
 
+    /// Starts a server whose user is not root, also for a test that is: such a user is then known to this server
+    /// alone, which sees a list of users of its own (mount_namespaces(7)).
+    pub async fn start_for_an_ordinary_user() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let free = TcpListener::bind("127.44.9.1:0").unwrap();
+        let mut server = Self::prepare(free.local_addr().unwrap());
+        generate_key(&server.client_key(), "ed25519");
+        server.authorize(&server.path("client_key.pub"));
+        if server.user == "root" {
+            ORDINARY.clone_into(&mut server.user);
+            let folder = server.folder.path();
+            let mut users = std::fs::read_to_string("/etc/passwd").unwrap();
+            users.push_str(&format!(
+                "{ORDINARY}:*:61234:61234::{}:/bin/sh\n",
+                folder.display()
+            ));
+            std::fs::write(folder.join("passwd"), users).unwrap();
+            std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        drop(free);
+        server.run().await;
+        server
+    }
+
     fn prepare(address: SocketAddr) -> Self {
         assert!(
             Path::new(SSHD).exists(),
@@ -74,6 +103,7 @@ impl Sshd {
             // that it runs inside another shell (bash(1), SHLVL).
             environment: "SHLVL=2".to_owned(),
             extra: Vec::new(),
+            user: user(),
             child: None,
         }
     }
@@ -82,9 +112,9 @@ impl Sshd {
         self.address
     }
 
-    /// The user who may log in: whoever runs the test.
+    /// The user who may log in: whoever runs the test, unless it was started for another.
     pub fn user(&self) -> String {
-        user()
+        self.user.clone()
     }
 
     /// Private key that is let in.
@@ -202,7 +232,8 @@ impl Sshd {
         let config_path = self.folder.path().join("sshd_config");
         std::fs::write(&config_path, config).unwrap();
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let child = Command::new(SSHD)
+        let child = self
+            .program()
             .args(["-D", "-e", "-f"])
             .arg(&config_path)
             .process_group(0)
@@ -219,6 +250,17 @@ impl Sshd {
             }
         };
         tokio::time::timeout(PLENTY, listens).await.expect(&what);
+    }
+
+    fn program(&self) -> Command {
+        if self.user != ORDINARY {
+            return Command::new(SSHD);
+        }
+        let script = r#"mount --bind "$0" /etc/passwd && exec "$@""#;
+        let mut program = Command::new("unshare");
+        program.args(["--mount", "sh", "-c", script]);
+        program.arg(self.path("passwd")).arg(SSHD);
+        program
     }
 
     /// Every session is a process of its own, in a group of its own, so they are found by their parents.

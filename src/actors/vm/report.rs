@@ -399,6 +399,11 @@ fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
         | ssh::Error::BadKey(_)
         | ssh::Error::Protocol(_) => Some(Trouble::Refused),
         // Nothing that the machine did.
-        ssh::Error::Closed | ssh::Error::HostKeyStore(_) | ssh::Error::BadCommand(_) => None,
+        ssh::Error::Closed
+        | ssh::Error::Busy
+        | ssh::Error::Stubborn
+        | ssh::Error::NotRunning
+        | ssh::Error::HostKeyStore(_)
+        | ssh::Error::BadCommand(_) => None,
     }
 }

@@ -14,9 +14,10 @@ use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCerti
 use russh::{Channel, Preferred, SshId};
 use tokio::net::TcpStream;
 
+use super::connection::End;
 use super::host_keys::{Expected, HostKeyPolicy, HostKeys, Trust};
 use super::key_file::KeyFile;
-use super::session::{End, RusshSession};
+use super::session::RusshSession;
 use super::{Connector, Endpoint, Error, Session};
 
 /// Bytes of output that a server may send ahead of what we have read, per command.

@@ -1,18 +1,23 @@
 //! SSH to a VM: one connection, commands with deadlines, liveness.
 //!
 //! A [`Session`] is one live connection. It does not reconnect; its owner does. What it can do is kept small
-//! on purpose: run a command given as words, and tell whether the far side is alive. There is no shell, no
-//! forwarding and no file transfer, and whatever a server asks of us (channels, agents, X11) is refused.
+//! on purpose: run a command given as words, or a login shell in a terminal, and tell whether the far side is
+//! alive. Whatever a server asks of us (channels, agents, X11) is refused.
 
+mod command;
+mod connection;
 mod connector;
+mod execution;
 mod host_keys;
 mod key_file;
 mod known_hosts;
+mod outbox;
 mod pins;
 mod quote;
 mod session;
 
 pub use connector::{Config, RusshConnector};
+pub use execution::{Control, Execution, Piece};
 pub use host_keys::HostKeyPolicy;
 
 use std::net::SocketAddr;
@@ -42,6 +47,14 @@ pub trait Session: Send + Sync + 'static {
     /// sent a hang-up; it may go on.
     async fn exec(&self, exec: &Exec) -> Result<Finished, Error>;
 
+    /// Starts a command or a login shell whose output arrives as it comes. Few fit beside each other on one
+    /// connection.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if as many run as fit; the other errors as for [`Session::exec`]. What happens after it has
+    /// started is told by the execution itself.
+    async fn start(&self, start: &Start) -> Result<Execution, Error>;
+
     /// A round trip through the SSH server itself, without starting a process.
     async fn ping(&self, deadline: Duration) -> Result<(), Error>;
 
@@ -61,6 +74,34 @@ pub struct Exec {
     pub output_bytes_max: usize,
 }
 
+/// What is to be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// A command as words, quoted as for [`Exec`]; `None` is the user's login shell.
+    pub argv: Option<Vec<String>>,
+    /// Without one, standard error is kept apart. With one there is none, and the input is what a keyboard sends.
+    pub pty: Option<Terminal>,
+    /// The longest time that it may take from now until its end; then it is ended as [`Control::cancel`] does.
+    pub deadline: Duration,
+}
+
+/// The terminal that a command finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminal {
+    /// Its type as terminfo names it, for example `xterm-256color`.
+    pub term: String,
+    /// In characters.
+    pub columns: u16,
+    /// In characters.
+    pub rows: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -76,7 +117,7 @@ pub enum Exit {
     Status(u32),
     /// Killed by this signal, named without `SIG`.
     Signal(String),
-    /// The server closed the channel without saying.
+    /// The server closed the channel without saying, or we closed its terminal.
     Unknown,
 }
 
@@ -104,6 +145,14 @@ pub enum Error {
     HostKeyStore(String),
     #[error("the command cannot be sent: {0}")]
     BadCommand(&'static str),
+    #[error(
+        "as many commands are running over this connection as it has places for; try again when one has ended"
+    )]
+    Busy,
+    #[error("the command did not end when it was told to; its channel is closed, and it may go on")]
+    Stubborn,
+    #[error("it takes no more input")]
+    NotRunning,
     #[error("the connection is closed")]
     Closed,
     #[error("SSH protocol error: {0}")]
@@ -120,12 +169,15 @@ impl Error {
             | Self::TimedOut(_)
             | Self::Unreachable(_)
             | Self::AuthFailed { .. }
+            | Self::Busy
             | Self::Closed
             | Self::Protocol(_) => true,
             Self::HostKeyChanged { .. }
             | Self::HostKeyUnknown { .. }
             | Self::BadKey(_)
             | Self::HostKeyStore(_)
+            | Self::Stubborn
+            | Self::NotRunning
             | Self::BadCommand(_) => false,
         }
     }
