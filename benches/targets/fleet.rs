@@ -28,6 +28,7 @@ use understudy::domain::vm::{self, Status};
 use understudy::infra::cloud::{Cloud, Error as CloudError, ErrorKind, StateChange};
 use understudy::infra::ledger::{Ledger, Options};
 use understudy::infra::probe::{Error as ProbeError, Probe, ServerStatus};
+use understudy::infra::template::Templates;
 use understudy::infra::vault::Vault;
 
 /// The machines count their addresses from here; nothing ever connects to one.
@@ -75,6 +76,7 @@ impl Fleet {
             probe: Arc::clone(self) as Arc<dyn Probe>,
             obs: None,
             ssh: None,
+            templates: Arc::new(Templates::load(None).expect("the built-in template is sound")),
             vault: Arc::new(Vault::ephemeral().expect("random bytes for a key")),
         }
     }

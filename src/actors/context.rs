@@ -25,6 +25,7 @@ use crate::domain::time::Timestamp;
 use crate::infra::cloud::Cloud;
 use crate::infra::ledger::{CommitError, Committed, Ledger};
 use crate::infra::probe::Probe;
+use crate::infra::template::Templates;
 use crate::infra::vault::Vault;
 use crate::infra::{obs, ssh};
 
@@ -37,6 +38,8 @@ pub struct World {
     pub ssh: Option<Arc<dyn ssh::Connector>>,
     /// Seals the secrets of shows.
     pub vault: Arc<Vault>,
+    /// What shows are made from.
+    pub templates: Arc<Templates>,
 }
 
 /// Which of an instance's addresses the coordinator dials.

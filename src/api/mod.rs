@@ -86,5 +86,6 @@ fn documented_routes() -> OpenApiRouter<Gateway> {
         .merge(routes::vms::routes())
         .merge(routes::competitions::routes())
         .merge(routes::shows::routes())
+        .merge(routes::show_config::routes())
         .merge(routes::coordinator::routes())
 }

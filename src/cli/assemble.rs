@@ -20,6 +20,7 @@ use crate::domain::studio::Studio;
 use crate::domain::{restart, show};
 use crate::infra::cloud::{Cloud, rest};
 use crate::infra::ledger::{self, Ledger};
+use crate::infra::template::Templates;
 use crate::infra::vault::Vault;
 use crate::infra::{obs, probe, ssh};
 
@@ -106,7 +107,15 @@ async fn world(config: &Config, vault: Arc<Vault>) -> anyhow::Result<World> {
         obs,
         ssh: shell(&config.ssh)?,
         vault,
+        templates: templates(config).await?,
     })
+}
+
+/// Reads files, so it has a thread of its own.
+async fn templates(config: &Config) -> anyhow::Result<Arc<Templates>> {
+    let folder = config.shows.templates_path.clone();
+    let loaded = tokio::task::spawn_blocking(move || Templates::load(folder.as_deref())).await;
+    Ok(Arc::new(loaded.context("reading the show templates")??))
 }
 
 async fn cloud(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {

@@ -9,6 +9,7 @@ use super::style::Tone;
 use super::table::{Cell, Column, Table};
 use super::terminal::Terminal;
 use crate::config::{self, Config, Loaded, Source};
+use crate::infra::template::{Template, Templates};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckConfigArgs {
@@ -21,17 +22,20 @@ pub struct CheckConfigArgs {
 }
 
 /// # Errors
-/// Every mistake in the configuration, as [`Exit::Usage`].
+/// Every mistake in the configuration, and the first in a show template, as [`Exit::Usage`].
 pub fn run(args: &CheckConfigArgs, terminal: &Terminal) -> Outcome {
     let file = args.file.as_deref();
     let mut loaded = Config::load(file, config::environment()).map_err(Failure::from)?;
+    let shows = &loaded.config.shows;
+    let templates = Templates::load(shows.templates_path.as_deref())
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     if args.changed {
         loaded
             .settings
             .retain(|setting| setting.source != Source::Default);
     }
     if terminal.json {
-        terminal.print_json(&object(&loaded))?;
+        terminal.print_json(&object(&loaded, &templates))?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new([
@@ -62,11 +66,13 @@ pub fn run(args: &CheckConfigArgs, terminal: &Terminal) -> Outcome {
         || "the defaults and the environment".to_owned(),
         |file| file.display().to_string(),
     );
+    let names: Vec<&str> = templates.iter().map(Template::name).collect();
+    terminal.note(&format!("show templates: {}", names.join(", ")));
     terminal.note(&format!("{what}: valid"));
     Ok(Exit::Done)
 }
 
-fn object(loaded: &Loaded) -> Value {
+fn object(loaded: &Loaded, templates: &Templates) -> Value {
     let settings: Vec<Value> = loaded
         .settings
         .iter()
@@ -75,5 +81,6 @@ fn object(loaded: &Loaded) -> Value {
         })
         .collect();
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-    json!({"valid": true, "settings": settings, "warnings": warnings})
+    let templates: Vec<&str> = templates.iter().map(Template::name).collect();
+    json!({"valid": true, "settings": settings, "warnings": warnings, "templates": templates})
 }

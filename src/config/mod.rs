@@ -32,7 +32,7 @@ use std::path::Path;
 
 pub use error::{Error, Problem};
 pub use machines::{Address, Cloud, Failover, HostKeys, Obs, Probe, Provider, Ssh, Vm};
-pub use server::{Auth, Ledger, Log, LogFormat, Pool, Server, Supervision};
+pub use server::{Auth, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
 pub use source::{Setting, Source, Warning};
 pub use variables::{aliases, environment};
 
@@ -52,6 +52,7 @@ pub const DEMO: &str = include_str!("../../config/demo.toml");
 pub struct Config {
     pub server: Server,
     pub ledger: Ledger,
+    pub shows: Shows,
     pub pool: Pool,
     pub cloud: Cloud,
     pub vm: Vm,
@@ -161,6 +162,7 @@ impl Config {
         Self {
             server: Server::read(&mut reader.section("server")),
             ledger: Ledger::read(&mut reader.section("ledger")),
+            shows: Shows::read(&mut reader.section("shows")),
             pool: Pool::read(&mut reader.section("pool")),
             cloud: Cloud::read(&mut reader.section("cloud")),
             vm: Vm::read(&mut reader.section("vm")),

@@ -185,6 +185,17 @@ impl Ledger {
     }
 }
 
+/// What is the same for every show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shows {
+    /// Folder with templates of one's own, beside the built-in one.
+    pub templates_path: Option<PathBuf>,
+}
+
+section!("shows" => Shows {
+    templates_path: path_opt(),
+});
+
 /// How many machines, and how long things may take. Over the wire some of these can be changed later, within
 /// narrower ranges.
 #[derive(Debug, Clone, PartialEq)]

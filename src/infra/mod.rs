@@ -7,4 +7,5 @@ pub mod ledger;
 pub mod obs;
 pub mod probe;
 pub mod ssh;
+pub mod template;
 pub mod vault;

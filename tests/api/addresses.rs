@@ -15,6 +15,7 @@ use understudy::domain::vm::Status;
 use understudy::infra::cloud::rest::RestCloud;
 use understudy::infra::cloud::{Cloud, Error, StateChange, rest};
 use understudy::infra::ledger::{self, Ledger};
+use understudy::infra::template::Templates;
 use understudy::infra::vault::Vault;
 use understudy::infra::{obs, probe};
 
@@ -77,6 +78,7 @@ async fn served(warm: u32) -> Served {
         obs: Some(Arc::new(obs::ObwsConnector::new(Arc::clone(&vault)))),
         ssh: None,
         vault,
+        templates: Arc::new(Templates::load(None).unwrap()),
     };
     let ledger = Ledger::open(ledger::Options::new(config.ledger.path.clone())).unwrap();
     let options = assemble::options(config);

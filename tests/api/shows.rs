@@ -251,3 +251,19 @@ async fn shows_are_listed_by_pages_that_neither_skip_nor_repeat() {
     }
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_templates_of_shows_are_told_with_what_each_can_be_told() {
+    let served = Served::with(0, 0).await;
+    let told = served.get("/api/show-templates").await.is(200);
+    let template = &told["templates"][0];
+    assert_eq!(template["name"], "multi-camera");
+    let cameras = &template["variables"]["cameras"];
+    assert_eq!(
+        (&cameras["kind"], &cameras["required"]),
+        (&json!("list"), &json!(true))
+    );
+    assert_eq!(cameras["fields"]["port"]["max"], 65535.0);
+    assert_eq!(template["variables"]["width"]["default"], 1920);
+    served.stop().await;
+}

@@ -113,6 +113,11 @@ pub const OWNERS: &[Owned] = &[
         &["src/infra/ssh", "src/sim/wire"],
         "SSH stays behind its trait",
     ),
+    owned(
+        "minijinja",
+        &["src/infra/template"],
+        "only a show's template is one",
+    ),
     owned("rusqlite", &["src/infra/ledger"], "only the ledger writes"),
     owned(
         "reqwest",

@@ -31,6 +31,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vm::{Power, Status};
 pub use crate::infra::ledger::Batch;
 use crate::infra::ledger::Health;
+pub use crate::infra::template::{Kind, Template, Templates, Variable};
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -115,6 +116,12 @@ impl Coordinator {
             cloud,
             stopping: self.ctx.is_stopping(),
         }
+    }
+
+    /// What shows can be made from.
+    #[must_use]
+    pub fn templates(&self) -> &Templates {
+        &self.ctx.world.templates
     }
 
     /// Whether the captured studio of a show streams under this key.

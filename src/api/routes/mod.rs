@@ -3,5 +3,6 @@
 pub mod competitions;
 pub mod coordinator;
 pub mod pool;
+pub mod show_config;
 pub mod shows;
 pub mod vms;

@@ -5,6 +5,7 @@ pub mod assignment;
 pub mod coordinator;
 pub mod pool;
 pub mod show;
+pub mod template;
 pub mod vm;
 
 use std::fmt;

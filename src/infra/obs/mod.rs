@@ -26,6 +26,7 @@ mod session;
 mod wire;
 
 pub use connector::ObwsConnector;
+pub(in crate::infra) use wire::canonical;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ pub(super) fn single(value: f64) -> f32 {
 }
 
 /// JSON text with the keys of every object sorted.
-pub(super) fn canonical(value: &Value) -> Json {
+pub(in crate::infra) fn canonical(value: &Value) -> Json {
     Json(sorted(value).to_string())
 }
 
