@@ -5,7 +5,10 @@ mod support;
 use support::PLENTY;
 use support::studios::{connect, input, item, scene, scene_named, sealed, small, world};
 
-use understudy::domain::studio::{Audio, Json, SceneItem, Studio, Transition};
+use serde_json::json;
+use understudy::domain::studio::{
+    Audio, Filter, Json, Monitor, Recording, SceneItem, Studio, Transition, TransitionOverride,
+};
 use understudy::infra::obs::{Error, Session};
 use understudy::sim::model::fault::Fault;
 use understudy::sim::wire::MachineView;
@@ -53,9 +56,14 @@ async fn a_studio_is_captured_and_restored_on_a_blank_one() {
         sound.audio,
         Some(Audio {
             volume_mul: 0.8,
+            sync_offset_ms: 120,
+            monitor: Monitor::AndOutput,
+            tracks: [true, true, false, false, false, false],
             ..Audio::default()
         })
     );
+    let names: Vec<&str> = sound.filters.iter().map(|filter| filter.name.as_str()).collect();
+    assert_eq!(names, ["Gate", "Limit"]);
     assert_eq!(
         studio.transition,
         Some(Transition {
@@ -71,6 +79,227 @@ async fn a_studio_is_captured_and_restored_on_a_blank_one() {
     assert_eq!(spare.capture().await.unwrap(), studio);
     // And onto itself there is nothing to do.
     assert_eq!(source.restore(&studio).await.unwrap().requests, 0);
+}
+
+fn filter(name: &str, kind: &str, settings: &str) -> Filter {
+    Filter {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        settings: Json(settings.to_owned()),
+        enabled: true,
+    }
+}
+
+#[tokio::test]
+async fn filters_of_inputs_and_scenes_are_made_changed_ordered_and_removed() {
+    let (_world, machines) = world(1).await;
+    let (session, _) = connect(&machines[0]).await;
+    let mut studio = small();
+    let sharp = filter("Sharp", "sharpness_filter_v2", r#"{"sharpness":0.5}"#);
+    let crop = filter("Crop", "crop_filter", r#"{"left":8}"#);
+    let tone = filter("Tone", "color_filter_v2", "{}");
+    studio.inputs[0].filters = vec![sharp.clone(), crop.clone(), tone.clone()];
+    studio.scenes[1].filters = vec![Filter {
+        enabled: false,
+        ..crop.clone()
+    }];
+    assert_restores(&*session, &studio).await;
+
+    // Another order, one gone, one of another kind, one changed.
+    let other_kind = filter("Crop", "scale_filter", "{}");
+    let sharper = filter("Sharp", "sharpness_filter_v2", r#"{"sharpness":0.9}"#);
+    studio.inputs[0].filters = vec![other_kind, sharper];
+    studio.scenes[1].filters[0].enabled = true;
+    assert_restores(&*session, &studio).await;
+
+    let alien = filter("Alien", "alien_filter_v9", "{}");
+    let unreadable = filter("Unreadable", "crop_filter", "{");
+    studio.inputs[0].filters = vec![alien, tone.clone(), unreadable];
+    let restored = session.restore(&studio).await.unwrap();
+    assert_eq!(restored.differences.len(), 2, "{:#?}", restored.differences);
+    assert!(
+        restored.differences[0].contains("\"Alien\" of \"red\""),
+        "{restored:?}"
+    );
+    assert_eq!(session.capture().await.unwrap().inputs[0].filters, [tone]);
+}
+
+#[tokio::test]
+async fn an_input_that_is_monitored_from_its_making_is_not_heard_where_it_must_not_be() {
+    let (_world, machines) = world(1).await;
+    let (session, _) = connect(&machines[0]).await;
+    let mut studio = small();
+    let mut page = input("page", "browser_source", "{}");
+    page.audio = Some(Audio::default());
+    studio.inputs.insert(0, page);
+    studio.scenes[0].items.push(item("page", 6.0));
+    assert_restores(&*session, &studio).await;
+
+    studio.inputs[0].audio = Some(Audio {
+        volume_mul: 0.3,
+        muted: true,
+        balance: 0.25,
+        sync_offset_ms: -200,
+        monitor: Monitor::AndOutput,
+        tracks: [true, false, true, false, true, false],
+    });
+    let restored = session.restore(&studio).await.unwrap();
+    assert_eq!((restored.requests, restored.differences), (6, Vec::new()));
+    assert_eq!(session.capture().await.unwrap(), studio);
+}
+
+#[tokio::test]
+async fn studio_mode_is_restored_and_a_recording_is_not() {
+    let (_world, machines) = world(2).await;
+    let (source, _) = connect(&machines[0]).await;
+    source.restore(&small()).await.unwrap();
+    machines[0].operate(|studio, _| {
+        studio.set_studio_mode(true);
+        let preview = studio.collection().scenes[0].uuid;
+        studio.set_preview(preview).unwrap();
+        assert!(studio.start_record() && studio.pause_record());
+    });
+    let studio = source.capture().await.unwrap();
+    assert!(studio.preview_scene.is_some());
+    assert_eq!(studio.recording, Recording::Paused);
+
+    let (spare, _) = connect(&machines[1]).await;
+    let restored = spare.restore(&studio).await.unwrap();
+    assert_eq!(restored.differences, Vec::<String>::new());
+    let mut captured = spare.capture().await.unwrap();
+    assert_eq!(captured.preview_scene, studio.preview_scene);
+    assert_eq!(captured.recording, Recording::Off);
+    captured.recording = Recording::Paused;
+    assert_eq!(captured, studio);
+    // And out of studio mode again.
+    spare.restore(&small()).await.unwrap();
+    assert_eq!(spare.capture().await.unwrap().preview_scene, None);
+}
+
+#[tokio::test]
+async fn transitions_are_configured_and_missing_ones_are_named() {
+    let (_world, machines) = world(2).await;
+    let (source, _) = connect(&machines[0]).await;
+    let mut studio = small();
+    studio.scenes[1].transition_override = Some(TransitionOverride {
+        name: Some("Fade".to_owned()),
+        duration_ms: Some(700),
+    });
+    source.restore(&studio).await.unwrap();
+    let wipe = |luma: &str| json!({"luma_image": luma}).as_object().unwrap().clone();
+    for (machine, luma) in machines.iter().zip(["linear-h.png", "iris.png"]) {
+        machine.operate(|studio, _| {
+            studio
+                .add_transition("Wipe", "wipe_transition", wipe(luma))
+                .unwrap();
+        });
+    }
+    machines[0].operate(|studio, _| {
+        studio
+            .add_transition("Film", "obs_stinger_transition", wipe("x"))
+            .unwrap();
+        studio.set_transition("Wipe").unwrap();
+    });
+    let studio = source.capture().await.unwrap();
+    let wipe = studio
+        .transitions
+        .iter()
+        .find(|transition| transition.name == "Wipe");
+    let settings = wipe.unwrap().settings.as_ref().unwrap();
+    assert_eq!(settings.0, r#"{"luma_image":"linear-h.png"}"#);
+
+    let (spare, _) = connect(&machines[1]).await;
+    // A new collection has a cut and a fade, no more.
+    let restored = spare.restore(&studio).await.unwrap();
+    let film = "transition \"Film\" of kind obs_stinger_transition is missing, and OBS makes none on request";
+    assert_eq!(restored.differences.len(), 2, "{:#?}", restored.differences);
+    assert!(restored.differences.contains(&film.to_owned()), "{restored:?}");
+    machines[1].operate(|studio, _| {
+        let luma = json!({"luma_image": "iris.png"}).as_object().unwrap().clone();
+        studio.add_transition("Wipe", "wipe_transition", luma).unwrap();
+    });
+    let restored = spare.restore(&studio).await.unwrap();
+    assert_eq!(restored.differences, [film]);
+    let captured = spare.capture().await.unwrap();
+    assert_eq!(captured.transition, studio.transition);
+    assert_eq!(
+        captured.transitions[2],
+        *studio.transitions.iter().find(|t| t.name == "Wipe").unwrap()
+    );
+    assert_eq!(
+        captured.scenes[1].transition_override,
+        studio.scenes[1].transition_override
+    );
+
+    let mut plain = studio.clone();
+    plain.scenes[1].transition_override = None;
+    let restored = spare.restore(&plain).await.unwrap();
+    assert!(
+        restored
+            .differences
+            .iter()
+            .any(|line| line.contains("transition override of scene")),
+        "{restored:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_group_is_captured_restored_where_it_is_and_named_where_it_is_missing() {
+    let (_world, machines) = world(2).await;
+    let (source, _) = connect(&machines[0]).await;
+    source.restore(&small()).await.unwrap();
+    machines[0].operate(|studio, _| {
+        let scene = studio
+            .collection()
+            .scenes
+            .iter()
+            .find(|scene| scene.name == "A")
+            .unwrap();
+        let (uuid, ids) = (
+            scene.uuid,
+            scene.items.iter().map(|item| item.id).collect::<Vec<_>>(),
+        );
+        studio.group_items(uuid, "Lower Third", &ids[1..]).unwrap();
+    });
+    let studio = source.capture().await.unwrap();
+    assert_eq!(studio.groups.len(), 1);
+    let sources = |items: &[SceneItem]| items.iter().map(|item| item.source.clone()).collect::<Vec<_>>();
+    assert_eq!(sources(&studio.groups[0].items), ["title", "red"]);
+    assert!(
+        studio
+            .scenes
+            .iter()
+            .any(|scene| sources(&scene.items) == ["red", "Lower Third"])
+    );
+    assert_eq!(source.restore(&studio).await.unwrap().requests, 0);
+
+    // Moved and hidden by hand, and put back.
+    let group = machines[0].operate(|studio, _| {
+        let group = &studio.collection().groups[0];
+        let (uuid, first) = (group.uuid, group.items[0].id);
+        studio.set_item_enabled(uuid, first, false).unwrap();
+        studio.set_item_index(uuid, first, 1).unwrap();
+        uuid
+    });
+    let restored = source.restore(&studio).await.unwrap();
+    assert_eq!((restored.requests, restored.differences), (2, Vec::new()));
+    assert_eq!(source.capture().await.unwrap(), studio);
+    machines[0].operate(|studio, _| {
+        let first = studio.collection().scene(group).unwrap().items[0].id;
+        studio.remove_item(group, first).unwrap();
+    });
+    let restored = source.restore(&studio).await.unwrap();
+    assert_eq!(
+        restored.differences,
+        ["item \"title\" of group \"Lower Third\" is missing"]
+    );
+
+    let (spare, _) = connect(&machines[1]).await;
+    let restored = spare.restore(&studio).await.unwrap();
+    assert_eq!(
+        restored.differences,
+        ["item \"Lower Third\" of scene \"A\" is a group, and OBS makes none on request"]
+    );
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ async fn transitions_outputs_and_settings_are_read_as_a_capture_reads_them() {
     machine.load_example_studio("secret-key").unwrap();
     let client = obws(&machine).await;
     let transitions = client.transitions().list().await.unwrap();
-    assert_eq!(transitions.transitions.len(), 3);
+    assert_eq!(transitions.transitions.len(), 2);
     let current = client.transitions().current().await.unwrap();
     let duration_ms = current.duration.unwrap().whole_milliseconds();
     assert_eq!((current.id.name.as_str(), duration_ms), ("Fade", 450));

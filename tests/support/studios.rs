@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use understudy::domain::instance::InstanceState;
 use understudy::domain::sealed::Sealed;
 use understudy::domain::studio::{
-    Input, Json, Scene, SceneItem, Secret, StreamService, Studio, Transform, Transition,
+    Input, Json, Scene, SceneItem, Secret, StreamService, Studio, Transform, Transition, TransitionSource,
 };
 use understudy::infra::obs::{Connector, Endpoint, Error, Notice, ObwsConnector, Session};
 use understudy::infra::vault::Vault;
@@ -123,6 +123,14 @@ pub fn scene(name: &str, items: &[SceneItem]) -> Scene {
     }
 }
 
+fn source(name: &str, kind: &str) -> TransitionSource {
+    TransitionSource {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        settings: None,
+    }
+}
+
 /// A small studio made by hand. Inputs in the order of their names, as they are captured.
 pub fn small() -> Studio {
     Studio {
@@ -139,6 +147,8 @@ pub fn small() -> Studio {
             name: "Cut".to_owned(),
             duration_ms: None,
         }),
+        // What a new scene collection has.
+        transitions: vec![source("Cut", "cut_transition"), source("Fade", "fade_transition")],
         stream: Some(StreamService {
             kind: "rtmp_custom".to_owned(),
             server: Some("rtmp://127.0.0.1/live".to_owned()),

@@ -46,7 +46,7 @@ pub struct Input {
     pub settings: Json,
     /// Absent for inputs without sound.
     pub audio: Option<Audio>,
-    /// In the order in which they are applied.
+    /// In the order in which they are applied, those that are drawn ([`Filter::is_drawn`]) last.
     #[serde(default)]
     pub filters: Vec<Filter>,
 }
@@ -100,6 +100,31 @@ pub struct Filter {
     pub kind: String,
     pub settings: Json,
     pub enabled: bool,
+}
+
+/// The filters of OBS 30.2 that are not drawn: those of sound, and the delay of a whole source.
+const UNDRAWN_FILTERS: [&str; 12] = [
+    "async_delay_filter",
+    "basic_eq_filter",
+    "compressor_filter",
+    "expander_filter",
+    "gain_filter",
+    "invert_polarity_filter",
+    "limiter_filter",
+    "noise_gate_filter",
+    "noise_suppress_filter",
+    "noise_suppress_filter_v2",
+    "upward_compressor_filter",
+    "vst_filter",
+];
+
+impl Filter {
+    /// Whether it changes the picture. A source's other filters are a chain of their own: OBS keeps both in one
+    /// list, in which the order of one to the other means nothing and cannot be changed.
+    #[must_use]
+    pub fn is_drawn(&self) -> bool {
+        !UNDRAWN_FILTERS.contains(&self.kind.as_str())
+    }
 }
 
 /// A scene, or a group.

@@ -6,9 +6,13 @@
 use serde_json::Value;
 
 use super::Error;
-use super::link::{Link, NOT_FOUND, WRONG_STATE, denied_with, several};
-use super::wire::{canonical, decimal, stream_service, transform};
-use crate::domain::studio::{Audio, Input, Output, Scene, SceneItem, StreamService, Studio, Transition};
+use super::link::{Link, NOT_FOUND, denied_with, several};
+use super::wire::{canonical, stream_service, transform};
+use super::{filters, sound, transitions};
+use crate::domain::studio::{
+    Filter, Input, Output, Recording, Scene, SceneItem, StreamService, Studio, Transition,
+    TransitionOverride, TransitionSource,
+};
 
 /// A studio as it is now.
 pub(super) struct Now {
@@ -16,15 +20,22 @@ pub(super) struct Now {
     pub inputs: Vec<Input>,
     /// As OBS numbers them: in a blank studio, in the order of their creation.
     pub scenes: Vec<SceneNow>,
+    pub groups: Vec<SceneNow>,
     pub transition: Option<Transition>,
+    pub transitions: Vec<TransitionSource>,
     pub stream: StreamService,
     pub program_scene: String,
+    pub preview_scene: Option<String>,
 }
 
+/// A scene or a group.
+#[derive(Default)]
 pub(super) struct SceneNow {
     pub name: String,
     /// From back to front.
     pub items: Vec<ItemNow>,
+    pub filters: Vec<Filter>,
+    pub transition_override: Option<TransitionOverride>,
 }
 
 pub(super) struct ItemNow {
@@ -37,12 +48,16 @@ impl Now {
     pub(super) fn rename(&mut self, old: &str, new: &str) {
         let inputs = self.inputs.iter_mut().map(|input| &mut input.name);
         let scenes = self.scenes.iter_mut().map(|scene| &mut scene.name);
-        for name in inputs.chain(scenes).chain([&mut self.program_scene]) {
+        let on_show = [&mut self.program_scene]
+            .into_iter()
+            .chain(&mut self.preview_scene);
+        for name in inputs.chain(scenes).chain(on_show) {
             if name == old {
                 new.clone_into(name);
             }
         }
-        for item in self.scenes.iter_mut().flat_map(|scene| &mut scene.items) {
+        let scenes = self.scenes.iter_mut().chain(&mut self.groups);
+        for item in scenes.flat_map(|scene| &mut scene.items) {
             if item.item.source == old {
                 new.clone_into(&mut item.item.source);
             }
@@ -51,20 +66,37 @@ impl Now {
 }
 
 pub(super) async fn capture(link: &Link) -> Result<Studio, Error> {
-    let now = read(link).await?;
+    let (now, recording) = tokio::try_join!(read(link), recording(link))?;
     let scene = |scene: SceneNow| Scene {
         name: scene.name,
         items: scene.items.into_iter().map(|item| item.item).collect(),
-        ..Scene::default()
+        filters: scene.filters,
+        transition_override: scene.transition_override,
     };
     Ok(Studio {
         scene_collection: now.collection,
         inputs: now.inputs,
         scenes: now.scenes.into_iter().map(scene).collect(),
+        groups: now.groups.into_iter().map(scene).collect(),
         transition: now.transition,
+        transitions: now.transitions,
         stream: Some(now.stream),
         program_scene: now.program_scene,
-        ..Studio::default()
+        preview_scene: now.preview_scene,
+        recording,
+    })
+}
+
+async fn recording(link: &Link) -> Result<Recording, Error> {
+    let status = link
+        .call("GetRecordStatus", |client| async move {
+            client.recording().status().await
+        })
+        .await?;
+    Ok(match (status.active, status.paused) {
+        (false, _) => Recording::Off,
+        (true, false) => Recording::Active,
+        (true, true) => Recording::Paused,
     })
 }
 
@@ -96,20 +128,26 @@ pub(super) async fn collections(link: &Link) -> Result<(String, Vec<String>), Er
 }
 
 pub(super) async fn read(link: &Link) -> Result<Now, Error> {
-    let ((collection, _), inputs, (program_scene, scenes), transition, stream) = tokio::try_join!(
+    let ((collection, _), inputs, (program_scene, scenes), groups, transitions, preview_scene, stream) = tokio::try_join!(
         collections(link),
         inputs(link),
         scenes(link),
-        transition(link),
+        groups(link),
+        transitions::read(link),
+        transitions::read_preview(link),
         stream_now(link),
     )?;
+    let (transition, transitions) = transitions;
     Ok(Now {
         collection,
         inputs,
         scenes,
+        groups,
         transition,
+        transitions,
         stream,
         program_scene,
+        preview_scene,
     })
 }
 
@@ -144,39 +182,17 @@ async fn input_now(link: &Link, name: String, kind: String) -> Result<Option<Inp
     let settings = link.call("GetInputSettings", |client| async move {
         client.inputs().settings::<Value>(id.into()).await
     });
-    let (settings, audio) = tokio::join!(settings, audio_now(link, id));
-    match (gone_is_none(settings)?, gone_is_none(audio)?) {
-        (Some(read), Some(audio)) => Ok(Some(Input {
+    let (settings, audio, filters) = tokio::join!(settings, sound::read(link, id), filters::read(link, id));
+    match (gone_is_none(settings)?, gone_is_none(audio)?, filters?) {
+        (Some(read), Some(audio), Some(filters)) => Ok(Some(Input {
             settings: canonical(&read.settings),
             name,
             kind,
             audio,
-            filters: Vec::new(),
+            filters,
         })),
         _ => Ok(None),
     }
-}
-
-/// `None` for an input without sound: OBS says so by refusing.
-async fn audio_now(link: &Link, input: &str) -> Result<Option<Audio>, Error> {
-    let volume = link
-        .call("GetInputVolume", |client| async move {
-            client.inputs().volume(input.into()).await
-        })
-        .await;
-    if denied_with(&volume, WRONG_STATE) {
-        return Ok(None);
-    }
-    let muted = link
-        .call("GetInputMute", |client| async move {
-            client.inputs().muted(input.into()).await
-        })
-        .await?;
-    Ok(Some(Audio {
-        volume_mul: decimal(volume?.mul),
-        muted,
-        ..Audio::default()
-    }))
 }
 
 async fn scenes(link: &Link) -> Result<(String, Vec<SceneNow>), Error> {
@@ -197,29 +213,70 @@ async fn scenes(link: &Link) -> Result<(String, Vec<SceneNow>), Error> {
 }
 
 async fn scene_now(link: &Link, name: String) -> Result<Option<SceneNow>, Error> {
-    let Some(list) = gone_is_none(item_ids(link, &name).await)? else {
+    let (list, filters, instead) = tokio::join!(
+        item_ids(link, &name),
+        filters::read(link, &name),
+        transitions::read_override(link, &name),
+    );
+    let (Some(list), Some(filters)) = (gone_is_none(list)?, filters?) else {
         return Ok(None);
     };
-    let read = several(
-        list.into_iter()
-            .map(|(id, source)| item_now(link, &name, id, source)),
-    )
-    .await?;
     Ok(Some(SceneNow {
-        items: read.into_iter().flatten().collect(),
+        items: items_now(link, &name, list).await?,
+        filters,
+        transition_override: instead?,
         name,
     }))
 }
 
+async fn groups(link: &Link) -> Result<Vec<SceneNow>, Error> {
+    let mut names = link
+        .call("GetGroupList", |client| async move {
+            client.scenes().list_groups().await
+        })
+        .await?;
+    // OBS lists them in the order of their creation, which means nothing.
+    names.sort();
+    let read = several(names.into_iter().map(|name| group_now(link, name))).await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+async fn group_now(link: &Link, name: String) -> Result<Option<SceneNow>, Error> {
+    let group = name.as_str();
+    let list = link.call("GetGroupSceneItemList", |client| async move {
+        client.scene_items().list_group(group.into()).await
+    });
+    let (list, filters) = tokio::join!(list, filters::read(link, group));
+    let (Some(list), Some(filters)) = (gone_is_none(list)?, filters?) else {
+        return Ok(None);
+    };
+    Ok(Some(SceneNow {
+        items: items_now(link, group, in_order(list)).await?,
+        filters,
+        transition_override: None,
+        name,
+    }))
+}
+
+async fn items_now(link: &Link, scene: &str, list: Vec<(i64, String)>) -> Result<Vec<ItemNow>, Error> {
+    let items = list.into_iter();
+    let read = several(items.map(|(id, source)| item_now(link, scene, id, source))).await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
 /// Ids and sources of a scene's items, from back to front.
 pub(super) async fn item_ids(link: &Link, scene: &str) -> Result<Vec<(i64, String)>, Error> {
-    let mut list = link
+    let list = link
         .call("GetSceneItemList", |client| async move {
             client.scene_items().list(scene.into()).await
         })
         .await?;
+    Ok(in_order(list))
+}
+
+fn in_order(mut list: Vec<obws::responses::scene_items::SceneItem>) -> Vec<(i64, String)> {
     list.sort_by_key(|item| item.index);
-    Ok(list.into_iter().map(|item| (item.id, item.source_name)).collect())
+    list.into_iter().map(|item| (item.id, item.source_name)).collect()
 }
 
 async fn item_now(link: &Link, scene: &str, id: i64, source: String) -> Result<Option<ItemNow>, Error> {
@@ -252,26 +309,6 @@ async fn item_now(link: &Link, scene: &str, id: i64, source: String) -> Result<O
     }
 }
 
-/// `None` if OBS has no transition to speak of, which it says by refusing.
-async fn transition(link: &Link) -> Result<Option<Transition>, Error> {
-    let current = link
-        .call("GetCurrentSceneTransition", |client| async move {
-            client.transitions().current().await
-        })
-        .await;
-    if denied_with(&current, WRONG_STATE) || denied_with(&current, NOT_FOUND) {
-        return Ok(None);
-    }
-    let current = current?;
-    let duration = current
-        .duration
-        .and_then(|duration| u32::try_from(duration.whole_milliseconds()).ok());
-    Ok(Some(Transition {
-        name: current.id.name,
-        duration_ms: duration.filter(|_| !current.fixed),
-    }))
-}
-
 pub(super) async fn stream_now(link: &Link) -> Result<StreamService, Error> {
     let read: Result<_, Error> = link
         .call("GetStreamServiceSettings", |client| async move {
@@ -283,7 +320,7 @@ pub(super) async fn stream_now(link: &Link) -> Result<StreamService, Error> {
 }
 
 /// What was listed and is gone when it is asked for was deleted in between.
-fn gone_is_none<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+pub(super) fn gone_is_none<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
     if denied_with(&answer, NOT_FOUND) {
         return Ok(None);
     }

@@ -14,10 +14,11 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::capture::{ItemNow, Now, item_ids};
 use super::draw::draw;
-use super::inputs::{change_audio, wanted_settings};
+use super::inputs::wanted_settings;
 use super::link::{Lane, several};
 use super::restore::Work;
 use super::room::remove_item;
+use super::sound;
 use crate::domain::studio::{Input, Scene, Studio};
 
 pub(super) async fn restore(work: &Work<'_>, want: &Studio, now: &Now) -> Result<(), Error> {
@@ -26,7 +27,12 @@ pub(super) async fn restore(work: &Work<'_>, want: &Studio, now: &Now) -> Result
     let mut scenes = Vec::new();
     for scene in &want.scenes {
         if let Some(there) = now.scenes.iter().find(|there| there.name == scene.name) {
-            scenes.push(SceneWork::new(scene, &there.items));
+            scenes.push(SceneWork::new(scene, &there.items, false));
+        }
+    }
+    for group in &want.groups {
+        if let Some(there) = now.groups.iter().find(|there| there.name == group.name) {
+            scenes.push(SceneWork::new(group, &there.items, true));
         }
     }
     let created = several(scenes.into_iter().map(|scene| scene.create_inputs(work, &plan))).await?;
@@ -40,6 +46,8 @@ struct Plan<'a> {
     missing: HashMap<&'a str, Missing<'a>>,
     /// Everything that an item can show.
     sources: HashSet<&'a str>,
+    /// Groups that are wanted and not there.
+    groups: HashSet<&'a str>,
     /// Missing inputs that OBS would not create. Their items are no further differences.
     failed: Mutex<HashSet<&'a str>>,
 }
@@ -93,9 +101,15 @@ impl<'a> Plan<'a> {
         }
         let inputs = want.inputs.iter().map(|input| input.name.as_str());
         let scenes = want.scenes.iter().map(|scene| scene.name.as_str());
+        let (groups_there, groups): (Vec<&str>, Vec<&str>) = want
+            .groups
+            .iter()
+            .map(|group| group.name.as_str())
+            .partition(|group| now.groups.iter().any(|there| there.name == *group));
         Self {
             missing,
-            sources: inputs.chain(scenes).collect(),
+            sources: inputs.chain(scenes).chain(groups_there).collect(),
+            groups: groups.into_iter().collect(),
             failed: Mutex::new(failed),
         }
     }
@@ -118,6 +132,8 @@ impl<'a> Plan<'a> {
 /// One scene on its way to what it should be.
 struct SceneWork<'a> {
     scene: &'a Scene,
+    /// OBS lets nothing into a group or out of it on request; what is in it can be moved and hidden.
+    is_group: bool,
     /// For every wanted item, the one that is it.
     items: Vec<Item<'a>>,
     /// Ids of items that are not wanted.
@@ -144,7 +160,7 @@ impl Item<'_> {
 }
 
 impl<'a> SceneWork<'a> {
-    fn new(scene: &'a Scene, there: &'a [ItemNow]) -> Self {
+    fn new(scene: &'a Scene, there: &'a [ItemNow], is_group: bool) -> Self {
         let mut unclaimed: Vec<Option<&ItemNow>> = there.iter().map(Some).collect();
         let mut claim = |source: &str| {
             let fits = |item: &&mut Option<&ItemNow>| item.is_some_and(|item| item.item.source == source);
@@ -156,6 +172,7 @@ impl<'a> SceneWork<'a> {
             .map(|want| claim(&want.source).map_or(Item::Absent, Item::There));
         Self {
             scene,
+            is_group,
             items: items.collect(),
             order: there.iter().map(|item| item.id).collect(),
             extra: unclaimed.into_iter().flatten().map(|item| item.id).collect(),
@@ -176,7 +193,7 @@ impl<'a> SceneWork<'a> {
             match create_input(work, &self.scene.name, missing, want.enabled).await? {
                 Some(id) => {
                     self.items[index] = Item::Created(id);
-                    change_audio(work, source, missing.input.audio, None).await?;
+                    sound::change(work, source, missing.input.audio, None).await?;
                 }
                 None => plan.fail(source),
             }
@@ -186,13 +203,18 @@ impl<'a> SceneWork<'a> {
 
     /// Second round: all other items, then order, then how each is drawn.
     async fn finish(mut self, work: &Work<'_>, plan: &Plan<'a>) -> Result<(), Error> {
+        if self.is_group {
+            self.note_members(work);
+        }
         for id in std::mem::take(&mut self.extra) {
             if remove_item(work, &self.scene.name, id).await?.is_some() {
                 self.order.retain(|there| *there != id);
             }
         }
         for index in 0..self.items.len() {
-            if let Item::Absent = self.items[index] {
+            if !self.is_group
+                && let Item::Absent = self.items[index]
+            {
                 self.create_item(work, plan, index).await?;
             }
         }
@@ -213,6 +235,19 @@ impl<'a> SceneWork<'a> {
         several(drawn).await.map(drop)
     }
 
+    /// The members that are missing or not wanted are differences.
+    fn note_members(&mut self, work: &Work<'_>) {
+        let group = &self.scene.name;
+        for (item, want) in self.items.iter().zip(&self.scene.items) {
+            if let Item::Absent = item {
+                work.differs(format!("item {:?} of group {group:?} is missing", want.source));
+            }
+        }
+        for id in self.extra.drain(..) {
+            work.differs(format!("item {id} of group {group:?} is not wanted"));
+        }
+    }
+
     async fn create_item(&mut self, work: &Work<'_>, plan: &Plan<'a>, index: usize) -> Result<(), Error> {
         let (scene, want) = (self.scene.name.as_str(), &self.scene.items[index]);
         let source = want.source.as_str();
@@ -220,10 +255,12 @@ impl<'a> SceneWork<'a> {
             return Ok(());
         }
         if !plan.sources.contains(source) {
-            // A group, most likely: its members were not captured.
-            work.differs(format!(
-                "item {source:?} of scene {scene:?} is neither an input nor a scene"
-            ));
+            let what = if plan.groups.contains(source) {
+                "is a group, and OBS makes none on request"
+            } else {
+                "is neither an input nor a scene"
+            };
+            work.differs(format!("item {source:?} of scene {scene:?} {what}"));
             return Ok(());
         }
         let what = || format!("item {source:?} of scene {scene:?}");

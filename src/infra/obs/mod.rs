@@ -6,8 +6,10 @@
 //!
 //! Protocol: <https://github.com/obsproject/obs-websocket/blob/master/docs/generated/protocol.md>. OBS 30.2 and
 //! obs-websocket 5.5 are the oldest that work. Captured and restored are scene collection, scenes, inputs,
-//! items, audio, transition, stream service and program scene; filters, the insides of groups, hotkeys and
-//! profiles are not. OBS tells of no change to the stream service, so none arrives as a [`Notice`].
+//! items, filters, sound, transitions, stream service, program and preview scene. Groups and transitions are
+//! captured, but there is no request to make one: what is missing is a difference. Whether it records is captured
+//! and left alone. Blend modes, deinterlacing, hotkeys and profiles are not captured. OBS tells of no change to
+//! the stream service, to a transition's settings or to a scene's transition, so none arrives as a [`Notice`].
 //!
 //! Stream keys pass through here, and are sealed before they are handed on and opened only for OBS: the `obws` crate logs whole messages at `trace`, so its level must stay
 //! above that in production.
@@ -15,6 +17,7 @@
 mod capture;
 mod connector;
 mod draw;
+mod filters;
 mod inputs;
 mod items;
 mod link;
@@ -23,6 +26,8 @@ mod restore;
 mod room;
 mod service;
 mod session;
+mod sound;
+mod transitions;
 mod wire;
 
 pub use connector::ObwsConnector;

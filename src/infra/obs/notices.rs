@@ -20,6 +20,8 @@ pub(super) const SUBSCRIPTIONS: EventSubscription = EventSubscription::GENERAL
     .union(EventSubscription::SCENES)
     .union(EventSubscription::INPUTS)
     .union(EventSubscription::TRANSITIONS)
+    .union(EventSubscription::FILTERS)
+    .union(EventSubscription::UI)
     .union(EventSubscription::OUTPUTS)
     .union(EventSubscription::SCENE_ITEMS)
     .union(EventSubscription::SCENE_ITEM_TRANSFORM_CHANGED);
@@ -148,6 +150,19 @@ fn changes_a_capture(event: &Event) -> bool {
             | Event::InputSettingsChanged { .. }
             | Event::InputMuteStateChanged { .. }
             | Event::InputVolumeChanged { .. }
+            | Event::InputAudioBalanceChanged { .. }
+            | Event::InputAudioSyncOffsetChanged { .. }
+            | Event::InputAudioMonitorTypeChanged { .. }
+            | Event::InputAudioTracksChanged { .. }
+            | Event::SourceFilterCreated { .. }
+            | Event::SourceFilterRemoved { .. }
+            | Event::SourceFilterNameChanged { .. }
+            | Event::SourceFilterListReindexed { .. }
+            | Event::SourceFilterSettingsChanged { .. }
+            | Event::SourceFilterEnableStateChanged { .. }
+            | Event::RecordStateChanged { .. }
+            | Event::StudioModeStateChanged { .. }
+            | Event::CurrentPreviewSceneChanged { .. }
             | Event::SceneItemCreated { .. }
             | Event::SceneItemRemoved { .. }
             | Event::SceneItemListReindexed { .. }

@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 use super::capture::{Now, collections, read};
 use super::link::{Lane, Link, NOT_FOUND, Request, denied_with};
 use super::room::make_room;
-use super::{Error, Restored, inputs, items, service};
-use crate::domain::studio::{Studio, Transition};
+use super::{Error, Restored, filters, inputs, items, service, transitions};
+use crate::domain::studio::Studio;
 
 /// How often OBS is asked whether it has changed the scene collection. A change takes 50 to 90 ms.
 const COLLECTION_POLL: Duration = Duration::from_millis(10);
@@ -35,10 +35,12 @@ pub(super) async fn restore(link: &Link, want: &Studio) -> Result<Restored, Erro
     tokio::try_join!(
         inputs::restore(&work, want, &now),
         items::restore(&work, want, &now),
-        change_transition(&work, want.transition.as_ref(), now.transition.as_ref()),
+        transitions::restore(&work, want, &now),
         service::restore(&work, want, &now),
     )?;
+    filters::restore(&work, want, &now).await?;
     change_program(&work, want, &now).await?;
+    transitions::restore_preview(&work, want.preview_scene.as_deref(), &now).await?;
     removed.settle(&work).await?;
     Ok(work.done())
 }
@@ -156,41 +158,6 @@ async fn change_collection(work: &Work<'_>, want: &str) -> Result<(), Error> {
     }
     work.differs(format!("scene collection {want:?}: OBS does not change to it"));
     Ok(())
-}
-
-async fn change_transition(
-    work: &Work<'_>,
-    want: Option<&Transition>,
-    now: Option<&Transition>,
-) -> Result<(), Error> {
-    let Some(want) = want else { return Ok(()) };
-    let name = want.name.as_str();
-    let same = now.is_some_and(|now| now.name == name);
-    if !same {
-        let what = || format!("transition {name:?}");
-        let chosen = work
-            .change("SetCurrentSceneTransition", what, |client| async move {
-                client.transitions().set_current(name).await
-            })
-            .await?;
-        if chosen.is_none() {
-            return Ok(());
-        }
-    }
-    let Some(milliseconds) = want.duration_ms else {
-        return Ok(());
-    };
-    if same && now.and_then(|now| now.duration_ms) == want.duration_ms {
-        return Ok(());
-    }
-    let Ok(duration) = Duration::from_millis(milliseconds.into()).try_into() else {
-        return Ok(());
-    };
-    let what = || format!("duration of transition {name:?}");
-    let request = |client: Lane| async move { client.transitions().set_current_duration(duration).await };
-    work.change("SetCurrentSceneTransitionDuration", what, request)
-        .await
-        .map(drop)
 }
 
 pub(super) async fn change_program(work: &Work<'_>, want: &Studio, now: &Now) -> Result<(), Error> {

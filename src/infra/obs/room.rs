@@ -169,7 +169,7 @@ async fn create_scenes(work: &Work<'_>, want: &Studio, now: &mut Now) -> Result<
         if creating.await?.is_some() {
             now.scenes.push(SceneNow {
                 name: name.to_owned(),
-                items: Vec::new(),
+                ..SceneNow::default()
             });
         }
     }

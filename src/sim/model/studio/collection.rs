@@ -4,7 +4,7 @@
 
 use super::event::Named;
 use super::kinds::TRANSITION_KINDS;
-use super::source::{Identifiers, Input, Item, Scene, Transition, Uuid};
+use super::source::{Filter, Identifiers, Input, Item, Scene, Transition, Uuid};
 
 /// How a request names a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub enum Selector<'a> {
 pub enum Source<'a> {
     Input(&'a Input),
     Scene(&'a Scene),
+    Group(&'a Scene),
 }
 
 impl Source<'_> {
@@ -28,7 +29,7 @@ impl Source<'_> {
                 name: input.name.clone(),
                 uuid: input.uuid,
             },
-            Self::Scene(scene) => Named {
+            Self::Scene(scene) | Self::Group(scene) => Named {
                 name: scene.name.clone(),
                 uuid: scene.uuid,
             },
@@ -39,7 +40,7 @@ impl Source<'_> {
     pub fn uuid(&self) -> Uuid {
         match self {
             Self::Input(input) => input.uuid,
-            Self::Scene(scene) => scene.uuid,
+            Self::Scene(scene) | Self::Group(scene) => scene.uuid,
         }
     }
 
@@ -48,8 +49,8 @@ impl Source<'_> {
     pub fn size(&self) -> (f32, f32) {
         match self {
             Self::Input(input) => input.kind.size(&input.settings),
-            // A scene is as large as the canvas.
-            Self::Scene(_) => (1920.0, 1080.0),
+            // A scene is as large as the canvas; so is, unlike in OBS, every group.
+            Self::Scene(_) | Self::Group(_) => (1920.0, 1080.0),
         }
     }
 }
@@ -57,6 +58,7 @@ impl Source<'_> {
 #[derive(Debug, Clone)]
 pub struct Collection {
     pub scenes: Vec<Scene>,
+    pub groups: Vec<Scene>,
     pub inputs: Vec<Input>,
     pub transitions: Vec<Transition>,
     /// Index into `transitions`.
@@ -69,12 +71,7 @@ pub struct Collection {
 impl Collection {
     /// What OBS creates: one scene called `Scene`, a cut and a fade.
     pub(super) fn new(identifiers: &mut Identifiers) -> Self {
-        let scene = Scene {
-            uuid: identifiers.next(),
-            name: "Scene".to_owned(),
-            items: Vec::new(),
-            next_item_id: 1,
-        };
+        let scene = Scene::new(identifiers.next(), "Scene");
         let mut transition = |name: &str, kind: &'static str, fixed| Transition {
             uuid: identifiers.next(),
             name: name.to_owned(),
@@ -90,6 +87,7 @@ impl Collection {
         Self {
             program: scene.uuid,
             scenes: vec![scene],
+            groups: Vec::new(),
             inputs: Vec::new(),
             transitions,
             transition: 1,
@@ -99,22 +97,37 @@ impl Collection {
 
     #[must_use]
     pub fn find(&self, selector: Selector<'_>) -> Option<Source<'_>> {
-        let input = self.inputs.iter().find(|input| match selector {
-            Selector::Name(name) => input.name == name,
-            Selector::Uuid(uuid) => input.uuid == uuid,
-        });
-        let scene = || {
-            self.scenes.iter().find(|scene| match selector {
-                Selector::Name(name) => scene.name == name,
-                Selector::Uuid(uuid) => scene.uuid == uuid,
-            })
+        let meant = |name: &str, uuid: Uuid| match selector {
+            Selector::Name(wanted) => wanted == name,
+            Selector::Uuid(wanted) => wanted == uuid,
         };
-        input.map(Source::Input).or_else(|| scene().map(Source::Scene))
+        let input = || self.inputs.iter().find(|input| meant(&input.name, input.uuid));
+        let scene = || self.scenes.iter().find(|scene| meant(&scene.name, scene.uuid));
+        let group = || self.groups.iter().find(|group| meant(&group.name, group.uuid));
+        let input = input().map(Source::Input);
+        input
+            .or_else(|| scene().map(Source::Scene))
+            .or_else(|| group().map(Source::Group))
     }
 
+    /// All filters of a source.
+    #[must_use]
+    pub fn filters(&self, source: Uuid) -> &[Filter] {
+        match self.find(Selector::Uuid(source)) {
+            Some(Source::Input(input)) => &input.filters,
+            Some(Source::Scene(scene) | Source::Group(scene)) => &scene.filters,
+            None => &[],
+        }
+    }
+
+    /// A scene or a group.
     #[must_use]
     pub fn scene(&self, uuid: Uuid) -> Option<&Scene> {
-        self.scenes.iter().find(|scene| scene.uuid == uuid)
+        self.scenes_and_groups().find(|scene| scene.uuid == uuid)
+    }
+
+    pub fn scenes_and_groups(&self) -> impl Iterator<Item = &Scene> {
+        self.scenes.iter().chain(&self.groups)
     }
 
     #[must_use]

@@ -8,14 +8,16 @@ use super::source::{Input, Item, Scene, Uuid};
 use super::{Studio, StudioError, kinds};
 
 impl Studio {
-    fn check_name(&self, name: &str) -> Result<(), StudioError> {
+    pub(super) fn check_name(&self, name: &str) -> Result<(), StudioError> {
         match self.collection().find(Selector::Name(name)) {
             Some(_) => Err(StudioError::NameTaken(name.to_owned())),
             None => Ok(()),
         }
     }
 
-    pub(super) fn named(&self, uuid: Uuid) -> Result<Named, StudioError> {
+    /// # Errors
+    /// [`StudioError::SourceGone`].
+    pub fn named(&self, uuid: Uuid) -> Result<Named, StudioError> {
         let source = self
             .collection()
             .find(Selector::Uuid(uuid))
@@ -23,15 +25,15 @@ impl Studio {
         Ok(source.named())
     }
 
+    /// A scene or a group.
     pub(super) fn scene_mut(&mut self, uuid: Uuid) -> Result<&mut Scene, StudioError> {
-        let scenes = &mut self.collection_mut().scenes;
-        scenes
-            .iter_mut()
-            .find(|scene| scene.uuid == uuid)
+        let collection = self.collection_mut();
+        let mut all = collection.scenes.iter_mut().chain(&mut collection.groups);
+        all.find(|scene| scene.uuid == uuid)
             .ok_or(StudioError::SourceGone)
     }
 
-    fn input_mut(&mut self, uuid: Uuid) -> Result<&mut Input, StudioError> {
+    pub(super) fn input_mut(&mut self, uuid: Uuid) -> Result<&mut Input, StudioError> {
         let inputs = &mut self.collection_mut().inputs;
         inputs
             .iter_mut()
@@ -72,12 +74,7 @@ impl Studio {
     fn insert_scene(&mut self, name: &str, row: usize) -> Result<Uuid, StudioError> {
         self.check_name(name)?;
         let uuid = self.identifiers.next();
-        let scene = Scene {
-            uuid,
-            name: name.to_owned(),
-            items: Vec::new(),
-            next_item_id: 1,
-        };
+        let scene = Scene::new(uuid, name);
         self.collection_mut().scenes.insert(row, scene);
         self.events.push(StudioEvent::SceneCreated(Named {
             name: name.to_owned(),
@@ -104,6 +101,9 @@ impl Studio {
             && let Some(first) = self.collection().scenes.first().map(|scene| scene.uuid)
         {
             self.set_program(first)?;
+        }
+        if self.preview == Some(uuid) {
+            self.set_preview(self.collection().program)?;
         }
         Ok(())
     }
@@ -163,14 +163,9 @@ impl Studio {
             name: name.to_owned(),
             uuid,
         };
-        self.collection_mut().inputs.push(Input {
-            uuid,
-            name: name.to_owned(),
-            kind,
-            settings: settings.clone(),
-            volume_mul: 1.0,
-            muted: false,
-        });
+        self.collection_mut()
+            .inputs
+            .push(Input::new(uuid, name, kind, settings.clone()));
         self.events.push(StudioEvent::Input {
             input,
             change: InputChange::Created { kind, settings },
@@ -231,41 +226,6 @@ impl Studio {
             input,
             change: InputChange::Settings(settings),
         });
-        Ok(())
-    }
-
-    /// # Errors
-    /// [`StudioError::NoAudio`], [`StudioError::SourceGone`].
-    pub fn set_volume(&mut self, uuid: Uuid, mul: f32) -> Result<(), StudioError> {
-        let named = self.named(uuid)?;
-        let input = self.input_mut(uuid)?;
-        if !input.kind.audio {
-            return Err(StudioError::NoAudio);
-        }
-        input.volume_mul = mul;
-        let db = input.volume_db();
-        self.events.push(StudioEvent::Input {
-            input: named,
-            change: InputChange::Volume { mul, db },
-        });
-        Ok(())
-    }
-
-    /// # Errors
-    /// [`StudioError::NoAudio`], [`StudioError::SourceGone`].
-    pub fn set_muted(&mut self, uuid: Uuid, muted: bool) -> Result<(), StudioError> {
-        let named = self.named(uuid)?;
-        let input = self.input_mut(uuid)?;
-        if !input.kind.audio {
-            return Err(StudioError::NoAudio);
-        }
-        if input.muted != muted {
-            input.muted = muted;
-            self.events.push(StudioEvent::Input {
-                input: named,
-                change: InputChange::Muted(muted),
-            });
-        }
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::kinds::InputKind;
-use super::source::{Transform, Uuid};
+use super::source::{Filter, Transform, Uuid};
 use super::stream::StreamState;
+use crate::domain::studio::{Monitor, Recording};
 
 /// A name and the identity behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,14 @@ pub enum StudioEvent {
     /// Names in `sceneIndex` order.
     SceneListChanged(Vec<Named>),
     ProgramSceneChanged(Named),
+    PreviewSceneChanged(Named),
+    StudioMode(bool),
+    Filter {
+        /// The name of the source: these events carry no UUID.
+        source: String,
+        filter: String,
+        change: FilterChange,
+    },
     Input {
         input: Named,
         change: InputChange,
@@ -42,6 +51,28 @@ pub enum StudioEvent {
         duration_ms: u32,
     },
     Stream(StreamState),
+    Record {
+        was: Recording,
+        is: Recording,
+    },
+}
+
+/// What happened to a filter.
+#[derive(Debug, Clone)]
+pub enum FilterChange {
+    Created {
+        kind: &'static str,
+        index: usize,
+        settings: Map<String, Value>,
+    },
+    Removed,
+    Renamed {
+        old: String,
+    },
+    /// All filters of the source.
+    Reindexed(Vec<Filter>),
+    Settings(Map<String, Value>),
+    Enabled(bool),
 }
 
 /// What happened to an input.
@@ -61,6 +92,12 @@ pub enum InputChange {
         db: f32,
     },
     Muted(bool),
+    Balance(f32),
+    SyncOffset {
+        offset_ms: i64,
+    },
+    Monitor(Monitor),
+    Tracks([bool; 6]),
 }
 
 /// What happened to the items of a scene.

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::source::{Bounds, Transition, Uuid};
+use super::source::{Bounds, TransitionOverride, Uuid};
 use super::{Service, Studio, StudioError, TransformChange};
+use crate::domain::studio::Monitor;
 
 /// Name of the scene collection that [`Studio::load_example`] makes current.
 pub const EXAMPLE_COLLECTION: &str = "Gymnastics";
@@ -65,17 +66,13 @@ impl Studio {
         let ending = self.append_scene("Thanks for Watching")?;
         self.add_slate(ending, "Closing Slate", 0xff40_1010)?;
 
-        let stinger = Transition {
-            uuid: self.identifiers.next(),
-            name: "Logo Stinger".to_owned(),
-            kind: "obs_stinger_transition",
-            fixed: true,
-            configurable: true,
-            settings: object(json!({"path": "/home/ubuntu/logo.webm", "transition_point": 500})),
-        };
-        self.collection_mut().transitions.push(stinger);
         self.set_transition("Fade")?;
         self.set_transition_duration(450);
+        let at_once = TransitionOverride {
+            name: Some("Cut".to_owned()),
+            duration_ms: None,
+        };
+        self.set_transition_override(replay, at_once)?;
         self.set_program(cameras[1].1)
     }
 
@@ -99,6 +96,15 @@ impl Studio {
         let device = object(json!({"device_id": "arena"}));
         let (sound, _) = self.create_input(scene, "Arena Sound", "pulse_input_capture", device, true)?;
         self.set_volume(sound, 0.8)?;
+        self.set_sync_offset(sound, 120)?;
+        self.set_monitor(sound, Monitor::AndOutput)?;
+        self.set_tracks(
+            sound,
+            [None, None, Some(false), Some(false), Some(false), Some(false)],
+        )?;
+        let gate = object(json!({"open_threshold": -32.0}));
+        self.create_filter(sound, "Gate", "noise_gate_filter", gate)?;
+        self.create_filter(sound, "Limit", "limiter_filter", Map::new())?;
         Ok(sound)
     }
 
@@ -119,6 +125,9 @@ impl Studio {
         };
         self.set_item_transform(scene, item, &change)?;
         self.set_muted(camera, number != 2)?;
+        let colors = object(json!({"contrast": 0.1, "gamma": 0.05}));
+        self.create_filter(camera, "Hall Light", "color_filter_v2", colors)?;
+        self.set_filter_enabled(camera, "Hall Light", number < 4)?;
         let sound_item = self.create_item(scene, sound, true)?;
         self.set_item_index(scene, sound_item, 0)?;
         Ok((camera, scene))

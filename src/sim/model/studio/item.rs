@@ -110,15 +110,41 @@ impl Studio {
             change,
         });
         let is_shown = |s: &Scene| s.items.iter().any(|item| item.source == source);
-        if self.collection().input(source).is_some() && !self.collection().scenes.iter().any(is_shown) {
-            self.remove_input(source)?;
+        if !self.collection().scenes_and_groups().any(is_shown) {
+            self.let_go(source)?;
         }
+        Ok(())
+    }
+
+    /// Ends what nothing shows any more, unless it is a scene.
+    fn let_go(&mut self, source: Uuid) -> Result<(), StudioError> {
+        if self.collection().input(source).is_some() {
+            return self.remove_input(source);
+        }
+        let Some(at) = self
+            .collection()
+            .groups
+            .iter()
+            .position(|group| group.uuid == source)
+        else {
+            return Ok(());
+        };
+        let ids: Vec<u64> = self.collection().groups[at]
+            .items
+            .iter()
+            .map(|item| item.id)
+            .collect();
+        for id in ids {
+            self.remove_item(source, id)?;
+        }
+        self.collection_mut().groups.remove(at);
         Ok(())
     }
 
     pub(super) fn remove_items_of(&mut self, source: &Named) {
         let mut removed = Vec::new();
-        for scene in &mut self.collection_mut().scenes {
+        let collection = self.collection_mut();
+        for scene in collection.scenes.iter_mut().chain(&mut collection.groups) {
             let named = Named {
                 name: scene.name.clone(),
                 uuid: scene.uuid,

@@ -13,6 +13,8 @@ pub struct InputKind {
     pub unversioned: &'static str,
     pub audio: bool,
     pub video: bool,
+    /// A new one is heard on the machine and not on the stream.
+    pub monitored: bool,
     defaults: &'static str,
 }
 
@@ -62,6 +64,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "image_source",
         audio: false,
         video: true,
+        monitored: false,
         defaults: r#"{"linear_alpha":false,"unload":false}"#,
     },
     InputKind {
@@ -69,6 +72,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "color_source",
         audio: false,
         video: true,
+        monitored: false,
         defaults: r#"{"color":4291940817,"height":1080,"width":1920}"#,
     },
     InputKind {
@@ -76,6 +80,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "slideshow",
         audio: false,
         video: true,
+        monitored: false,
         defaults: r#"{"loop":true,"slide_time":2000,"transition":"fade","transition_speed":700}"#,
     },
     InputKind {
@@ -83,6 +88,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "browser_source",
         audio: true,
         video: true,
+        monitored: true,
         defaults: r#"{"css":"","fps":30,"fps_custom":false,"height":600,"reroute_audio":false,
             "restart_when_active":false,"shutdown":false,"url":"https://obsproject.com/browser-source",
             "webpage_control_level":1,"width":800}"#,
@@ -92,6 +98,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "ffmpeg_source",
         audio: true,
         video: true,
+        monitored: false,
         defaults: r#"{"buffering_mb":2,"clear_on_media_end":true,"is_local_file":true,"linear_alpha":false,
             "looping":false,"reconnect_delay_sec":10,"restart_on_activate":true,"speed_percent":100}"#,
     },
@@ -100,6 +107,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "vlc_source",
         audio: true,
         video: true,
+        monitored: false,
         defaults: r#"{"loop":true,"network_caching":400,"playback_behavior":"stop_restart","shuffle":false}"#,
     },
     InputKind {
@@ -107,6 +115,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "text_ft2_source",
         audio: false,
         video: true,
+        monitored: false,
         defaults: r#"{"antialiasing":true,"color1":4294967295,"color2":4294967295,"log_lines":6,"text":""}"#,
     },
     InputKind {
@@ -114,6 +123,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "v4l2_input",
         audio: false,
         video: true,
+        monitored: false,
         defaults: r#"{"auto_reset":false,"buffering":false,"input":-1,"timeout_frames":5}"#,
     },
     InputKind {
@@ -121,6 +131,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "xshm_input",
         audio: false,
         video: true,
+        monitored: false,
         defaults: r#"{"advanced":false,"screen":0,"show_cursor":true}"#,
     },
     InputKind {
@@ -128,6 +139,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "xcomposite_input",
         audio: false,
         video: true,
+        monitored: false,
         defaults: r#"{"cut_bot":0,"cut_left":0,"cut_right":0,"cut_top":0,"show_cursor":true}"#,
     },
     InputKind {
@@ -135,6 +147,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "pulse_input_capture",
         audio: true,
         video: false,
+        monitored: false,
         defaults: r#"{"device_id":"default"}"#,
     },
     InputKind {
@@ -142,6 +155,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "pulse_output_capture",
         audio: true,
         video: false,
+        monitored: false,
         defaults: r#"{"device_id":"default"}"#,
     },
     InputKind {
@@ -149,6 +163,7 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "alsa_input_capture",
         audio: true,
         video: false,
+        monitored: false,
         defaults: r#"{"device_id":"default","rate":44100}"#,
     },
     InputKind {
@@ -156,8 +171,55 @@ pub static KINDS: &[InputKind] = &[
         unversioned: "jack_output_capture",
         audio: true,
         video: false,
+        monitored: false,
         defaults: r#"{"channels":2,"startjack":false}"#,
     },
+];
+
+/// The filter of this kind, if this OBS has it.
+#[must_use]
+pub fn find_filter(id: &str) -> Option<&'static str> {
+    FILTER_KINDS.iter().find(|kind| **kind == id).copied()
+}
+
+/// Filters that are not drawn.
+pub static SOUND_FILTER_KINDS: &[&str] = &[
+    "async_delay_filter",
+    "gain_filter",
+    "basic_eq_filter",
+    "noise_suppress_filter_v2",
+    "invert_polarity_filter",
+    "noise_gate_filter",
+    "compressor_filter",
+    "upward_compressor_filter",
+    "limiter_filter",
+    "expander_filter",
+];
+
+/// Every kind of filter of a Linux build.
+pub static FILTER_KINDS: &[&str] = &[
+    "mask_filter_v2",
+    "async_delay_filter",
+    "crop_filter",
+    "gain_filter",
+    "basic_eq_filter",
+    "hdr_tonemap_filter",
+    "color_filter_v2",
+    "scale_filter",
+    "scroll_filter",
+    "gpu_delay",
+    "color_key_filter_v2",
+    "clut_filter",
+    "sharpness_filter_v2",
+    "chroma_key_filter_v2",
+    "luma_key_filter_v2",
+    "noise_suppress_filter_v2",
+    "invert_polarity_filter",
+    "noise_gate_filter",
+    "compressor_filter",
+    "upward_compressor_filter",
+    "limiter_filter",
+    "expander_filter",
 ];
 
 /// The transitions of a new scene collection, by kind.

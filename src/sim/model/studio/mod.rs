@@ -4,15 +4,18 @@
 //! ([`stream`]). Content survives a crash, as OBS's files do; the output does not. Every change is announced as
 //! a [`StudioEvent`], to be fetched with [`Studio::take_events`].
 //!
-//! Deliberately absent: filters, groups, studio mode, hotkeys, recording, media control, profiles. Capture and
-//! restore do not use them; obs-websocket requests for them are answered "unknown request type".
+//! Deliberately absent: hotkeys, files of recordings, media control, profiles. Capture and restore do not use
+//! them; obs-websocket requests for them are answered "unknown request type".
 
 pub mod collection;
+mod desk;
 mod edit;
 pub mod event;
 pub mod example;
+mod filter;
 mod item;
 pub mod kinds;
+mod sound;
 pub mod source;
 pub mod stream;
 
@@ -27,6 +30,7 @@ use self::source::{Identifiers, Uuid};
 use self::stream::StreamOutput;
 pub use self::stream::StudioTiming;
 use super::earliest;
+use crate::domain::studio::Recording;
 use crate::domain::time::Timestamp;
 
 /// Name of the scene collection of a fresh installation.
@@ -90,6 +94,8 @@ pub enum StudioError {
     SourceGone,
     #[error("the specified source is not a scene")]
     NotAScene,
+    #[error("the specified source is not a group")]
+    NotAGroup,
     #[error("the specified source is not an input")]
     NotAnInput,
     #[error("no scene items were found in scene `{scene}` with the ID `{id}`")]
@@ -100,6 +106,14 @@ pub enum StudioError {
     NoSuchKind(String),
     #[error("the specified input does not support audio")]
     NoAudio,
+    #[error("no filter was found in the source `{source_name}` with the name `{filter}`")]
+    NoSuchFilter { source_name: String, filter: String },
+    #[error("a filter already exists by the name `{0}`")]
+    FilterTaken(String),
+    #[error("the filter kind `{0}` is not supported by this OBS")]
+    NoSuchFilterKind(String),
+    #[error("studio mode is not enabled")]
+    NoStudioMode,
     #[error("the last scene of a collection cannot be removed")]
     LastScene,
     #[error("a scene cannot be shown within itself")]
@@ -131,6 +145,9 @@ pub struct Studio {
     current: String,
     service: Service,
     output: StreamOutput,
+    recording: Recording,
+    /// The scene in preview, in studio mode.
+    preview: Option<Uuid>,
     switching_until: Option<Timestamp>,
     events: Vec<StudioEvent>,
 }
@@ -151,6 +168,8 @@ impl Studio {
                 settings: service_defaults("rtmp_common"),
             },
             output: StreamOutput::new(timing),
+            recording: Recording::Off,
+            preview: None,
             switching_until: None,
             events: Vec::new(),
         }
@@ -242,6 +261,7 @@ impl Studio {
         self.events
             .push(StudioEvent::CollectionChanging(self.current.clone()));
         name.clone_into(&mut self.current);
+        self.preview = self.preview.map(|_| self.collection().program);
         self.switching_until = Some(now + self.timing.collection_switch);
         Ok(())
     }
@@ -334,6 +354,8 @@ impl Studio {
     /// The process is gone. What was on disk stays.
     pub(super) fn process_died(&mut self, _now: Timestamp) {
         self.output.process_died();
+        self.recording = Recording::Off;
+        self.preview = None;
         self.switching_until = None;
         self.events.clear();
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::kinds::InputKind;
+use crate::domain::studio::Monitor;
 
 /// Identity of a source, as obs-websocket prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,9 +77,43 @@ pub struct Input {
     pub settings: Map<String, Value>,
     pub volume_mul: f32,
     pub muted: bool,
+    /// 0.0 is left, 1.0 is right.
+    pub balance: f32,
+    pub sync_offset_ms: i64,
+    pub monitor: Monitor,
+    pub tracks: [bool; 6],
+    pub filters: Vec<Filter>,
 }
 
 impl Input {
+    /// As OBS makes one.
+    pub(super) fn new(
+        uuid: Uuid,
+        name: &str,
+        kind: &'static InputKind,
+        settings: Map<String, Value>,
+    ) -> Self {
+        // What has to be heard to be controlled is monitored from the start (`OBS_SOURCE_MONITOR_BY_DEFAULT`).
+        let monitor = if kind.monitored {
+            Monitor::Only
+        } else {
+            Monitor::Off
+        };
+        Self {
+            uuid,
+            name: name.to_owned(),
+            kind,
+            settings,
+            volume_mul: 1.0,
+            muted: false,
+            balance: 0.5,
+            sync_offset_ms: 0,
+            monitor,
+            tracks: [true; 6],
+            filters: Vec::new(),
+        }
+    }
+
     /// Volume in decibels, -100 for silence, as obs-websocket reports it.
     #[must_use]
     pub fn volume_db(&self) -> f32 {
@@ -90,13 +125,54 @@ impl Input {
     }
 }
 
+/// A filter of an input, a scene or a group.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub name: String,
+    pub kind: &'static str,
+    /// Without the kind's defaults.
+    pub settings: Map<String, Value>,
+    pub enabled: bool,
+}
+
+impl Filter {
+    /// Whether it changes the picture.
+    #[must_use]
+    pub fn is_drawn(&self) -> bool {
+        !super::kinds::SOUND_FILTER_KINDS.contains(&self.kind)
+    }
+}
+
+/// What is used on the way to a scene instead of the current transition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransitionOverride {
+    pub name: Option<String>,
+    pub duration_ms: Option<u32>,
+}
+
+/// A scene, or a group.
 #[derive(Debug, Clone)]
 pub struct Scene {
     pub uuid: Uuid,
     pub name: String,
     /// From back to front, as `sceneItemIndex` counts.
     pub items: Vec<Item>,
+    pub filters: Vec<Filter>,
+    pub transition_override: TransitionOverride,
     pub(super) next_item_id: u64,
+}
+
+impl Scene {
+    pub(super) fn new(uuid: Uuid, name: &str) -> Self {
+        Self {
+            uuid,
+            name: name.to_owned(),
+            items: Vec::new(),
+            filters: Vec::new(),
+            transition_override: TransitionOverride::default(),
+            next_item_id: 1,
+        }
+    }
 }
 
 /// A source shown in a scene.

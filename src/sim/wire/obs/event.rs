@@ -2,9 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::request::filters::filters_json;
 use super::request::items::transform_json;
+use super::request::record::RECORDING_PATH;
 use super::request::scenes::scene_list_json;
-use crate::sim::model::studio::event::{InputChange, ItemChange, Named, StudioEvent};
+use super::request::sound::{monitor_name, tracks_json};
+use crate::domain::studio::Recording;
+use crate::sim::model::studio::event::{FilterChange, InputChange, ItemChange, Named, StudioEvent};
 use crate::sim::model::studio::stream::StreamState;
 
 // `EventSubscription` of the protocol document.
@@ -13,8 +17,10 @@ const CONFIG: u32 = 1 << 1;
 const SCENES: u32 = 1 << 2;
 const INPUTS: u32 = 1 << 3;
 const TRANSITIONS: u32 = 1 << 4;
+const FILTERS: u32 = 1 << 5;
 const OUTPUTS: u32 = 1 << 6;
 const SCENE_ITEMS: u32 = 1 << 7;
+const UI: u32 = 1 << 10;
 const SCENE_ITEM_TRANSFORM: u32 = 1 << 19;
 
 /// The category a client must have subscribed to.
@@ -28,7 +34,10 @@ pub(super) fn intent(event: &StudioEvent) -> u32 {
         | StudioEvent::SceneRemoved(_)
         | StudioEvent::SceneNameChanged { .. }
         | StudioEvent::SceneListChanged(_)
-        | StudioEvent::ProgramSceneChanged(_) => SCENES,
+        | StudioEvent::ProgramSceneChanged(_)
+        | StudioEvent::PreviewSceneChanged(_) => SCENES,
+        StudioEvent::StudioMode(_) => UI,
+        StudioEvent::Filter { .. } => FILTERS,
         StudioEvent::Input { .. } => INPUTS,
         StudioEvent::Item {
             change: ItemChange::Transform { .. },
@@ -36,7 +45,7 @@ pub(super) fn intent(event: &StudioEvent) -> u32 {
         } => SCENE_ITEM_TRANSFORM,
         StudioEvent::Item { .. } => SCENE_ITEMS,
         StudioEvent::TransitionChanged(_) | StudioEvent::TransitionDurationChanged { .. } => TRANSITIONS,
-        StudioEvent::Stream(_) => OUTPUTS,
+        StudioEvent::Stream(_) | StudioEvent::Record { .. } => OUTPUTS,
     }
 }
 
@@ -90,6 +99,13 @@ fn body(event: &StudioEvent) -> (&'static str, Value) {
             ("SceneListChanged", json!({"scenes": scene_list_json(scenes)}))
         }
         StudioEvent::ProgramSceneChanged(named) => ("CurrentProgramSceneChanged", scene(named)),
+        StudioEvent::PreviewSceneChanged(named) => ("CurrentPreviewSceneChanged", scene(named)),
+        StudioEvent::StudioMode(enabled) => ("StudioModeStateChanged", json!({"studioModeEnabled": enabled})),
+        StudioEvent::Filter {
+            source,
+            filter,
+            change,
+        } => filter_body(source, filter, change),
         StudioEvent::Input { input, change } => input_body(input, change),
         StudioEvent::Item { scene, change } => item_body(scene, change),
         StudioEvent::TransitionChanged(named) => (
@@ -100,6 +116,7 @@ fn body(event: &StudioEvent) -> (&'static str, Value) {
             "CurrentSceneTransitionDurationChanged",
             json!({"transitionDuration": duration_ms}),
         ),
+        StudioEvent::Record { was, is } => ("RecordStateChanged", record_state(*was, *is)),
         StudioEvent::Stream(state) => ("StreamStateChanged", stream_state(*state)),
     }
 }
@@ -123,9 +140,69 @@ fn input_body(named: &Named, change: &InputChange) -> (&'static str, Value) {
             "InputVolumeChanged",
             json!({"inputVolumeMul": f64::from(*mul), "inputVolumeDb": f64::from(*db)}),
         ),
+        InputChange::Balance(balance) => (
+            "InputAudioBalanceChanged",
+            json!({"inputAudioBalance": f64::from(*balance)}),
+        ),
+        InputChange::SyncOffset { offset_ms } => (
+            "InputAudioSyncOffsetChanged",
+            json!({"inputAudioSyncOffset": offset_ms}),
+        ),
+        InputChange::Monitor(monitor) => (
+            "InputAudioMonitorTypeChanged",
+            json!({"monitorType": monitor_name(*monitor)}),
+        ),
+        InputChange::Tracks(tracks) => (
+            "InputAudioTracksChanged",
+            json!({"inputAudioTracks": tracks_json(*tracks)}),
+        ),
         InputChange::Muted(muted) => ("InputMuteStateChanged", json!({"inputMuted": muted})),
     };
     (kind, with(input(named), more))
+}
+
+fn filter_body(source: &str, filter: &str, change: &FilterChange) -> (&'static str, Value) {
+    let (kind, more) = match change {
+        FilterChange::Created {
+            kind,
+            index,
+            settings,
+        } => (
+            "SourceFilterCreated",
+            json!({
+                "filterKind": kind,
+                "filterIndex": index,
+                "filterSettings": settings,
+                "defaultFilterSettings": {},
+            }),
+        ),
+        FilterChange::Removed => ("SourceFilterRemoved", Value::Null),
+        FilterChange::Renamed { old } => ("SourceFilterNameChanged", json!({"oldFilterName": old})),
+        FilterChange::Reindexed(filters) => {
+            let data = json!({"sourceName": source, "filters": filters_json(filters)});
+            return ("SourceFilterListReindexed", data);
+        }
+        FilterChange::Settings(settings) => {
+            ("SourceFilterSettingsChanged", json!({"filterSettings": settings}))
+        }
+        FilterChange::Enabled(enabled) => (
+            "SourceFilterEnableStateChanged",
+            json!({"filterEnabled": enabled}),
+        ),
+    };
+    let named = json!({"sourceName": source, "filterName": filter});
+    (kind, with(named, more))
+}
+
+/// `RecordStateChanged` of a state that was reached; the ones on the way are not announced here.
+fn record_state(was: Recording, is: Recording) -> Value {
+    let (active, name) = match (was, is) {
+        (Recording::Paused, Recording::Active) => (true, "OBS_WEBSOCKET_OUTPUT_RESUMED"),
+        (_, Recording::Active) => (true, "OBS_WEBSOCKET_OUTPUT_STARTED"),
+        (_, Recording::Paused) => (false, "OBS_WEBSOCKET_OUTPUT_PAUSED"),
+        (_, Recording::Off) => (false, "OBS_WEBSOCKET_OUTPUT_STOPPED"),
+    };
+    json!({"outputActive": active, "outputState": name, "outputPath": RECORDING_PATH})
 }
 
 fn item_body(named: &Named, change: &ItemChange) -> (&'static str, Value) {

@@ -15,6 +15,11 @@ impl<'a> Fields<'a> {
         Self(data.and_then(Value::as_object))
     }
 
+    /// Present, if only as null.
+    pub(super) fn contains(self, key: &str) -> bool {
+        self.0.is_some_and(|fields| fields.contains_key(key))
+    }
+
     /// Present and not null.
     pub(super) fn get(self, key: &str) -> Option<&'a Value> {
         self.0?.get(key).filter(|value| !value.is_null())

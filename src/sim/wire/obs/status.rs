@@ -21,6 +21,7 @@ pub(super) enum Code {
     TooManyFields = 404,
     OutputRunning = 500,
     OutputNotRunning = 501,
+    OutputNotPaused = 503,
     StudioModeNotActive = 506,
     NotFound = 600,
     AlreadyExists = 601,
@@ -29,6 +30,7 @@ pub(super) enum Code {
     InvalidResourceState = 604,
     InvalidInputKind = 605,
     NotConfigurable = 606,
+    InvalidFilterKind = 607,
     CreationFailed = 700,
     CannotAct = 703,
 }
@@ -63,10 +65,17 @@ impl From<StudioError> for Failure {
             | StudioError::SourceGone
             | StudioError::NoSuchItem { .. }
             | StudioError::NoSuchTransition(_)
+            | StudioError::NoSuchFilter { .. }
             | StudioError::NoSuchCollection(_) => Code::NotFound,
-            StudioError::NotAScene | StudioError::NotAnInput => Code::InvalidResourceType,
-            StudioError::NameTaken(_) | StudioError::CollectionTaken(_) => Code::AlreadyExists,
+            StudioError::NotAScene | StudioError::NotAGroup | StudioError::NotAnInput => {
+                Code::InvalidResourceType
+            }
+            StudioError::NameTaken(_) | StudioError::FilterTaken(_) | StudioError::CollectionTaken(_) => {
+                Code::AlreadyExists
+            }
             StudioError::NoSuchKind(_) => Code::InvalidInputKind,
+            StudioError::NoSuchFilterKind(_) => Code::InvalidFilterKind,
+            StudioError::NoStudioMode => Code::StudioModeNotActive,
             StudioError::NoAudio => Code::InvalidResourceState,
             StudioError::LastScene => Code::NotEnoughResources,
             StudioError::Recursion => Code::CannotAct,

@@ -1,17 +1,11 @@
-//! `GetVersion`, `GetStats`, and what is never on here: studio mode, recording.
+//! `GetVersion`, `GetStats`.
 
 use serde_json::json;
 
 use super::super::{RPC_VERSION, STUDIO_VERSION, WEBSOCKET_VERSION};
 use super::{Call, Reply, Table, names};
 
-pub(super) const TABLE: Table = &[
-    ("GetVersion", version),
-    ("GetStats", stats),
-    ("GetStudioModeEnabled", |_| {
-        Ok(Some(json!({"studioModeEnabled": false})))
-    }),
-];
+pub(super) const TABLE: Table = &[("GetVersion", version), ("GetStats", stats)];
 
 fn version(_: &mut Call<'_>) -> Reply {
     Ok(Some(json!({

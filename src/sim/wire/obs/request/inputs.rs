@@ -1,11 +1,11 @@
-//! Inputs, their settings and their sound.
+//! Inputs and their settings.
 
 use serde_json::{Value, json};
 
 use super::super::status::{Code, Failure};
 use super::{Call, Reply, Table};
 use crate::sim::model::studio::kinds::{self, KINDS};
-use crate::sim::model::studio::source::Input;
+use crate::sim::model::studio::source::{Input, Uuid};
 use crate::sim::model::studio::{Studio, StudioError};
 
 pub(super) const TABLE: Table = &[
@@ -18,11 +18,6 @@ pub(super) const TABLE: Table = &[
     ("GetInputDefaultSettings", default_settings),
     ("GetInputSettings", settings),
     ("SetInputSettings", set_settings),
-    ("GetInputMute", mute),
-    ("SetInputMute", set_mute),
-    ("ToggleInputMute", toggle_mute),
-    ("GetInputVolume", volume),
-    ("SetInputVolume", set_volume),
 ];
 
 fn list(call: &mut Call<'_>) -> Reply {
@@ -105,71 +100,9 @@ fn set_settings(call: &mut Call<'_>) -> Reply {
     Ok(None)
 }
 
-fn mute(call: &mut Call<'_>) -> Reply {
-    let uuid = call.input()?;
-    Ok(Some(json!({"inputMuted": audible(call.studio, uuid)?.muted})))
-}
-
-fn set_mute(call: &mut Call<'_>) -> Reply {
-    let input = call.input()?;
-    let muted = call.fields.boolean("inputMuted")?;
-    call.studio.set_muted(input, muted)?;
-    Ok(None)
-}
-
-fn toggle_mute(call: &mut Call<'_>) -> Reply {
-    let input = call.input()?;
-    let muted = !audible(call.studio, input)?.muted;
-    call.studio.set_muted(input, muted)?;
-    Ok(Some(json!({"inputMuted": muted})))
-}
-
-fn volume(call: &mut Call<'_>) -> Reply {
-    let uuid = call.input()?;
-    let input = audible(call.studio, uuid)?;
-    Ok(Some(json!({
-        "inputVolumeMul": f64::from(input.volume_mul),
-        "inputVolumeDb": f64::from(input.volume_db()),
-    })))
-}
-
-fn set_volume(call: &mut Call<'_>) -> Reply {
-    let input = call.input()?;
-    audible(call.studio, input)?;
-    let mul = call.fields.float_opt("inputVolumeMul", 0.0, 20.0)?;
-    let db = call.fields.float_opt("inputVolumeDb", -100.0, 26.0)?;
-    let mul = match (mul, db) {
-        (Some(_), Some(_)) => {
-            return Err(Failure::new(
-                Code::TooManyFields,
-                "You may only specify one volume field.",
-            ));
-        }
-        (None, None) => {
-            return Err(Failure::new(
-                Code::MissingField,
-                "You must specify one volume field.",
-            ));
-        }
-        (Some(mul), None) => mul,
-        (None, Some(db)) => 10_f32.powf(db / 20.0),
-    };
-    call.studio.set_volume(input, mul)?;
-    Ok(None)
-}
-
-fn find(studio: &Studio, uuid: crate::sim::model::studio::source::Uuid) -> Result<&Input, Failure> {
+pub(super) fn find(studio: &Studio, uuid: Uuid) -> Result<&Input, Failure> {
     studio
         .collection()
         .input(uuid)
         .ok_or_else(|| StudioError::SourceGone.into())
-}
-
-fn audible(studio: &Studio, uuid: crate::sim::model::studio::source::Uuid) -> Result<&Input, Failure> {
-    let input = find(studio, uuid)?;
-    if input.kind.audio {
-        Ok(input)
-    } else {
-        Err(StudioError::NoAudio.into())
-    }
 }

@@ -11,6 +11,7 @@ use crate::sim::model::studio::{StudioError, TransformChange};
 
 pub(super) const TABLE: Table = &[
     ("GetSceneItemList", list),
+    ("GetGroupSceneItemList", list_group),
     ("GetSceneItemId", id),
     ("GetSceneItemSource", source),
     ("CreateSceneItem", create),
@@ -30,9 +31,9 @@ pub(super) const TABLE: Table = &[
 const INDEX_MAX: u32 = 8_192;
 
 impl Call<'_> {
-    /// The scene and the id of an item that exists in it.
+    /// The scene or group, and the id of an item that exists in it.
     fn item(&self) -> Result<(Uuid, u64), Failure> {
-        let scene = self.scene()?;
+        let scene = self.scene_or_group()?;
         let id = u64::from(self.fields.natural("sceneItemId", u32::MAX)?);
         self.find_item(scene, id)?;
         Ok((scene, id))
@@ -83,6 +84,15 @@ pub(in super::super) fn transform_json(transform: &Transform, source_size: (f32,
 
 fn list(call: &mut Call<'_>) -> Reply {
     let scene = call.scene()?;
+    items_of(call, scene)
+}
+
+fn list_group(call: &mut Call<'_>) -> Reply {
+    let group = call.group()?;
+    items_of(call, group)
+}
+
+fn items_of(call: &mut Call<'_>, scene: Uuid) -> Reply {
     let items = call
         .studio
         .collection()
@@ -95,6 +105,7 @@ fn list(call: &mut Call<'_>) -> Reply {
         let (kind, input_kind, is_group) = match source {
             Source::Input(input) => ("OBS_SOURCE_TYPE_INPUT", Value::from(input.kind.id), Value::Null),
             Source::Scene(_) => ("OBS_SOURCE_TYPE_SCENE", Value::Null, Value::Bool(false)),
+            Source::Group(_) => ("OBS_SOURCE_TYPE_SCENE", Value::Null, Value::Bool(true)),
         };
         let named = source.named();
         list.push(json!({
@@ -115,7 +126,7 @@ fn list(call: &mut Call<'_>) -> Reply {
 }
 
 fn id(call: &mut Call<'_>) -> Reply {
-    let scene = call.scene()?;
+    let scene = call.scene_or_group()?;
     let name = call.fields.string("sourceName")?;
     let offset = call
         .fields
@@ -158,6 +169,7 @@ fn create(call: &mut Call<'_>) -> Reply {
 }
 
 fn remove(call: &mut Call<'_>) -> Reply {
+    call.scene()?;
     let (scene, id) = call.item()?;
     call.studio.remove_item(scene, id)?;
     Ok(None)

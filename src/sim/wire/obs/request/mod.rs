@@ -4,10 +4,13 @@
 //! in none is unknown.
 
 mod config;
+pub(super) mod filters;
 mod general;
 mod inputs;
 pub(super) mod items;
+pub(super) mod record;
 pub(super) mod scenes;
+pub(super) mod sound;
 mod stream;
 mod transitions;
 
@@ -57,12 +60,15 @@ struct Call<'a> {
 
 type Table = &'static [(&'static str, fn(&mut Call<'_>) -> Reply)];
 
-const TABLES: [Table; 7] = [
+const TABLES: [Table; 10] = [
     general::TABLE,
     config::TABLE,
     stream::TABLE,
+    record::TABLE,
     scenes::TABLE,
     inputs::TABLE,
+    sound::TABLE,
+    filters::TABLE,
     items::TABLE,
     transitions::TABLE,
 ];
@@ -160,6 +166,20 @@ impl Call<'_> {
     fn scene(&self) -> Result<Uuid, Failure> {
         match self.source("sceneName", "sceneUuid")? {
             Source::Scene(scene) => Ok(scene.uuid),
+            Source::Input(_) | Source::Group(_) => Err(StudioError::NotAScene.into()),
+        }
+    }
+
+    fn group(&self) -> Result<Uuid, Failure> {
+        match self.source("sceneName", "sceneUuid")? {
+            Source::Group(group) => Ok(group.uuid),
+            Source::Input(_) | Source::Scene(_) => Err(StudioError::NotAGroup.into()),
+        }
+    }
+
+    fn scene_or_group(&self) -> Result<Uuid, Failure> {
+        match self.source("sceneName", "sceneUuid")? {
+            Source::Scene(scene) | Source::Group(scene) => Ok(scene.uuid),
             Source::Input(_) => Err(StudioError::NotAScene.into()),
         }
     }
@@ -167,7 +187,7 @@ impl Call<'_> {
     fn input(&self) -> Result<Uuid, Failure> {
         match self.source("inputName", "inputUuid")? {
             Source::Input(input) => Ok(input.uuid),
-            Source::Scene(_) => Err(StudioError::NotAnInput.into()),
+            Source::Scene(_) | Source::Group(_) => Err(StudioError::NotAnInput.into()),
         }
     }
 }

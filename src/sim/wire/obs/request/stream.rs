@@ -1,10 +1,11 @@
-//! The stream output, and the record output that is never used.
+//! The stream output.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Call, Reply, Table};
+use crate::domain::studio::Recording;
 use crate::domain::time::millis;
 
 pub(super) const TABLE: Table = &[
@@ -12,12 +13,11 @@ pub(super) const TABLE: Table = &[
     ("StartStream", start),
     ("StopStream", stop),
     ("ToggleStream", toggle),
-    ("GetRecordStatus", record_status),
     ("GetOutputList", outputs),
 ];
 
 /// `HH:MM:SS.mmm`
-fn timecode(duration: Duration) -> String {
+pub(super) fn timecode(duration: Duration) -> String {
     let (ms, s) = (duration.subsec_millis(), duration.as_secs());
     format!("{:02}:{:02}:{:02}.{ms:03}", s / 3_600, s / 60 % 60, s % 60)
 }
@@ -57,17 +57,6 @@ fn toggle(call: &mut Call<'_>) -> Reply {
     Ok(Some(json!({"outputActive": !was_active})))
 }
 
-fn record_status(_: &mut Call<'_>) -> Reply {
-    let nothing: Value = json!({
-        "outputActive": false,
-        "outputPaused": false,
-        "outputTimecode": timecode(Duration::ZERO),
-        "outputDuration": 0,
-        "outputBytes": 0,
-    });
-    Ok(Some(nothing))
-}
-
 fn outputs(call: &mut Call<'_>) -> Reply {
     let output = call.studio.output();
     let one = |name: &str, kind: &str, active: bool, is_service: bool| {
@@ -89,7 +78,8 @@ fn outputs(call: &mut Call<'_>) -> Reply {
     let stream = output
         .is_made()
         .then(|| one("simple_stream", "rtmp_output", output.is_active(), true));
-    let file = one("simple_file_output", "ffmpeg_muxer", false, false);
+    let recording = call.studio.recording() != Recording::Off;
+    let file = one("simple_file_output", "ffmpeg_muxer", recording, false);
     let outputs: Vec<Value> = stream.into_iter().chain([file]).collect();
     Ok(Some(json!({"outputs": outputs})))
 }
