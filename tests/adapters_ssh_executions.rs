@@ -104,10 +104,11 @@ async fn output_arrives_while_the_command_runs_and_input_reaches_it() {
     assert_eq!(until(&mut execution, "one\n").await, "one\n");
     let control = execution.control.clone();
     control.input(Bytes::from_static(b"two\nthree")).await.unwrap();
-    until(&mut execution, "got two\n").await;
+    let mut said = until(&mut execution, "got two\n").await.into_bytes();
     control.end_of_input().await.unwrap();
     let (stdout, stderr, ended) = rest(&mut execution).await;
-    assert_eq!((&stdout[..], &stderr[..]), (&b"three"[..], &b"err\n"[..]));
+    said.extend(stdout);
+    assert_eq!((&said[..], &stderr[..]), (&b"got two\nthree"[..], &b"err\n"[..]));
     assert_eq!(ended, Ok(Exit::Status(3)));
     assert_eq!(
         control.input(Bytes::from_static(b"late")).await,

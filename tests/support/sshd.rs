@@ -225,6 +225,10 @@ impl Sshd {
              PasswordAuthentication no\n",
             self.environment, self.address
         );
+        // It may be given once.
+        if !self.extra.iter().any(|line| line.starts_with("Subsystem")) {
+            config.push_str("Subsystem sftp internal-sftp\n");
+        }
         for line in &self.extra {
             config.push_str(line);
             config.push('\n');

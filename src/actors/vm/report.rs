@@ -403,6 +403,8 @@ fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
         | ssh::Error::Busy
         | ssh::Error::Stubborn
         | ssh::Error::NotRunning
+        | ssh::Error::NotListening(_)
+        | ssh::Error::ForwardingForbidden(_)
         | ssh::Error::HostKeyStore(_)
         | ssh::Error::BadCommand(_) => None,
     }

@@ -26,6 +26,9 @@ const COMMANDS_AT_ONCE_MAX: u32 = 4;
 /// done at once, such as ending a studio, never waits for them.
 const EXECUTIONS_AT_ONCE_MAX: u32 = 3;
 
+/// Channels for files.
+const FILES_AT_ONCE_MAX: u32 = 2;
+
 /// How often a channel is asked for before its refusal is believed.
 const REFUSALS_MAX: u32 = 4;
 /// Pause after the first refusal; it doubles with each.
@@ -103,6 +106,8 @@ pub(super) struct Connection {
     pub(super) end: End,
     pub(super) commands: Arc<Semaphore>,
     pub(super) executions: Arc<Semaphore>,
+    /// SFTP channels; one, unless an old one is just being closed.
+    pub(super) files: Arc<Semaphore>,
     worn: AtomicU32,
 }
 
@@ -114,6 +119,7 @@ impl Connection {
             end,
             commands: places(COMMANDS_AT_ONCE_MAX),
             executions: places(EXECUTIONS_AT_ONCE_MAX),
+            files: places(FILES_AT_ONCE_MAX),
             worn: AtomicU32::new(0),
         }
     }

@@ -8,6 +8,7 @@ mod command;
 mod connection;
 mod connector;
 mod execution;
+pub mod files;
 mod host_keys;
 mod key_file;
 mod known_hosts;
@@ -15,6 +16,7 @@ mod outbox;
 mod pins;
 mod quote;
 mod session;
+pub mod tunnel;
 
 pub use connector::{Config, RusshConnector};
 pub use execution::{Control, Execution, Piece};
@@ -54,6 +56,17 @@ pub trait Session: Send + Sync + 'static {
     /// [`Error::Busy`] if as many run as fit; the other errors as for [`Session::exec`]. What happens after it has
     /// started is told by the execution itself.
     async fn start(&self, start: &Start) -> Result<Execution, Error>;
+
+    /// Connects the machine to an address as seen from there, and carries the bytes. Any number fit on one
+    /// connection.
+    ///
+    /// # Errors
+    /// [`Error::NotListening`] if the machine was refused there; [`Error::ForwardingForbidden`] if its SSH server
+    /// does not do this; [`Error::TimedOut`] says not which of the two was silent.
+    async fn tunnel(&self, to: SocketAddr, deadline: Duration) -> Result<Box<dyn tunnel::Stream>, Error>;
+
+    /// The machine's files. Whoever asks while others use them shares their channel.
+    async fn files(&self) -> Result<Arc<dyn files::Files>, Error>;
 
     /// A round trip through the SSH server itself, without starting a process.
     async fn ping(&self, deadline: Duration) -> Result<(), Error>;
@@ -153,6 +166,10 @@ pub enum Error {
     Stubborn,
     #[error("it takes no more input")]
     NotRunning,
+    #[error("nothing listens at {0} on the machine")]
+    NotListening(SocketAddr),
+    #[error("the SSH server forbids a connection to {0} (AllowTcpForwarding, PermitOpen)")]
+    ForwardingForbidden(SocketAddr),
     #[error("the connection is closed")]
     Closed,
     #[error("SSH protocol error: {0}")]
@@ -170,6 +187,7 @@ impl Error {
             | Self::Unreachable(_)
             | Self::AuthFailed { .. }
             | Self::Busy
+            | Self::NotListening(_)
             | Self::Closed
             | Self::Protocol(_) => true,
             Self::HostKeyChanged { .. }
@@ -177,6 +195,7 @@ impl Error {
             | Self::BadKey(_)
             | Self::HostKeyStore(_)
             | Self::Stubborn
+            | Self::ForwardingForbidden(_)
             | Self::NotRunning
             | Self::BadCommand(_) => false,
         }

@@ -1,29 +1,34 @@
 //! A live connection as its owner sees it.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use russh::client::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
 use super::command::Command;
 use super::connection::{Connection, End};
 use super::connector::Client;
-use super::{Error, Exec, Execution, Finished, Session, Start, execution, quote};
+use super::files::{Files, Sftp};
+use super::{Error, Exec, Execution, Finished, Session, Start, execution, quote, tunnel};
 
 /// A message that a server must answer, whether it knows it or not (RFC 4254, section 4): no process needed.
 const PING: &str = "keepalive@openssh.com";
 
 pub(super) struct RusshSession {
     connection: Arc<Connection>,
+    /// Open for as long as somebody uses it.
+    files: Mutex<Weak<Sftp>>,
 }
 
 impl RusshSession {
     pub(super) fn new(handle: Handle<Client>, end: End) -> Self {
         Self {
             connection: Arc::new(Connection::new(handle, end)),
+            files: Mutex::new(Weak::new()),
         }
     }
 }
@@ -44,6 +49,20 @@ impl Session for RusshSession {
 
     async fn start(&self, start: &Start) -> Result<Execution, Error> {
         execution::start(&self.connection, start).await
+    }
+
+    async fn tunnel(&self, to: SocketAddr, deadline: Duration) -> Result<Box<dyn tunnel::Stream>, Error> {
+        tunnel::open(&self.connection, to, deadline).await
+    }
+
+    async fn files(&self) -> Result<Arc<dyn Files>, Error> {
+        let mut shared = self.files.lock().await;
+        if let Some(files) = shared.upgrade().filter(|files| files.are_usable()) {
+            return Ok(files);
+        }
+        let files = Arc::new(Sftp::open(&self.connection).await?);
+        *shared = Arc::downgrade(&files);
+        Ok(files)
     }
 
     async fn ping(&self, deadline: Duration) -> Result<(), Error> {

@@ -1,0 +1,120 @@
+//! The machine's files, over SFTP (version 3, draft-ietf-secsh-filexfer-02, as OpenSSH speaks it).
+//!
+//! Reading and writing are streamed with several requests in flight, so that a transfer is not one round trip per
+//! 32 KiB. Every request has a deadline. A file that is written appears under its name only when it is whole.
+//!
+//! Paths are the machine's; relative ones start at the user's home. They are sent as they are and no shell reads them,
+//! but whether a path is one that may be touched is for the caller to know.
+
+mod download;
+mod sftp;
+mod upload;
+
+pub use download::Download;
+pub(super) use sftp::Sftp;
+pub use upload::Upload;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+/// Bytes per request: what every server takes (draft-ietf-secsh-filexfer-02, section 3).
+const PIECE_BYTES: u32 = 32 * 1024;
+/// Requests of one transfer on their way at the same time; they bound its memory to 1 MiB.
+const IN_FLIGHT_MAX: usize = 32;
+/// Most entries of a folder that are listed.
+pub const ENTRIES_MAX: usize = 10_000;
+
+#[async_trait]
+pub trait Files: Send + Sync + 'static {
+    /// What is in a folder, without `.` and `..`, in the server's order.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] for more than [`ENTRIES_MAX`].
+    async fn list(&self, folder: &str) -> Result<Vec<Entry>, Error>;
+
+    /// What a path is; of a symbolic link, what it points to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn stat(&self, path: &str) -> Result<Entry, Error>;
+
+    /// Reads a file from this byte on, up to the size that it has now. Few transfers fit beside each other.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if as many run as fit.
+    async fn read(self: Arc<Self>, path: &str, from: u64) -> Result<Download, Error>;
+
+    /// Writes a file with these permission bits. It takes the place of one that is there when it is whole, at once.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if as many transfers run as fit.
+    async fn write(self: Arc<Self>, path: &str, mode: u32) -> Result<Upload, Error>;
+
+    /// Removes a file. One that is not there is an error: [`Error::NotFound`].
+    async fn remove(&self, path: &str) -> Result<(), Error>;
+
+    /// Removes an empty folder.
+    async fn remove_folder(&self, path: &str) -> Result<(), Error>;
+
+    /// Makes a folder with these permission bits; its parent must be there. One that is there already is fine.
+    async fn make_folder(&self, path: &str, mode: u32) -> Result<(), Error>;
+
+    /// Whether another request can be answered. Once it cannot, [`super::Session::files`] opens another channel.
+    fn are_usable(&self) -> bool;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Without its folder in a list; the path asked for otherwise.
+    pub name: String,
+    pub kind: Kind,
+    pub bytes: u64,
+    pub modified: Option<SystemTime>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Folder,
+    /// Only in lists: elsewhere links are followed.
+    Link,
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{path} does not exist on the machine")]
+    NotFound { path: String },
+    #[error("the machine does not let its user get at {path}")]
+    Denied { path: String },
+    /// SFTP 3 has one code for everything else, and what the server says is often no more than that.
+    #[error("the machine cannot {act} {path}: {why}")]
+    Failed {
+        act: &'static str,
+        path: String,
+        why: String,
+    },
+    #[error("{path} has more than {ENTRIES_MAX} entries")]
+    TooMany { path: String },
+    #[error("{path} became shorter while it was read: {read} of {expected} bytes")]
+    Shrank { path: String, read: u64, expected: u64 },
+    #[error("as many transfers are running as have places; try again when one has ended")]
+    Busy,
+    #[error("no answer about {path} within {} s", .limit.as_secs())]
+    TimedOut { path: String, limit: Duration },
+    #[error("the connection was lost while {path} was in use")]
+    Lost { path: String },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything being mended by hand.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Busy | Self::TimedOut { .. } | Self::Lost { .. } | Self::Shrank { .. } => true,
+            Self::NotFound { .. } | Self::Denied { .. } | Self::Failed { .. } | Self::TooMany { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A file on its way to the machine.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use russh_sftp::client::error::Error as Sftp3;
+use russh_sftp::protocol::{OpenFlags, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::sftp::{Sftp, check, permissions};
+use super::{Error, IN_FLIGHT_MAX, PIECE_BYTES};
+
+/// A file that is written, under another name until it is whole. Dropping it before [`Upload::finish`] removes what
+/// is there of it.
+pub struct Upload {
+    files: Arc<Sftp>,
+    path: String,
+    part: String,
+    /// Until it is finished.
+    handle: Option<String>,
+    sent: u64,
+    in_flight: FuturesUnordered<BoxFuture<'static, Result<(), Sftp3>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload")
+            .field("path", &self.path)
+            .field("sent", &self.sent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Upload {
+    pub(super) async fn start(
+        files: Arc<Sftp>,
+        path: &str,
+        mode: u32,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Self, Error> {
+        check("write", path)?;
+        let part = format!("{path}.{:016x}.part", rand::random::<u64>());
+        let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
+        let opened = files.raw().open(part.as_str(), flags, permissions(mode)).await;
+        let handle = opened.map_err(|error| files.failed("write", path, error))?.handle;
+        Ok(Self {
+            files,
+            path: path.to_owned(),
+            part,
+            handle: Some(handle),
+            sent: 0,
+            in_flight: FuturesUnordered::new(),
+            _place: place,
+        })
+    }
+
+    /// Sends the next bytes; waits while as much is on its way as may be.
+    ///
+    /// # Errors
+    /// Also of something sent before. The upload is of no use then.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(PIECE_BYTES as usize));
+            while self.in_flight.len() >= IN_FLIGHT_MAX {
+                self.settle_one().await?;
+            }
+            let Some(handle) = self.handle.clone() else {
+                return Err(self.lost());
+            };
+            let (files, offset) = (Arc::clone(&self.files), self.sent);
+            self.sent += piece.len() as u64;
+            self.in_flight.push(
+                async move {
+                    let written = files.raw().write(handle, offset, piece.to_vec()).await;
+                    written.map(drop)
+                }
+                .boxed(),
+            );
+            // A request is sent when it is first looked at.
+            while let Some(Some(done)) = self.in_flight.next().now_or_never() {
+                done.map_err(|error| self.files.failed("write", &self.path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the machine has everything on its disk, and puts the file in its place. Returns its size in bytes.
+    ///
+    /// # Errors
+    /// Then there is no such file, or the old one is still there.
+    pub async fn finish(mut self) -> Result<u64, Error> {
+        while !self.in_flight.is_empty() {
+            self.settle_one().await?;
+        }
+        let Some(handle) = self.handle.clone() else {
+            return Err(self.lost());
+        };
+        match self.files.raw().fsync(handle.as_str()).await {
+            Ok(_) => {}
+            // Not every server has it, and then it is up to the machine.
+            Err(Sftp3::Status(status)) if status.status_code == StatusCode::OpUnsupported => {}
+            Err(error) => return Err(self.files.failed("write", &self.path, error)),
+        }
+        let closed = self.files.raw().close(handle).await;
+        closed.map_err(|error| self.files.failed("write", &self.path, error))?;
+        self.files.replace(&self.part, &self.path).await?;
+        self.handle = None;
+        Ok(self.sent)
+    }
+
+    async fn settle_one(&mut self) -> Result<(), Error> {
+        match self.in_flight.next().await {
+            Some(done) => done.map_err(|error| self.files.failed("write", &self.path, error)),
+            None => Ok(()),
+        }
+    }
+
+    fn lost(&self) -> Error {
+        Error::Lost {
+            path: self.path.clone(),
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let (Some(handle), Ok(runtime)) = (self.handle.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let (files, part) = (Arc::clone(&self.files), std::mem::take(&mut self.part));
+        runtime.spawn(async move {
+            // It may be closed already, and then that fails.
+            let _ = files.raw().close(handle).await;
+            if let Err(error) = files.raw().remove(part.as_str()).await {
+                tracing::warn!(%error, part, "a file that was not written to its end stays on the machine");
+            }
+        });
+    }
+}
