@@ -1,0 +1,4 @@
+//! The tests.
+
+mod failover;
+mod on_air;
