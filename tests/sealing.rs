@@ -98,7 +98,7 @@ async fn without_the_key_a_show_waits_for_it_and_no_spare_is_spent() {
                 let mut news = coordinator.news();
                 while let Ok(item) = news.recv().await {
                     if let Item::Alert(alert) = item
-                        && alert.title == "The stream key cannot be read"
+                        && alert.title == "The studio cannot be made anywhere"
                     {
                         let _ = heard.send(alert);
                         return;

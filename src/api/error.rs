@@ -164,6 +164,7 @@ impl ApiError {
             CommandError::KeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, text).code("IDEMPOTENCY_KEY_REUSED")
             }
+            CommandError::Invalid { field, message } => Self::field(field, message),
             CommandError::Stopping => Self::new(StatusCode::CONFLICT, text).code("STOPPING"),
             CommandError::Cloud { vm, code, message } => {
                 let error = Self::new(StatusCode::BAD_GATEWAY, format!("the cloud refused: {message}"))

@@ -34,6 +34,16 @@ pub struct Counts {
     pub maintenance: u32,
 }
 
+/// `PUT /api/competitions/{compId}/show/config`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configured {
+    pub state: String,
+    pub vm_id: Option<String>,
+    #[serde(default)]
+    pub differences: Vec<String>,
+}
+
 /// The part of the settings that explains the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]

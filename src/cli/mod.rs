@@ -258,7 +258,7 @@ pub async fn run(command: Command, terminal: &Terminal) -> Outcome {
         Command::Status(args) => status::run(args, terminal).await,
         Command::Assign(args) => show::assign(args, terminal).await,
         Command::Release(args) => show::release(args, terminal).await,
-        Command::Show(command) => show::stream(command, terminal).await,
+        Command::Show(command) => show::run(command, terminal).await,
         Command::Failover(args) => show::failover(args, terminal).await,
         Command::Failovers(args) => failovers::run(args, terminal).await,
         Command::Hold(args) => show::hold(args, terminal).await,

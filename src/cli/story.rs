@@ -87,6 +87,7 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
         ShowEvent::FailoverEnded { .. } => ended(show.and_then(|show| show.records.last())?),
         ShowEvent::ReleaseBegan { .. } => (Tone::Plain, "gives its VM back".to_owned()),
         ShowEvent::Released { vm, .. } => (Tone::Plain, format!("has given {vm} back")),
+        ShowEvent::SetUp { .. } => (Tone::Plain, "is configured".to_owned()),
         ShowEvent::StreamWanted { .. } | ShowEvent::Captured { .. } => return None,
     };
     Some(line)

@@ -42,7 +42,11 @@ impl State {
             | Event::Fenced { .. }
             | Event::Publishing { .. }
             | Event::FailoverEnded { .. } => self.apply_move(&mut show, event, at)?,
-            Event::Restored { epoch, .. } if show.phase == Phase::OffAir => restored(&mut show, *epoch)?,
+            Event::SetUp { configuration, make } => show.set_up(configuration, *make, at)?,
+            Event::Restored { epoch, differences } if matches!(show.phase, Phase::OffAir | Phase::OnAir) => {
+                restored(&mut show, *epoch)?;
+                show.note_made(*epoch, differences, at);
+            }
             Event::Restored { .. } => self.apply_move(&mut show, event, at)?,
             Event::ReleaseBegan { stop_vm } => self.release_began(&mut show, *stop_vm, at)?,
             Event::Released { vm, key } => {
@@ -357,6 +361,7 @@ pub(super) fn become_idle(show: &mut Show, at: Timestamp) {
     show.unrestored = false;
     show.held = false;
     show.studio = None;
+    show.made = None;
     show.assigned_at = None;
     show.assigned_by = None;
     show.idle_since = Some(at);

@@ -6,6 +6,7 @@
 //! [`failover`] judge; [`restart`] is the supervisors' policy; [`invariants`] say what must always hold.
 
 mod assignment;
+pub mod configuration;
 pub mod event;
 pub mod failover;
 pub mod health;

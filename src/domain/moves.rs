@@ -69,6 +69,7 @@ impl State {
                 }
                 failover.restored_at = failover.restored_at.or(Some(at));
                 failover.differences.clone_from(differences);
+                show.note_made(*epoch, differences, at);
             }
             Event::Publishing { epoch } => {
                 let refused = show.wrong_phase();
@@ -86,6 +87,7 @@ impl State {
             | Event::WentOffAir { .. }
             | Event::Silenced { .. }
             | Event::Captured { .. }
+            | Event::SetUp { .. }
             | Event::Held { .. }
             | Event::ReleaseBegan { .. }
             | Event::Released { .. } => {}
@@ -169,7 +171,7 @@ impl State {
                 self.require_ready(&failover.from)?;
                 self.settle(show, failover.from.clone(), epoch, false, at)?;
                 self.edit(&failover.from, at, |vm| vm.fault = None)?;
-                show.unrestored = show.studio.is_some();
+                show.unrestored = show.has_studio();
             }
             (Ending::Abandoned, None) => self.settle(show, failover.from.clone(), epoch, false, at)?,
             (Ending::Recovered, target) if !fenced => {
@@ -190,7 +192,7 @@ impl State {
             show.stop_asked = published && ending == Ending::Abandoned && !show.stream_wanted;
         }
         if failover.to.is_some() && failover.to == show.vm {
-            show.unrestored = failover.restored_at.is_none() && show.studio.is_some();
+            show.unrestored = failover.restored_at.is_none() && show.has_studio();
         }
         show.file(Record {
             failover,

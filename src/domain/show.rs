@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::configuration::{Configuration, Made};
 use super::failover::{Cause, Ending, Evidence, Failover, Fence, Record};
 use super::ids::{Epoch, RequestKey, ShowId, VmId};
 use super::studio::Studio;
@@ -68,13 +69,19 @@ pub struct Show {
     /// A producer asked for the stream to stop, and it is not known to have stopped. While nobody asked, a stream
     /// that runs without being wanted was started by hand in the studio.
     pub stop_asked: bool,
-    /// Its VM came to it by a move that ended early: the studio there is somebody else's until the capture is
-    /// restored.
+    /// The studio on its VM is not its own yet: it came there by a move that ended early, or it was configured and
+    /// nothing has been made of that. What is to be there is the capture; while there is none, the configuration.
     pub unrestored: bool,
     /// An operator forbade automatic failover.
     pub held: bool,
     /// The studio as last captured.
     pub studio: Option<Arc<Studio>>,
+    /// What its studio is made from. It outlives the VM.
+    #[serde(default)]
+    pub configuration: Option<Arc<Configuration>>,
+    /// How making the studio went, on the VM that it has.
+    #[serde(default)]
+    pub made: Option<Made>,
     pub assigned_at: Option<Timestamp>,
     pub assigned_by: Option<String>,
     /// Finished failovers, oldest first.
@@ -122,6 +129,11 @@ pub enum Event {
     Captured {
         studio: Arc<Studio>,
     },
+    /// What its studio is to be made from. `make`: on the VM that it has, in place of what is there; else on its next.
+    SetUp {
+        configuration: Arc<Configuration>,
+        make: bool,
+    },
     Held {
         held: bool,
     },
@@ -147,7 +159,8 @@ pub enum Event {
         epoch: Epoch,
         how: Fence,
     },
-    /// The studio of its VM, of the target while failing over, has been made equal to the capture.
+    /// The studio of its VM, of the target while failing over, has been made equal to the capture, or made from the
+    /// configuration where there is none.
     Restored {
         epoch: Epoch,
         differences: Vec<String>,
@@ -207,6 +220,8 @@ impl Show {
             unrestored: false,
             held: false,
             studio: None,
+            configuration: None,
+            made: None,
             assigned_at: None,
             assigned_by: None,
             records: Vec::new(),
@@ -257,7 +272,44 @@ impl Show {
         self.is_silent_now();
         self.vm = Some(vm.clone());
         self.epoch = epoch;
-        self.unrestored = self.studio.is_some();
+        self.unrestored = self.has_studio();
+        self.made = None;
+    }
+
+    /// There is something to make a studio from.
+    pub(super) fn has_studio(&self) -> bool {
+        self.studio.is_some() || self.configuration.is_some()
+    }
+
+    /// Its studio has been made equal to what it is to be.
+    pub(super) fn note_made(&mut self, epoch: Epoch, differences: &[String], at: Timestamp) {
+        if self.studio.is_none() && self.configuration.is_some() {
+            self.made = Some(Made {
+                at,
+                epoch,
+                differences: differences.to_vec(),
+            });
+        }
+    }
+
+    pub(super) fn set_up(
+        &mut self,
+        configuration: &Arc<Configuration>,
+        make: bool,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        if make {
+            self.require_phase(matches!(self.phase, Phase::OffAir | Phase::OnAir))?;
+            // What was captured is what is to be replaced.
+            self.studio = None;
+            self.made = None;
+            self.unrestored = true;
+        }
+        if self.phase == Phase::Idle {
+            self.idle_since = self.idle_since.or(Some(at));
+        }
+        self.configuration = Some(Arc::clone(configuration));
+        Ok(())
     }
 
     pub(super) fn wrong_phase(&self) -> Rejected {

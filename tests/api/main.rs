@@ -10,6 +10,7 @@ mod errors;
 mod pool;
 mod script;
 mod served;
+mod show_config;
 mod shows;
 mod socket;
 mod socket_bounds;

@@ -13,7 +13,7 @@ use understudy::domain::show;
 use understudy::domain::studio::Studio;
 use understudy::domain::vm::{self, Health};
 
-use crate::fixtures::{evidence, instance, of_show, of_vm, show_id, vm_id};
+use crate::fixtures::{evidence, instance, of_show, of_vm, set_up, show_id, vm_id};
 use crate::model::{Model, Stage};
 
 pub const VMS: usize = 4;
@@ -219,6 +219,8 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
         ("show on air", show::Event::WentOnAir { epoch }),
         ("show off air", show::Event::WentOffAir { epoch }),
         ("show captured", show::Event::Captured { studio }),
+        ("show set up", set_up(false)),
+        ("show set up now", set_up(true)),
         (
             "show held",
             show::Event::Held {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use understudy::domain::configuration::Configuration;
 use understudy::domain::event::Event;
 use understudy::domain::failover::{Cause, Ending, Evidence, Fence};
 use understudy::domain::ids::{Attempt, Epoch, InstanceId, Seq, ShowId, VmId};
@@ -11,7 +12,7 @@ use understudy::domain::invariants::violations;
 use understudy::domain::pool::Settings;
 use understudy::domain::show::{self, Show};
 use understudy::domain::state::{Rejected, Snapshot, State};
-use understudy::domain::studio::Studio;
+use understudy::domain::studio::{Json, Studio};
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{self, Health, Power, Vm};
 
@@ -129,6 +130,19 @@ pub fn silenced(epoch: u64) -> show::Event {
     show::Event::Silenced {
         epoch: Epoch(epoch),
         how: Fence::StreamStopped,
+    }
+}
+
+pub fn set_up(make: bool) -> show::Event {
+    let configuration = Configuration {
+        template: "multi-camera".into(),
+        variables: Json::default(),
+        stream_server: Some("rtmp://127.0.0.1/live".into()),
+        stream_key: None,
+    };
+    show::Event::SetUp {
+        configuration: Arc::new(configuration),
+        make,
     }
 }
 

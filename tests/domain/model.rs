@@ -119,8 +119,10 @@ pub struct Played {
     pub moves: usize,
     /// It was told to stop and is not known to have.
     pub stop_asked: bool,
-    /// Its VM has another studio than the one captured.
+    /// Its VM has another studio than the one captured or configured.
     pub unrestored: bool,
+    /// It was configured, at whatever time.
+    pub configured: bool,
     /// Its VM was told to stream and has not been silenced since.
     pub loud: bool,
     /// VMs that may be sending this show's stream at this moment.
@@ -139,6 +141,7 @@ impl Played {
             moves: 0,
             stop_asked: false,
             unrestored: false,
+            configured: false,
             loud: false,
             may_publish: BTreeSet::new(),
         }

@@ -51,12 +51,15 @@ impl Model {
                     ..show
                 }
             }
+            Event::SetUp { make, .. } => set_up(show, *make)?,
             Event::Held { held } => {
                 only_if(show.vm.is_some())?;
                 Played { held: *held, ..show }
             }
             Event::FailoverBegan { epoch, to, .. } => self.failover_began(id, show, epoch.0, to.as_ref())?,
-            Event::Restored { epoch, .. } if show.stage == Stage::OffAir => mended(show, epoch.0)?,
+            Event::Restored { epoch, .. } if matches!(show.stage, Stage::OffAir | Stage::OnAir) => {
+                mended(show, epoch.0)?
+            }
             Event::SpareChosen { .. }
             | Event::SpareLost { .. }
             | Event::Fenced { .. }
@@ -265,8 +268,8 @@ impl Model {
         self.hold(&stays, id, show.epoch, how);
         let moved = m.to.as_ref() == Some(&stays);
         let unrestored = match (moved, ending) {
-            (true, _) => !m.restored && show.captured,
-            (false, Ending::Returned) => show.captured,
+            (true, _) => !m.restored && (show.captured || show.configured),
+            (false, Ending::Returned) => show.captured || show.configured,
             (false, _) => show.unrestored,
         };
         Some(Played {
@@ -276,6 +279,16 @@ impl Model {
             ..show
         })
     }
+}
+
+fn set_up(show: Played, make: bool) -> Option<Played> {
+    only_if(!make || matches!(show.stage, Stage::OffAir | Stage::OnAir))?;
+    Some(Played {
+        configured: true,
+        captured: show.captured && !make,
+        unrestored: show.unrestored || make,
+        ..show
+    })
 }
 
 fn mended(show: Played, epoch: u64) -> Option<Played> {
@@ -304,7 +317,7 @@ impl Played {
         Self {
             loud: false,
             stop_asked: false,
-            unrestored: self.captured,
+            unrestored: self.captured || self.configured,
             ..self
         }
     }
@@ -315,6 +328,7 @@ fn ended(show: &Played) -> Played {
     Played {
         epoch: show.epoch,
         moves: show.moves,
+        configured: show.configured,
         may_publish: show.may_publish.clone(),
         ..Played::new()
     }

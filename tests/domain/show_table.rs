@@ -10,8 +10,8 @@ use understudy::domain::state::State;
 use understudy::domain::vm::Power;
 
 use crate::fixtures::{
-    assigned, at, ended, failover_began, fenced, machine, of_show, publishing, restored, show_id, silenced,
-    spare_lost, state_of, studio, vm_id, went_on_air,
+    assigned, at, ended, failover_began, fenced, machine, of_show, publishing, restored, set_up, show_id,
+    silenced, spare_lost, state_of, studio, vm_id, went_on_air,
 };
 
 /// Refused: the state is as before.
@@ -27,7 +27,7 @@ pub const PHASES: [&str; 5] = [
 
 /// Events carry the right epoch: the present one, or the next where the event begins one.
 #[rustfmt::skip]
-pub const BY_PHASE: [(&str, [&str; 5]); 22] = [
+pub const BY_PHASE: [(&str, [&str; 5]); 24] = [
     ("Assigned",                 ["off air", NO, NO, NO, NO]),
     ("Reassigned",               [NO, "off air", NO, NO, NO]),
     ("StreamWanted",             [NO, "off air", "off air", "on air", NO]),
@@ -36,6 +36,8 @@ pub const BY_PHASE: [(&str, [&str; 5]); 22] = [
     ("WentOffAir",               [NO, NO, NO, "off air", NO]),
     ("Silenced",                 [NO, "off air", "off air", NO, "releasing"]),
     ("Captured",                 [NO, "off air", "off air", "on air", "releasing"]),
+    ("SetUp",                    ["idle", "off air", "off air", "on air", "releasing"]),
+    ("SetUp, make",              [NO, "off air", "off air", "on air", NO]),
     ("Held",                     [NO, "off air", "off air", "on air", "releasing"]),
     ("FailoverBegan",            [NO, "moving", "moving", "moving", NO]),
     ("FailoverBegan, no spare",  [NO, "waiting", "waiting", "waiting", NO]),
@@ -64,7 +66,7 @@ pub const STEPS: [&str; 7] = [
 ];
 
 #[rustfmt::skip]
-pub const BY_STEP: [(&str, [&str; 7]); 22] = [
+pub const BY_STEP: [(&str, [&str; 7]); 24] = [
     ("Assigned",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Reassigned",               [NO, NO, NO, NO, NO, NO, NO]),
     ("StreamWanted",             ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
@@ -73,6 +75,8 @@ pub const BY_STEP: [(&str, [&str; 7]); 22] = [
     ("WentOffAir",               [NO, NO, NO, NO, NO, NO, NO]),
     ("Silenced",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Captured",                 ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
+    ("SetUp",                    ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
+    ("SetUp, make",              [NO, NO, NO, NO, NO, NO, NO]),
     ("Held",                     ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
     ("FailoverBegan",            [NO, NO, NO, NO, NO, NO, NO]),
     ("FailoverBegan, no spare",  [NO, NO, NO, NO, NO, NO, NO]),
@@ -117,6 +121,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::WentOffAir { .. } => "WentOffAir",
         Event::Silenced { .. } => "Silenced",
         Event::Captured { .. } => "Captured",
+        Event::SetUp { .. } => "SetUp",
         Event::Held { .. } => "Held",
         Event::FailoverBegan { .. } => "FailoverBegan",
         Event::SpareChosen { .. } => "SpareChosen",
@@ -147,6 +152,8 @@ fn event_named(name: &str, now: u64) -> Event {
         "Captured" => Event::Captured {
             studio: Arc::new(studio()),
         },
+        "SetUp" => set_up(false),
+        "SetUp, make" => set_up(true),
         "Held" => Event::Held { held: true },
         "FailoverBegan" => failover_began(now + 1, Some(3)),
         "FailoverBegan, no spare" => failover_began(now + 1, None),

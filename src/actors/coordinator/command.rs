@@ -7,6 +7,7 @@ use crate::domain::health::Reading;
 use crate::domain::ids::{Epoch, InstanceId, RequestKey, ShowId, VmId};
 use crate::domain::instance::InstanceState;
 use crate::domain::pool::Denied;
+use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{Health as VmHealth, Status};
 
@@ -75,6 +76,30 @@ pub struct StreamTurned {
     pub on_air: bool,
 }
 
+/// What a show's studio is to be made from.
+pub struct Configure {
+    /// Name of the template.
+    pub template: String,
+    pub variables: serde_json::Map<String, serde_json::Value>,
+    /// `rtmp://host:port/app`; `None`: what the template says.
+    pub stream_server: Option<String>,
+    /// `None`: the one that the show has stays. Empty: none.
+    pub stream_key: Option<Secret>,
+    pub apply: Apply,
+}
+
+/// When a configuration is to be carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Apply {
+    /// At once, unless the show is on air: then it is refused.
+    #[default]
+    OffAir,
+    /// At once, on air too.
+    Now,
+    /// On the next VM that the show is given.
+    Later,
+}
+
 /// A new instance; `instance_type` and `tags` complete the configured defaults.
 #[derive(Debug, Clone, Default)]
 pub struct LaunchVm {
@@ -135,6 +160,8 @@ pub enum CommandError {
     PoolFull { total: usize, max: u32 },
     #[error("this Idempotency-Key was used for a different request")]
     KeyReused,
+    #[error("{message}")]
+    Invalid { field: String, message: String },
     #[error("the coordinator is shutting down")]
     Stopping,
     #[error("the cloud did not carry this out for VM {vm:?}: {message}")]

@@ -11,10 +11,11 @@ use futures_util::StreamExt as _;
 use tokio::sync::broadcast;
 
 mod command;
+mod configuring;
 
 pub use self::command::{
-    Assign, Assigned, Checked, CloudStanding, CommandError, LaunchVm, Moving, PowerTurned, Readiness,
-    Release, Released, StreamTurned,
+    Apply, Assign, Assigned, Checked, CloudStanding, CommandError, Configure, LaunchVm, Moving, PowerTurned,
+    Readiness, Release, Released, StreamTurned,
 };
 use super::board::Board;
 use super::context::{AddressKind, Context};

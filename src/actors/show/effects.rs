@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use super::release::Quiet;
 use crate::actors::context::Context;
+use crate::domain::configuration::Configuration;
 use crate::domain::failover::Fence;
 use crate::domain::ids::{ShowId, VmId};
+use crate::domain::show::Show;
 use crate::domain::studio::Studio;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{Power, Status};
 use crate::infra::obs;
 use crate::infra::ssh::{Exec, Exit, Session as Shell};
+use crate::infra::template::Stream;
 
 /// How often output bytes are read while waiting for them to rise.
 const OUTPUT_POLL: Duration = Duration::from_millis(40);
@@ -166,27 +169,52 @@ async fn run(shell: &dyn Shell, words: &[&str], deadline: Duration) -> Result<Ex
         .map_err(|error| error.to_string())
 }
 
-/// Makes a VM's studio equal to the capture and says what could not be made equal.
-pub async fn restore(ctx: &Context, vm: &VmId, capture: Option<&Studio>) -> Result<Vec<String>, String> {
-    let Some(capture) = capture else {
+/// Makes a VM's studio equal to the capture, or makes it from the configuration, and says what could not be made
+/// equal.
+pub async fn restore(ctx: &Context, vm: &VmId, show: &Show) -> Result<Vec<String>, String> {
+    let Some(want) = wanted(ctx, show)? else {
         return Ok(vec![
             "nothing had been captured: the studio is as it was".to_owned(),
         ]);
     };
-    if let Some(why) = locked(ctx, capture) {
-        return Err(why);
-    }
     let studio = studio(ctx, vm).await?;
-    let restored = studio.restore(capture).await.map_err(|error| error.to_string())?;
+    let restored = studio.restore(&want).await.map_err(|error| error.to_string())?;
     Ok(restored.differences)
 }
 
-/// Why the stream key of a capture cannot be read. Without its key a show must not stream: the studio that is to
-/// take it over may still have another's.
-pub fn locked(ctx: &Context, capture: &Studio) -> Option<String> {
-    let key = capture.stream.as_ref()?.key.as_ref()?;
-    let locked = ctx.world.vault.unseal(key).err()?;
-    Some(format!("its stream key cannot be read: {locked}"))
+/// The studio that a show is to have: the one captured, else the one that its configuration describes, if any.
+///
+/// # Errors
+/// Why it cannot be had, on whatever VM: the template is gone, or the stream key cannot be read. Without its key a show
+/// must not stream: the studio that is to take it over may still have another's.
+pub fn wanted(ctx: &Context, show: &Show) -> Result<Option<Arc<Studio>>, String> {
+    let studio = match (&show.studio, &show.configuration) {
+        (Some(captured), _) => Arc::clone(captured),
+        (None, Some(configuration)) => Arc::new(configured(ctx, &show.id, configuration)?),
+        (None, None) => return Ok(None),
+    };
+    let key = studio.stream.as_ref().and_then(|stream| stream.key.as_ref());
+    match key.map(|key| ctx.world.vault.unseal(key)) {
+        None | Some(Ok(_)) => Ok(Some(studio)),
+        Some(Err(locked)) => Err(format!("its stream key cannot be read: {locked}")),
+    }
+}
+
+/// The studio that a configuration describes.
+fn configured(ctx: &Context, show: &ShowId, configuration: &Configuration) -> Result<Studio, String> {
+    let name = &configuration.template;
+    let template = ctx.world.templates.get(name);
+    let template = template.ok_or_else(|| format!("there is no template {name:?} any more"))?;
+    let rendered = template.render_text(show.as_str(), &configuration.variables, stream_of(configuration));
+    rendered.map_err(|error| format!("its configuration does not fit the template any more: {error}"))
+}
+
+/// Where a configuration streams to.
+pub fn stream_of(configuration: &Configuration) -> Stream {
+    Stream {
+        server: configuration.stream_server.clone(),
+        key: configuration.stream_key.clone(),
+    }
 }
 
 /// Starts the stream and returns when its output bytes rise. OBS goes on showing the last stream's figure
@@ -226,7 +254,12 @@ pub async fn capture(ctx: &Context, vm: &VmId) -> Result<Studio, String> {
 pub async fn ingest_is_reachable(ctx: &Context, show: &ShowId) -> Option<bool> {
     let state = ctx.state();
     let this = state.show(show)?;
-    let server = this.studio.as_ref()?.stream.as_ref()?.server.clone()?;
+    let captured = this.studio.as_ref().and_then(|studio| studio.stream.as_ref());
+    let configured = this
+        .configuration
+        .as_ref()
+        .and_then(|asked| asked.stream_server.clone());
+    let server = captured.and_then(|stream| stream.server.clone()).or(configured)?;
     let (host, port) = ingest_address(&server)?;
     let idle = state.with_status(Status::Available);
     let busy = state

@@ -2,6 +2,7 @@
 
 use ractor::RpcReplyPort;
 
+use super::configuring::SetUp;
 use super::release::{Cleaning, Quiet};
 use crate::actors::coordinator::{Assign, Assigned, CommandError, Moving, Release, Released, StreamTurned};
 use crate::domain::failover::Fence;
@@ -31,6 +32,11 @@ pub enum Message {
     Failover(Order),
     Hold {
         held: bool,
+        reply: Reply<()>,
+    },
+
+    SetUp {
+        ask: Box<SetUp>,
         reply: Reply<()>,
     },
 

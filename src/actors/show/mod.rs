@@ -10,10 +10,12 @@
 //! * `moving` — the failover, driven by [`crate::domain::failover::Failover::next`];
 //! * `spare` — the VM it moves to;
 //! * `capture` — keeping the studio's state in the ledger;
+//! * `configuring` — what its studio is made from;
 //! * `effects` — what these do to machines, as tasks that cast their result back.
 
 mod assignment;
 mod capture;
+mod configuring;
 mod effects;
 mod handle;
 mod message;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::AbortHandle;
 
+pub(in crate::actors) use self::configuring::SetUp;
 pub use self::handle::{Shows, spec};
 use self::message::Reply;
 pub use self::message::{Ended, Message, Order};
@@ -102,7 +105,7 @@ pub(super) struct State {
     capture_due_at: Option<Timestamp>,
     capturing: Option<Task>,
     told_waiting: bool,
-    told_locked: bool,
+    told_unmakeable: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,6 +183,10 @@ impl Actor for ShowActor {
                 let result = state.hold(&me, held).await;
                 answer(reply, result);
             }
+            Message::SetUp { ask, reply } => {
+                let result = state.set_up(&me, *ask).await;
+                answer(reply, result);
+            }
             Message::Signals { vm, signals } => state.signals(&me, &vm, *signals).await,
             Message::StudioUp { vm } => state.studio_up(&me, &vm).await,
             Message::StudioChanged { vm } => state.studio_changed(&me, &vm),
@@ -255,7 +262,7 @@ impl State {
             capture_due_at: None,
             capturing: None,
             told_waiting: false,
-            told_locked: false,
+            told_unmakeable: false,
         }
     }
 

@@ -148,7 +148,7 @@ impl State {
         self.capturing = None;
         self.failures.clear();
         self.told_waiting = false;
-        self.told_locked = false;
+        self.told_unmakeable = false;
         let level = if cause == Cause::Forced {
             Level::Info
         } else {
@@ -244,14 +244,14 @@ impl State {
             failover.epoch,
             failover.from.clone(),
         );
-        let studio = show.studio.clone();
+        let show = show.clone();
         let task = Task::spawn(async move {
             let options = &ctx.options.failover;
             let ended = match step {
                 // Bounded inside, way by way.
                 Step::Fence => Ended::Fence(effects::fence(&ctx, &from).await),
                 Step::Restore => {
-                    let work = effects::restore(&ctx, &to, studio.as_deref());
+                    let work = effects::restore(&ctx, &to, &show);
                     Ended::Restore(within(options.restore_deadline, "restoring the studio", work).await)
                 }
                 Step::Publish => {
@@ -314,10 +314,9 @@ impl State {
 
     async fn step_failed(&mut self, me: &ActorRef<Message>, step: Step, failover: &Failover, error: String) {
         self.steps.remove(&step);
-        let capture = self.show().studio.clone();
-        if let Some(why) = capture.and_then(|capture| effects::locked(&self.ctx, &capture)) {
+        if let Err(why) = effects::wanted(&self.ctx, &self.show()) {
             // No other spare could do better.
-            self.tell_locked(failover, &why);
+            self.tell_unmakeable(failover, &why);
             return self.drive_later(me);
         }
         let count = self.count_failure(step);
@@ -328,10 +327,10 @@ impl State {
         }
     }
 
-    fn tell_locked(&mut self, failover: &Failover, why: &str) {
-        if !std::mem::replace(&mut self.told_locked, true) {
+    fn tell_unmakeable(&mut self, failover: &Failover, why: &str) {
+        if !std::mem::replace(&mut self.told_unmakeable, true) {
             let message = format!("show {} stays off air: {why}", self.id);
-            let title = "The stream key cannot be read";
+            let title = "The studio cannot be made anywhere";
             self.alert(Level::Critical, title, message, failover.to.as_ref());
         }
     }

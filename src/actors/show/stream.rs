@@ -176,10 +176,10 @@ impl State {
             return;
         };
         let (ctx, me, epoch) = (Arc::clone(&self.ctx), me.clone(), show.epoch);
-        let studio = show.studio.clone();
+        let show = show.clone();
         self.mending = Some(Task::spawn(async move {
             let limit = ctx.options.failover.restore_deadline;
-            let work = effects::restore(&ctx, &vm, studio.as_deref());
+            let work = effects::restore(&ctx, &vm, &show);
             let result = within(limit, "restoring the studio", work).await;
             let _ = me.cast(Message::StudioMended { epoch, result });
         }));
@@ -207,7 +207,7 @@ impl State {
 
     pub(super) fn mend_again(&mut self, me: &ActorRef<Message>, epoch: Epoch) {
         let show = self.show();
-        if show.epoch == epoch && show.phase == Phase::OffAir {
+        if show.epoch == epoch && matches!(show.phase, Phase::OffAir | Phase::OnAir) {
             self.mend_studio(me, &show);
         }
     }

@@ -10,6 +10,7 @@
 //! | a competition is given a VM | `vmAssigned` if it is ready, else `vmStarting` |
 //! | it goes on air | `vmInUse` |
 //! | it is moved | `vmFailover` (started, completed, failed); `vmAssigned` when it has its new VM |
+//! | its studio is made from its configuration | `showConfigured` |
 //! | it is released | `vmReleased` |
 //! | the settings change | `vmPoolConfigUpdated` |
 //!
@@ -120,6 +121,7 @@ fn named(event: &show::Event) -> impl Iterator<Item = &VmId> {
         | show::Event::WentOffAir { .. }
         | show::Event::Silenced { .. }
         | show::Event::Captured { .. }
+        | show::Event::SetUp { .. }
         | show::Event::Held { .. }
         | show::Event::Fenced { .. }
         | show::Event::Restored { .. }
@@ -264,6 +266,7 @@ impl<'a> Words<'a> {
                 self.moving(id, from.as_ref(), Some(vm));
             }
             show::Event::FailoverEnded { ending, .. } => self.moved(id, *ending),
+            show::Event::Restored { .. } => self.configured_show(id),
             show::Event::Released { vm, .. } => {
                 let instance = self.look(vm).map(|vm| vm.instance_id().as_str());
                 let (vm, show) = (vm.as_str(), id.as_str());
@@ -275,13 +278,33 @@ impl<'a> Words<'a> {
             | show::Event::WentOffAir { .. }
             | show::Event::Silenced { .. }
             | show::Event::Captured { .. }
+            | show::Event::SetUp { .. }
             | show::Event::Held { .. }
             | show::Event::SpareLost { .. }
             | show::Event::Fenced { .. }
-            | show::Event::Restored { .. }
             | show::Event::Publishing { .. }
             | show::Event::ReleaseBegan { .. } => {}
         }
+    }
+
+    /// A studio was made from the configuration, if that is what this batch made.
+    fn configured_show(&mut self, id: &ShowId) {
+        let made = |state: &'a State| state.show(id).and_then(|show| show.made.as_ref());
+        let (before, after) = (made(self.scene.before), made(self.scene.after));
+        let (true, Some(made), Some(show)) = (before != after, after, self.scene.after.show(id)) else {
+            return;
+        };
+        let vm = show
+            .failover()
+            .map_or(show.vm.as_ref(), |failover| failover.to.as_ref());
+        let payload = json!({
+            "competitionId": id.as_str(),
+            "vmId": vm.map(VmId::as_str),
+            "epoch": made.epoch.0,
+            "configuredAt": Iso(made.at).to_string(),
+            "differences": made.differences,
+        });
+        self.tell("showConfigured", payload);
     }
 
     fn on_air(&mut self, show: &ShowId) {

@@ -2,6 +2,7 @@
 //! domain is in [`super::project`].
 
 pub mod assignment;
+pub mod configuration;
 pub mod coordinator;
 pub mod pool;
 pub mod show;

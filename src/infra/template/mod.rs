@@ -27,7 +27,7 @@ pub use error::{LoadError, RenderError};
 pub use variables::{Kind, Variable};
 
 use crate::domain::sealed::Sealed;
-use crate::domain::studio::Studio;
+use crate::domain::studio::{Json, Studio};
 use error::At;
 use tree::{Node, Tree};
 
@@ -152,6 +152,18 @@ impl Template {
     #[must_use]
     pub fn variables(&self) -> &BTreeMap<String, Variable> {
         &self.variables
+    }
+
+    /// The same with the variables as a JSON text.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_text(&self, show: &str, given: &Json, stream: Stream) -> Result<Studio, RenderError> {
+        let given = serde_json::from_str(&given.0).map_err(|error| RenderError::Variable {
+            variable: "variables".to_owned(),
+            problem: format!("they are not an object: {error}"),
+        })?;
+        self.render(show, &given, stream)
     }
 
     /// The studio of a show with these variables.
