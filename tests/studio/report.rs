@@ -1,6 +1,6 @@
 //! What a test measured, kept for people: nothing fails because of a figure.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -10,14 +10,13 @@ use super::rig::Rig;
 
 /// Writes `target/tmp/studio/<name>.json` and prints it.
 fn write(name: &str, report: &Value) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("studio");
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(folder()).unwrap();
     let text = serde_json::to_string_pretty(report).unwrap();
-    std::fs::write(folder.join(format!("{name}.json")), &text).unwrap();
+    std::fs::write(folder().join(format!("{name}.json")), &text).unwrap();
     eprintln!("{name}: {report}");
 }
 
-/// One move of a show, by the coordinator's word and by the ingest's.
+/// One move of a show, by the coordinator's word and by the ingest's; beside it, the coordinator's log.
 pub async fn failover(rig: &Rig, fault: &str, from: &str, to: &str, failover: &Value) {
     let (at_least, at_most) = rig.ingest.gap(rig.address(from).await, rig.address(to).await);
     let report = json!({
@@ -31,7 +30,13 @@ pub async fn failover(rig: &Rig, fault: &str, from: &str, to: &str, failover: &V
         "load": load(),
         "rigMemoryKiB": memory().await,
     });
-    write(&format!("failover-{fault}"), &report);
+    let name = format!("failover-{fault}");
+    write(&name, &report);
+    std::fs::write(folder().join(format!("{name}.log")), rig.coordinator.log()).unwrap();
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("studio")
 }
 
 /// Processes that want a core, on the average of the last minute: what makes figures comparable.

@@ -1,4 +1,8 @@
 //! The tests.
 
+mod configured;
+mod ending;
 mod failover;
+mod hosts;
 mod on_air;
+mod witness;
