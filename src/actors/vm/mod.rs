@@ -19,6 +19,7 @@ mod link;
 mod obs;
 mod power;
 mod probe;
+mod ready;
 mod reboot;
 mod report;
 mod sighting;
@@ -135,6 +136,11 @@ pub enum Message {
     },
     /// An attempt to stop an abandoned stream ended.
     Silenced,
+    /// A check frame was drawn by this session's studio, or why not.
+    FrameChecked {
+        studio: Arc<dyn Studio>,
+        result: Result<(), String>,
+    },
     /// What the ledger did not decide in time is decided now.
     Settled,
     RestartLink(Retry<Link>),
@@ -166,6 +172,9 @@ pub(super) struct State {
     observation: super::board::Observation,
     studio: Option<Arc<dyn Studio>>,
     shell: Option<Arc<dyn Shell>>,
+    /// Whether that studio draws.
+    frame: ready::CheckFrame,
+    troubles: ready::Troubles,
     /// Output bytes as of the last poll.
     bytes: Option<u64>,
     /// What the show server was last told successfully; outer `None`: nothing yet.
@@ -224,6 +233,8 @@ impl Actor for Machine {
             observation: (*ctx.board.latest(&id)).clone(),
             studio: None,
             shell: None,
+            frame: ready::CheckFrame::default(),
+            troubles: ready::Troubles::default(),
             bytes: None,
             notified: None,
             notifying: false,
@@ -302,6 +313,7 @@ impl Actor for Machine {
             Message::Reported(report) => state.reported(&me, report).await,
             Message::Notified { show } => state.notified(&me, show),
             Message::Silenced => state.silencing = false,
+            Message::FrameChecked { studio, result } => state.frame_checked(&me, &studio, result).await,
             Message::Settled => state.settled(&me).await,
             Message::RestartLink(retry) => {
                 let again = state

@@ -297,21 +297,9 @@ impl State {
         if boot != self.boot || vm.power != Power::Booting || vm.fault.is_some() {
             return;
         }
-        let reading = self.observation.reading;
-        let missing: Vec<&str> = [
-            ("the show server", reading.node, true),
-            ("OBS", reading.obs, self.ctx.world.obs.is_some()),
-            ("SSH", reading.ssh, self.ctx.world.ssh.is_some()),
-        ]
-        .into_iter()
-        .filter(|(_, up, wanted)| *wanted && *up != Some(true))
-        .map(|(name, _, _)| name)
-        .collect();
         let limit = self.ctx.options.ready_timeout.as_secs();
-        let reason = format!(
-            "no answer from {} within {limit} s of booting",
-            missing.join(" and ")
-        );
+        let missing = self.all_missing();
+        let reason = format!("not ready {limit} s after booting, still waiting for: {missing}");
         self.fail_start(&vm, reason, false).await;
     }
 
@@ -340,6 +328,8 @@ impl State {
         self.observation = crate::actors::board::Observation::default();
         self.studio = None;
         self.shell = None;
+        self.frame = super::ready::CheckFrame::default();
+        self.troubles = super::ready::Troubles::default();
         self.bytes = None;
         self.notified = None;
         self.reboot = None;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
-use super::link::Link;
+use super::ready::CheckFrame;
 use super::{Message, State, Studio};
 use crate::actors::news::Item;
 use crate::actors::show;
@@ -75,7 +75,7 @@ impl State {
         self.ctx.board.post(&self.id, self.observation.clone());
         self.tell_signals(&vm);
         match vm.power {
-            Power::Booting => self.settle_boot(me, &vm).await,
+            Power::Booting => self.settle_boot(me, &vm, was_probe).await,
             Power::Ready if self.is_stray(&vm) => self.set_aside_stray().await,
             Power::Ready if was_probe => self.settle_health(me, &vm).await,
             Power::Ready | Power::Stopped | Power::Starting { .. } | Power::Stopping { .. } => {}
@@ -88,6 +88,8 @@ impl State {
             Report::Probed { began, result } => self.probed(began, result),
             Report::StudioUp { session } => {
                 self.studio = Some(session);
+                self.frame = CheckFrame::Unseen;
+                self.troubles.obs = None;
                 self.bytes = None;
                 self.signals.obs = Sign::good(now);
                 self.tell_show(vm, |vm| show::Message::StudioUp { vm });
@@ -103,16 +105,19 @@ impl State {
                 };
                 self.signals.output = OutputSign::Unknown;
                 self.observation.output = None;
+                self.troubles.obs = Some(error.to_string());
                 self.observation.error = Some(format!("OBS: {error}"));
             }
             Report::StudioSilent { since, error } => {
                 self.signals.obs = self.signals.obs.worsen(since, Trouble::Silent);
+                self.troubles.obs = Some(error.to_string());
                 self.observation.error = Some(format!("OBS: {error}"));
             }
             Report::Output { output, at } => self.output(output, at),
             Report::Noticed(notice) => self.noticed(vm, &notice),
             Report::ShellUp { session } => {
                 self.shell = Some(session);
+                self.troubles.ssh = None;
                 self.signals.ssh = Sign::good(now);
             }
             Report::ShellAnswered => self.signals.ssh = Sign::good(now),
@@ -121,6 +126,7 @@ impl State {
                 if let Some(how) = shell_trouble(&error) {
                     self.signals.ssh = self.signals.ssh.worsen(since, how);
                 }
+                self.troubles.ssh = Some(error.to_string());
                 self.observation.error = Some(format!("SSH: {error}"));
             }
         }
@@ -140,8 +146,10 @@ impl State {
                 self.observation.server_obs_recording = status.obs_recording;
                 self.observation.server_obs_scene = status.obs_scene;
                 self.observation.error = None;
+                self.troubles.probe = None;
             }
             Err(error) => {
+                self.troubles.probe = Some(error.to_string());
                 self.signals.probe = self.signals.probe.worsen(began, probe_trouble(&error));
                 self.observation.response_time = None;
                 self.observation.server_obs_connected = None;
@@ -209,33 +217,6 @@ impl State {
         }
     }
 
-    /// A booting VM is ready once everything that it should have has answered.
-    async fn settle_boot(&mut self, me: &ActorRef<Message>, vm: &Vm) {
-        let reading = self.observation.reading;
-        let studio = self.ctx.world.obs.is_none() || reading.obs == Some(true);
-        let shell = self.ctx.world.ssh.is_none() || reading.ssh == Some(true);
-        let now = self.ctx.now();
-        let links = Link::ALL.into_iter().filter(|link| link.is_wanted(&self.ctx));
-        let over = self.reboot.is_none_or(|reboot| reboot.is_over(links, now));
-        if reading.node != Some(true) || !studio || !shell || !over {
-            return;
-        }
-        let mut events = vec![vm::Event::Ready];
-        if vm.is_free() && self.publishes() {
-            events.push(stray());
-        }
-        if self.commit(events).await {
-            self.reboot = None;
-            self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);
-            self.good_in_a_row = 0;
-            self.observation.proven_at = Some(self.ctx.now());
-            self.ctx.board.post(&self.id, self.observation.clone());
-            self.duty_changed(me);
-            self.tell_show(vm, |vm| show::Message::VmReady { vm });
-            self.ctx.pool.poke();
-        }
-    }
-
     async fn settle_health(&mut self, me: &ActorRef<Message>, vm: &Vm) {
         let now = self.ctx.now();
         let level = self.observation.reading.level();
@@ -297,7 +278,8 @@ impl State {
             self.silence(me);
             return;
         }
-        self.good_in_a_row = if level == Health::Healthy {
+        // What is not known of a service is no proof of it.
+        self.good_in_a_row = if level == Health::Healthy && self.missing().is_empty() {
             self.good_in_a_row + 1
         } else {
             0
@@ -355,7 +337,7 @@ impl State {
     }
 }
 
-fn stray() -> vm::Event {
+pub(super) fn stray() -> vm::Event {
     vm::Event::Faulted {
         reason: "it publishes though no show holds it; its stream is being stopped".to_owned(),
     }

@@ -18,6 +18,7 @@ mod capture;
 mod connector;
 mod draw;
 mod filters;
+mod frame;
 mod inputs;
 mod items;
 mod link;
@@ -31,6 +32,7 @@ mod transitions;
 mod wire;
 
 pub use connector::ObwsConnector;
+pub use frame::Frame;
 pub(in crate::infra) use wire::canonical;
 
 use std::net::SocketAddr;
@@ -72,6 +74,10 @@ pub trait Session: Send + Sync + 'static {
 
     /// `GetStreamStatus`: also the liveness poll.
     async fn output(&self) -> Result<Output, Error>;
+
+    /// Whether OBS draws: looks at the program scene, and if that is the same all over and `may_edit`, at a scene of
+    /// our own that is removed again.
+    async fn check_frame(&self, may_edit: bool) -> Result<Frame, Error>;
 
     /// Starts the stream; starting one that runs already is not an error. Success means the request was
     /// accepted: only rising [`Output::bytes`] prove a stream.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::connector::open_quiet;
 use super::link::{Link, OUTPUT_NOT_RUNNING, OUTPUT_RUNNING, denied_with};
 use super::notices::{Phase, Phases};
-use super::{Endpoint, Error, Restored, Session, capture, restore};
+use super::{Endpoint, Error, Frame, Restored, Session, capture, frame, restore};
 use crate::domain::studio::{Output, Studio};
 
 /// How often OBS is asked whether a stream that was told to stop has stopped. It takes about 0.2 s.
@@ -140,6 +140,10 @@ impl Session for ObwsSession {
 
     async fn output(&self) -> Result<Output, Error> {
         capture::output(&self.link).await
+    }
+
+    async fn check_frame(&self, may_edit: bool) -> Result<Frame, Error> {
+        frame::check(&self.link, may_edit).await
     }
 
     async fn start_stream(&self) -> Result<(), Error> {

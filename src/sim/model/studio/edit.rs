@@ -84,7 +84,7 @@ impl Studio {
         Ok(uuid)
     }
 
-    /// Removes a scene and every item that shows it. If it was on air, the first one left goes on air.
+    /// Removes a scene, every item that shows it, and what nothing else shows. If it was on air, the first one left goes on air.
     ///
     /// # Errors
     /// [`StudioError::LastScene`], [`StudioError::SourceGone`].
@@ -93,10 +93,19 @@ impl Studio {
         if self.collection().scenes.len() < 2 {
             return Err(StudioError::LastScene);
         }
+        let shown: Vec<Uuid> = self
+            .collection()
+            .scene(uuid)
+            .into_iter()
+            .flat_map(|scene| scene.items.iter().map(|item| item.source))
+            .collect();
         self.collection_mut().scenes.retain(|scene| scene.uuid != uuid);
         self.remove_items_of(&named);
         self.events.push(StudioEvent::SceneRemoved(named));
         self.announce_scenes();
+        for source in shown {
+            self.let_go_if_unseen(source)?;
+        }
         if self.collection().program == uuid
             && let Some(first) = self.collection().scenes.first().map(|scene| scene.uuid)
         {

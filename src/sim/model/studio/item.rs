@@ -109,15 +109,15 @@ impl Studio {
             scene: scene_named,
             change,
         });
-        let is_shown = |s: &Scene| s.items.iter().any(|item| item.source == source);
-        if !self.collection().scenes_and_groups().any(is_shown) {
-            self.let_go(source)?;
-        }
-        Ok(())
+        self.let_go_if_unseen(source)
     }
 
     /// Ends what nothing shows any more, unless it is a scene.
-    fn let_go(&mut self, source: Uuid) -> Result<(), StudioError> {
+    pub(super) fn let_go_if_unseen(&mut self, source: Uuid) -> Result<(), StudioError> {
+        let is_shown = |s: &Scene| s.items.iter().any(|item| item.source == source);
+        if self.collection().scenes_and_groups().any(is_shown) {
+            return Ok(());
+        }
         if self.collection().input(source).is_some() {
             return self.remove_input(source);
         }

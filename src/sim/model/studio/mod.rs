@@ -148,6 +148,8 @@ pub struct Studio {
     recording: Recording,
     /// The scene in preview, in studio mode.
     preview: Option<Uuid>,
+    /// Its graphics work.
+    draws: bool,
     switching_until: Option<Timestamp>,
     events: Vec<StudioEvent>,
 }
@@ -170,6 +172,7 @@ impl Studio {
             output: StreamOutput::new(timing),
             recording: Recording::Off,
             preview: None,
+            draws: true,
             switching_until: None,
             events: Vec::new(),
         }
@@ -208,6 +211,16 @@ impl Studio {
     #[must_use]
     pub fn output(&self) -> &StreamOutput {
         &self.output
+    }
+
+    /// Whether its graphics work. It answers all the same if they do not.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        self.draws
+    }
+
+    pub fn set_drawing(&mut self, draws: bool) {
+        self.draws = draws;
     }
 
     /// Name of the scene on air.

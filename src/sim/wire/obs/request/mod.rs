@@ -8,6 +8,7 @@ pub(super) mod filters;
 mod general;
 mod inputs;
 pub(super) mod items;
+mod pictures;
 pub(super) mod record;
 pub(super) mod scenes;
 pub(super) mod sound;
@@ -60,7 +61,7 @@ struct Call<'a> {
 
 type Table = &'static [(&'static str, fn(&mut Call<'_>) -> Reply)];
 
-const TABLES: [Table; 10] = [
+const TABLES: [Table; 11] = [
     general::TABLE,
     config::TABLE,
     stream::TABLE,
@@ -71,6 +72,7 @@ const TABLES: [Table; 10] = [
     filters::TABLE,
     items::TABLE,
     transitions::TABLE,
+    pictures::TABLE,
 ];
 
 /// Does one request.

@@ -1,0 +1,125 @@
+//! What a VM must have shown before it is given to a show, and how what is missing is named.
+
+mod support;
+
+use std::time::Duration;
+
+use support::PLENTY;
+use support::eventually::eventually;
+use support::scene::{SOON, Scene};
+use support::studios;
+use understudy::domain::ids::VmId;
+use understudy::domain::vm::{Power, Status};
+use understudy::infra::obs::Frame;
+use understudy::sim::model::fault::{Fault, FaultKind};
+use understudy::sim::model::machine::Service;
+
+/// The only VM, off, whose machine is prepared and which is then switched on.
+async fn started(prepare: impl FnOnce(&understudy::sim::wire::MachineHandle)) -> (Scene, VmId) {
+    let scene = Scene::set(0, 1, |_| ()).await;
+    let vm = scene
+        .until("the VM", |state| state.vms().next().map(|vm| vm.id.clone()))
+        .await;
+    prepare(&scene.machine(&vm));
+    scene.coordinator().start_vm(vm.clone()).await.unwrap();
+    (scene, vm)
+}
+
+/// Waits until the VM's record names this as missing.
+async fn waits_for(scene: &Scene, vm: &VmId, what: &str) {
+    let coordinator = scene.coordinator();
+    eventually(&format!("a VM that waits for {what}"), SOON, async || {
+        let error = coordinator.board().latest(vm).error.clone()?;
+        let waits = error.strip_prefix("waiting for: ")?.to_owned();
+        (waits == what).then_some(())
+    })
+    .await;
+    let state = coordinator.state();
+    assert_eq!(state.vm(vm).unwrap().power, Power::Booting);
+    assert_eq!(state.vm(vm).unwrap().status(), Status::Starting);
+}
+
+async fn becomes_available(scene: &Scene, vm: &VmId) {
+    scene
+        .until("an available VM", |state| {
+            (state.vm(vm)?.status() == Status::Available).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_whose_studio_draws_nothing_is_not_given_out_before_it_does() {
+    let (scene, vm) = started(|machine| machine.operate(|studio, _| studio.set_drawing(false))).await;
+    waits_for(&scene, &vm, "check frame (blank: OBS draws nothing)").await;
+    let machine = scene.machine(&vm);
+    machine.operate(|studio, _| studio.set_drawing(true));
+    becomes_available(&scene, &vm).await;
+    // A new studio has an empty scene, so a patch was drawn, and is gone.
+    machine.operate(|studio, _| {
+        assert_eq!(studio.collection().scenes.len(), 1);
+        assert!(studio.collection().inputs.is_empty());
+    });
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_whose_obs_or_ssh_never_starts_is_not_given_out_and_says_so() {
+    for (service, name) in [(Service::Studio, "OBS"), (Service::Ssh, "SSH")] {
+        let (scene, vm) = started(|machine| machine.fault(Fault::ServiceNeverStarts(service))).await;
+        waits_for(&scene, &vm, &format!("{name} (connection refused)")).await;
+        let machine = scene.machine(&vm);
+        machine.heal(FaultKind::ServiceNeverStarts(service));
+        machine.reboot();
+        becomes_available(&scene, &vm).await;
+        scene.node.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_is_not_ready_in_time_goes_to_error_with_what_is_missing() {
+    let scene = Scene::set(0, 1, |config| config.pool.ready_timeout = Duration::from_secs(3)).await;
+    let vm = scene
+        .until("the VM", |state| state.vms().next().map(|vm| vm.id.clone()))
+        .await;
+    scene.machine(&vm).operate(|studio, _| studio.set_drawing(false));
+    scene.coordinator().start_vm(vm.clone()).await.unwrap();
+    let reason = scene
+        .until("a fault", |state| {
+            let fault = state.vm(&vm)?.fault.as_ref()?;
+            Some(fault.reason.clone())
+        })
+        .await;
+    assert!(
+        reason.ends_with("still waiting for: check frame (blank: OBS draws nothing)"),
+        "{reason}"
+    );
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_studio_of_a_show_is_looked_at_and_not_touched() {
+    let (_world, machines) = studios::world(1).await;
+    let (session, _notices) = studios::connect(&machines[0]).await;
+    let before = session.capture().await.unwrap();
+    assert_eq!(session.check_frame(false).await, Ok(Frame::Blank));
+    assert_eq!(session.check_frame(true).await, Ok(Frame::Drawn));
+    assert_eq!(session.capture().await.unwrap(), before);
+    machines[0].load_example_studio("key").unwrap();
+    assert_eq!(session.check_frame(false).await, Ok(Frame::Drawn));
+    // One that was interrupted has left its scene behind.
+    machines[0].operate(|studio, _| {
+        studio.create_scene("understudy check frame 0badcafe").unwrap();
+        let empty = studio.create_scene("Empty").unwrap();
+        studio.set_program(empty).unwrap();
+    });
+    assert_eq!(session.check_frame(true).await, Ok(Frame::Drawn));
+    let left = session.capture().await.unwrap();
+    assert!(
+        !left
+            .scenes
+            .iter()
+            .any(|scene| scene.name.starts_with("understudy"))
+    );
+    let gone = machines[0].until(PLENTY, |view| view.obs_clients == 1).await;
+    assert!(gone.is_some());
+}
