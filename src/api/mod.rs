@@ -86,6 +86,7 @@ fn documented_routes() -> OpenApiRouter<Gateway> {
         .merge(routes::vms::routes())
         .merge(routes::competitions::routes())
         .merge(routes::shows::routes())
+        .merge(routes::studio::routes())
         .merge(routes::show_config::routes())
         .merge(routes::coordinator::routes())
 }

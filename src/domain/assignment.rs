@@ -31,6 +31,7 @@ impl State {
             Event::Captured { studio } => {
                 show.require_vm()?;
                 show.studio = Some(Arc::clone(studio));
+                show.captured_at = Some(at);
             }
             Event::Held { held } => {
                 show.require_vm()?;

@@ -82,6 +82,9 @@ pub struct Show {
     /// How making the studio went, on the VM that it has.
     #[serde(default)]
     pub made: Option<Made>,
+    /// When it was last seen to have changed; absent in older journals.
+    #[serde(default)]
+    pub captured_at: Option<Timestamp>,
     pub assigned_at: Option<Timestamp>,
     pub assigned_by: Option<String>,
     /// Finished failovers, oldest first.
@@ -225,6 +228,7 @@ impl Show {
             assigned_at: None,
             assigned_by: None,
             records: Vec::new(),
+            captured_at: None,
             idle_since: None,
         }
     }

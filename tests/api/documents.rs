@@ -37,6 +37,8 @@ async fn the_document_describes_every_route_and_is_generated() {
         "get /api/admin/vm-pool/config",
         "get /api/admin/vm-pool/{vmId}",
         "get /api/competitions/{compId}/failovers",
+        "get /api/competitions/{compId}/studio",
+        "get /api/competitions/{compId}/studio/diff",
         "get /api/competitions/{compId}/vm",
         "get /api/coordinator/activity",
         "get /api/coordinator/idle",

@@ -16,3 +16,4 @@ mod socket;
 mod socket_bounds;
 mod socket_views;
 mod status;
+mod studio;

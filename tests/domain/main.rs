@@ -22,5 +22,6 @@ mod reconcile_model;
 mod restart_model;
 mod snapshot;
 mod state_model;
+mod studio_difference;
 mod verdict_properties;
 mod vm_model;

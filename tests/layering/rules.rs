@@ -194,8 +194,9 @@ const PURE_STD: &[&str] = &[
     "vec",
 ];
 
-const PURE_CRATES: &[&str] = &["serde", "thiserror"];
-const PURE_CRATES_IN_TESTS: &[&str] = &["proptest", "serde_json"];
+/// `serde_json` reads and writes text in memory, no more.
+const PURE_CRATES: &[&str] = &["serde", "serde_json", "thiserror"];
+const PURE_CRATES_IN_TESTS: &[&str] = &["proptest"];
 
 /// Persistent maps are data; the hashed ones have a random order.
 const PURE_IMBL: &[&str] = &["OrdMap", "OrdSet", "Vector", "ordmap", "ordset", "vector"];
@@ -267,7 +268,7 @@ fn impure(path: &[String], mention: &Mention) -> Option<String> {
     };
     (!pure).then(|| {
         format!(
-            "domain must not name {}: it is pure, so of libraries it has serde, thiserror and imbl's ordered maps, and \
+            "domain must not name {}: it is pure, so of libraries it has serde, serde_json, thiserror and imbl's ordered maps, and \
              of std nothing with a clock, a thread, a lock, I/O or a random order",
             path.join("::")
         )

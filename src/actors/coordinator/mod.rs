@@ -27,7 +27,7 @@ use crate::domain::ids::{InstanceId, ShowId, VmId};
 use crate::domain::instance::Instance;
 use crate::domain::pool::Settings;
 use crate::domain::state::State;
-use crate::domain::studio::Secret;
+use crate::domain::studio::{Secret, Studio};
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{Power, Status};
 pub use crate::infra::ledger::Batch;
@@ -262,6 +262,18 @@ impl Coordinator {
             .shows
             .command(&self.ctx, &show, "holding the show", QUICK, message)
             .await
+    }
+
+    /// Reads what the studio of a VM is set up to show. Changes nothing.
+    ///
+    /// # Errors
+    /// [`CommandError::UnknownVm`]; [`CommandError::Studio`] if it cannot be reached or read.
+    pub async fn read_studio(&self, vm: VmId) -> Result<Studio, CommandError> {
+        self.known(&vm)?;
+        let limit = self.ctx.options.failover.restore_deadline;
+        let read = tokio::time::timeout(limit, show::capture(&self.ctx, &vm)).await;
+        let read = read.unwrap_or_else(|_| Err(format!("it was not read within {} ms", limit.as_millis())));
+        read.map_err(|message| CommandError::Studio { vm, message })
     }
 
     /// Starts a stopped VM.

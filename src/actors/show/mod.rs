@@ -33,6 +33,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::AbortHandle;
 
 pub(in crate::actors) use self::configuring::SetUp;
+pub(super) use self::effects::capture;
 pub use self::handle::{Shows, spec};
 use self::message::Reply;
 pub use self::message::{Ended, Message, Order};

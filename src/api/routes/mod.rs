@@ -5,4 +5,5 @@ pub mod coordinator;
 pub mod pool;
 pub mod show_config;
 pub mod shows;
+pub mod studio;
 pub mod vms;

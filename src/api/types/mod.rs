@@ -6,6 +6,7 @@ pub mod configuration;
 pub mod coordinator;
 pub mod pool;
 pub mod show;
+pub mod studio;
 pub mod template;
 pub mod vm;
 

@@ -1,13 +1,19 @@
 //! A studio's state: what OBS must be told so that another machine looks and sounds the same on air.
 //!
-//! Settings of sources are opaque here (JSON text as OBS gave it): the domain compares and carries them, it
-//! does not read them. The stream key is carried sealed ([`Sealed`]).
+//! Settings of sources are JSON text as OBS gave it: the domain carries and compares them ([`difference()`]) and
+//! hides secrets in them ([`Studio::redacted`]), and gives them no meaning. The stream key is carried sealed ([`Sealed`]).
+
+mod difference;
+mod redact;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::sealed::{self, Sealed};
+
+pub use self::difference::{Difference, Subject, difference};
+pub use self::redact::HIDDEN;
 
 /// Everything captured from one studio, in the order in which it is restored.
 ///
@@ -90,6 +96,18 @@ pub enum Monitor {
     Only,
     /// Heard on both.
     AndOutput,
+}
+
+impl Monitor {
+    /// As it is written down.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Only => "only",
+            Self::AndOutput => "and_output",
+        }
+    }
 }
 
 /// A filter of an input, a scene or a group.
@@ -240,6 +258,18 @@ pub enum Recording {
     Off,
     Active,
     Paused,
+}
+
+impl Recording {
+    /// As it is written down.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Active => "active",
+            Self::Paused => "paused",
+        }
+    }
 }
 
 /// Where the stream goes.
