@@ -9,7 +9,7 @@ SHELL := /bin/bash
 export UNDERSTUDY_CACHE ?= $(HOME)/.cache/understudy
 
 help: ## This list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 # Without the cloud adapters, which alone cost minutes, and unoptimised: the fastest way to see it.
 demo: ## Two shows on air, one machine fails: watch it (ARGS="--for 20s" ends it)
@@ -27,7 +27,7 @@ test: ## Every test, with moto's EC2 API, OpenSSH and the official Socket.IO cli
 	fi
 
 # Each test in namespaces of its own, so that nothing is left behind and nothing outside is touched.
-STUDIO_RUNNER := CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
+STUDIO_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
 test-studio: ## The proof on real OBS, OpenSSH, systemd and an RTMP ingest; as root
 	@scripts/setup-studio
 	@if cargo nextest --version >/dev/null 2>&1; then \
