@@ -11,6 +11,7 @@ use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::show::Phase;
 use understudy::domain::studio::Secret;
 use understudy::infra::template::{Stream, Templates};
+use understudy::sim::model::fault::{Fault, FaultKind};
 
 const KEY: &str = "key-of-gala";
 
@@ -234,5 +235,24 @@ async fn what_does_not_fit_is_refused_before_anything_is_written() {
         }
     }
     assert!(coordinator.state().show(&gala()).is_none());
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_studio_that_was_being_made_when_the_coordinator_stopped_is_made_by_the_next() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let coordinator = scene.coordinator();
+    let vm = coordinator.assign(gala(), Assign::default()).await.unwrap().vm;
+    let instance = scene.instance(&vm);
+    scene.stage.world.fault(&instance, Fault::StudioHang).unwrap();
+    let ask = configure(&scene, "Gala", Apply::OffAir);
+    coordinator.set_up_show(gala(), ask).await.unwrap();
+    let Scene { stage, node } = scene;
+    node.stop().await.unwrap();
+    stage.world.heal(&instance, FaultKind::StudioHang).unwrap();
+    let node = stage.coordinator(|_| None).await.unwrap();
+    let scene = Scene { stage, node };
+    assert_eq!(made(&scene).await.1.differences, Vec::<String>::new());
+    assert_eq!(break_text(&scene, &vm).as_deref(), Some("Gala: back in a moment"));
     scene.node.stop().await.unwrap();
 }

@@ -130,3 +130,19 @@ async fn serve_refuses_a_wrong_configuration_before_it_does_anything() {
     assert!(refused.failed(2).contains("server.admin_token"), "{refused:?}");
     assert!(refused.stderr.contains("server.listen: --listen"), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_show_template_of_ones_own_is_checked_too() {
+    let templates = tempfile::tempdir().unwrap();
+    let template = templates.path().join("mine.toml");
+    let (_dir, path) = file(&format!("[shows]\ntemplates_path = {:?}\n", templates.path()));
+    let arguments = ["check-config", path.to_str().unwrap(), "--json"];
+    let studio = "[studio]\nscene_collection = \"Show\"\nprogram_scene = \"One\"\n[[studio.scenes]]\nname = ";
+    std::fs::write(&template, format!("{studio}\"One\"\n")).unwrap();
+    let sound = run(&[], &arguments).await.json();
+    assert_eq!(sound["templates"], serde_json::json!(["mine", "multi-camera"]));
+    std::fs::write(&template, format!("{studio}\"{{{{ one\"\n")).unwrap();
+    let run = run(&[], &arguments[..2]).await;
+    let place = format!("{}, line 5", template.display());
+    assert!(run.failed(2).contains(&place), "{run:?}");
+}

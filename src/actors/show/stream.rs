@@ -172,7 +172,9 @@ impl State {
             vm.is_some_and(|vm| vm.power == Power::Ready)
         });
         let under_way = self.mending.as_ref().is_some_and(Task::is_running);
-        let (true, false, Some(vm)) = (show.unrestored, under_way, ready) else {
+        // Without a way to studios nobody can make one, and trying again and again would not help.
+        let reachable = self.ctx.world.obs.is_some();
+        let (true, false, true, Some(vm)) = (show.unrestored, under_way, reachable, ready) else {
             return;
         };
         let (ctx, me, epoch) = (Arc::clone(&self.ctx), me.clone(), show.epoch);

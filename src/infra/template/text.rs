@@ -125,14 +125,14 @@ fn only_expression(text: &str) -> Option<&str> {
 /// An error with the piece of text that it is about.
 fn told(error: &minijinja::Error, text: &str) -> String {
     let piece = error.range().and_then(|range| text.get(range)).map(str::trim);
-    let what = match error.kind() {
-        ErrorKind::UndefinedError => "is not defined".to_owned(),
-        ErrorKind::OutOfFuel => format!("takes more than {FUEL} steps"),
-        kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
-    };
-    match piece.filter(|piece| !piece.is_empty()) {
-        Some(piece) => format!("{piece} {what}"),
-        None => format!("{text:?}: {what}"),
+    let piece = piece.filter(|piece| !piece.is_empty()).unwrap_or(text);
+    match error.kind() {
+        ErrorKind::UndefinedError => format!("{piece} is not defined"),
+        ErrorKind::OutOfFuel => format!("{piece:?} takes more than {FUEL} steps"),
+        kind => match error.detail() {
+            Some(detail) => format!("{piece:?}: {detail}"),
+            None => format!("{piece:?}: {kind}"),
+        },
     }
 }
 
