@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use understudy::infra::obs::{Connector, Endpoint, Error, Notice, Session};
+use understudy::infra::obs::{Connector, Endpoint, Error, Notice, Route, Session};
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -35,6 +35,7 @@ async fn serve<F: Future<Output = ()> + Send + 'static>(
     });
     Endpoint {
         address,
+        route: Route::Direct,
         password: None,
         connect_deadline: PLENTY,
         call_deadline: PLENTY,

@@ -5,7 +5,7 @@ mod support;
 
 use support::{PLENTY, contract, studios};
 use understudy::domain::studio::Secret;
-use understudy::infra::obs::Endpoint;
+use understudy::infra::obs::{Endpoint, Route};
 
 #[tokio::test]
 async fn the_simulated_studio_and_the_real_one_named_keep_the_contract() {
@@ -16,6 +16,7 @@ async fn the_simulated_studio_and_the_real_one_named_keep_the_contract() {
     if let Ok(address) = std::env::var("UNDERSTUDY_STUDIO") {
         let real = Endpoint {
             address: address.parse().expect("UNDERSTUDY_STUDIO is address:port"),
+            route: Route::Direct,
             password: std::env::var("UNDERSTUDY_STUDIO_PASSWORD").ok().map(Secret::new),
             connect_deadline: PLENTY,
             call_deadline: PLENTY,

@@ -14,7 +14,8 @@ use understudy::actors::coordinator::{CommandError, Coordinator};
 use understudy::actors::news::Item;
 use understudy::cli::stage::{Setting, Stage, stream_key};
 use understudy::config::Config;
-use understudy::domain::failover::{Ending, Record};
+use understudy::domain::failover::verdict::{Sign, Trouble};
+use understudy::domain::failover::{Cause, Ending, Fence, Record};
 use understudy::domain::ids::{InstanceId, ShowId, VmId};
 use understudy::domain::show::{Phase, Show};
 use understudy::domain::time::Timestamp;
@@ -388,4 +389,102 @@ async fn a_coordinator_that_was_asleep_looks_afresh_before_it_moves_anything() {
     assert_eq!(moved["cause"], "studio-lost");
     let off_air = moved["timeline"]["offAirMs"].as_u64().map(Duration::from_millis);
     assert!(off_air.unwrap() < clock.now().since(awake_at), "{moved}");
+}
+
+/// Its studio is reached through it, as all are here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_ssh_server_is_not_a_lost_studio() {
+    let scene = Scene::set(2, 0, |config| {
+        config.failover.silence_limit = Duration::from_secs(2);
+    })
+    .await;
+    let (show, vm) = scene.on_air("gala").await;
+    let (world, instance) = (&scene.stage.world, scene.instance(&vm));
+    let (key, clock) = (stream_key(&show), world.clock());
+    let obs = || scene.coordinator().board().latest(&vm).signals.obs;
+    world.fault(&instance, Fault::SshDown).unwrap();
+    let cut_at = eventually("the way to the studio is known to be cut", SOON, async || {
+        matches!(
+            obs(),
+            Sign::Bad {
+                how: Trouble::Cut,
+                ..
+            }
+        )
+        .then(|| clock.now())
+    })
+    .await;
+    eventually("three silence limits are over", SOON, async || {
+        (clock.now().since(cut_at) > Duration::from_secs(6)).then_some(())
+    })
+    .await;
+    let state = scene.coordinator().state();
+    let after = state.show(&show).unwrap();
+    assert_eq!((&after.phase, after.vm.as_ref()), (&Phase::OnAir, Some(&vm)));
+    assert_eq!(after.records.len(), 0);
+    assert_eq!(world.ingest().publishers(&key).len(), 1);
+
+    world.heal(&instance, FaultKind::SshDown).unwrap();
+    eventually("the studio is heard again", SOON, async || {
+        matches!(obs(), Sign::Good { .. }).then_some(())
+    })
+    .await;
+    scene.crash_studio_of(&vm);
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    assert_eq!(
+        last_record(&scene.coordinator(), &show).failover.cause,
+        Cause::StudioLost
+    );
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_lost_ssh_server_the_show_server_tells_of_a_lost_studio_and_the_cloud_fences_it() {
+    let scene = Scene::set(2, 0, |config| {
+        config.failover.silence_limit = Duration::from_secs(2);
+    })
+    .await;
+    let (show, vm) = scene.on_air("gala").await;
+    let instance = scene.instance(&vm);
+    scene.stage.world.fault(&instance, Fault::SshDown).unwrap();
+    scene.crash_studio_of(&vm);
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    let record = last_record(&scene.coordinator(), &show);
+    assert_eq!(record.failover.cause, Cause::StudioLost);
+    assert_eq!(
+        record.failover.fenced.map(|(how, _)| how),
+        Some(Fence::MachineOff)
+    );
+    assert_eq!(scene.stage.world.ingest().publishers(&stream_key(&show)).len(), 1);
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_machine_is_lost_also_when_its_ssh_server_was_lost_before() {
+    let scene = Scene::set(2, 0, |config| {
+        config.failover.silence_limit = Duration::from_secs(2);
+    })
+    .await;
+    let (show, vm) = scene.on_air("gala").await;
+    let (world, instance) = (&scene.stage.world, scene.instance(&vm));
+    world.fault(&instance, Fault::SshDown).unwrap();
+    eventually("the way to the studio is known to be cut", SOON, async || {
+        let obs = scene.coordinator().board().latest(&vm).signals.obs;
+        matches!(
+            obs,
+            Sign::Bad {
+                how: Trouble::Cut,
+                ..
+            }
+        )
+        .then_some(())
+    })
+    .await;
+    world.fault(&instance, Fault::Blackhole).unwrap();
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    assert_eq!(
+        last_record(&scene.coordinator(), &show).failover.cause,
+        Cause::MachineLost
+    );
+    scene.node.stop().await.unwrap();
 }

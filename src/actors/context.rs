@@ -90,8 +90,19 @@ pub struct ProbeOptions {
     pub thresholds: Thresholds,
 }
 
+/// How a studio is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObsVia {
+    Direct,
+    /// Through the machine's SSH server, which connects to this address; `None` is the machine's own.
+    Ssh {
+        tunnel_ip: Option<IpAddr>,
+    },
+}
+
 #[derive(Debug, Clone)]
 pub struct ObsOptions {
+    pub via: ObsVia,
     pub password: Option<Secret>,
     pub connect_deadline: Duration,
     pub call_deadline: Duration,
@@ -231,9 +242,18 @@ impl Context {
         self.options.address.of(instance)
     }
 
-    pub(super) fn obs_endpoint(&self, ip: IpAddr) -> obs::Endpoint {
+    /// Where the studio of a machine is; `shell` is the connection to its SSH server, if there is one now.
+    pub(super) fn obs_endpoint(&self, ip: IpAddr, shell: Option<Arc<dyn ssh::Session>>) -> obs::Endpoint {
+        let (route, ip) = match self.options.obs.via {
+            ObsVia::Direct => (obs::Route::Direct, ip),
+            ObsVia::Ssh { tunnel_ip } => {
+                let route = shell.map_or(obs::Route::Cut, obs::Route::Shell);
+                (route, tunnel_ip.unwrap_or(ip))
+            }
+        };
         obs::Endpoint {
             address: SocketAddr::new(ip, self.options.obs_port),
+            route,
             password: self.options.obs.password.clone(),
             connect_deadline: self.options.obs.connect_deadline,
             call_deadline: self.options.obs.call_deadline,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::actors::clock::Clock;
 use crate::actors::context::{
-    AddressKind, FailoverOptions, ObsOptions, Options, ProbeOptions, SshOptions, World,
+    AddressKind, FailoverOptions, ObsOptions, ObsVia, Options, ProbeOptions, SshOptions, World,
 };
 use crate::actors::coordinator::Coordinator;
 use crate::actors::root::Node;
@@ -195,6 +195,12 @@ pub fn options(config: &Config) -> Options {
             },
         },
         obs: ObsOptions {
+            via: match (config.obs.via, config.ssh.enabled) {
+                (config::ObsVia::Direct, _) | (config::ObsVia::Auto, false) => ObsVia::Direct,
+                (config::ObsVia::Ssh, _) | (config::ObsVia::Auto, true) => ObsVia::Ssh {
+                    tunnel_ip: config.obs.tunnel_address,
+                },
+            },
             password: config.obs.password.clone(),
             connect_deadline: config.obs.connect_deadline,
             call_deadline: config.obs.call_deadline,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::Conflict;
-use super::machines::{HostKeys, Provider};
+use super::machines::{HostKeys, ObsVia, Provider};
 use super::server::{Auth, is_loopback};
 use super::source::Warning;
 use super::{Config, span};
@@ -285,6 +285,13 @@ fn ssh(config: &Config, found: &mut Vec<Conflict>) {
         found.push(Conflict {
             keys: vec!["ssh.enabled", "ssh.key_path"],
             message: "ssh.enabled = true needs ssh.key_path".to_owned(),
+        });
+    }
+    if config.obs.enabled && config.obs.via == ObsVia::Ssh && !ssh.enabled {
+        found.push(Conflict {
+            keys: vec!["obs.via", "ssh.enabled"],
+            message: "obs.via = \"ssh\" needs an SSH connection to every VM: set ssh.key_path, or obs.via to \"direct\""
+                .to_owned(),
         });
     }
     if ssh.enabled && ssh.host_keys == HostKeys::KnownHosts && ssh.known_hosts_path.is_none() {

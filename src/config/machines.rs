@@ -1,5 +1,6 @@
 //! The far side: the cloud, the machines in it, and what happens when one of them fails.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,6 +127,9 @@ pub struct Obs {
     pub password: Option<Secret>,
     /// File the password was or would be read from.
     pub password_file: Option<PathBuf>,
+    pub via: ObsVia,
+    /// Where a VM's SSH server finds its studio; `None` is the VM's own address.
+    pub tunnel_address: Option<IpAddr>,
     /// Limit on connecting and identifying.
     pub connect_deadline: Duration,
     /// Limit on each request.
@@ -154,6 +158,8 @@ impl Obs {
             enabled,
             password,
             password_file,
+            via: section.choice("via", ObsVia::Auto),
+            tunnel_address: tunnel_address(section),
             connect_deadline: section.span("connect_deadline", secs(5), ms(50)..=mins(1)),
             call_deadline: section.span("call_deadline", secs(2), ms(50)..=mins(1)),
             poll: section.span("poll", secs(5), ms(50)..=mins(10)),
@@ -170,6 +176,36 @@ impl Default for Obs {
     fn default() -> Self {
         Self::read(&mut Reader::default().section("obs"))
     }
+}
+
+/// How a studio is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObsVia {
+    /// Over SSH where there is SSH, else directly.
+    Auto,
+    /// Through the VM's SSH server: its studio listens on localhost alone.
+    Ssh,
+    /// At the VM's address, for private networks.
+    Direct,
+}
+
+impl Choice for ObsVia {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("ssh", Self::Ssh), ("direct", Self::Direct)];
+}
+
+/// The VM's own address in [`Obs::tunnel_address`].
+const THE_VM: &str = "vm";
+
+fn tunnel_address(section: &mut Section<'_>) -> Option<IpAddr> {
+    let text = section.text("tunnel_address", "127.0.0.1", |text| {
+        if text == THE_VM || text.parse::<IpAddr>().is_ok() {
+            Ok(())
+        } else {
+            Err(format!("an IP address, or {THE_VM:?}"))
+        }
+    });
+    text.parse().ok()
 }
 
 /// The SSH link to a VM.

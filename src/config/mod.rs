@@ -31,7 +31,7 @@ mod variables;
 use std::path::Path;
 
 pub use error::{Error, Problem};
-pub use machines::{Address, Cloud, Failover, HostKeys, Obs, Probe, Provider, Ssh, Vm};
+pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsVia, Probe, Provider, Ssh, Vm};
 pub use server::{Auth, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
 pub use source::{Setting, Source, Warning};
 pub use variables::{aliases, environment};

@@ -23,7 +23,7 @@ fn times() -> impl Strategy<Value = Timestamp> {
 }
 
 fn signs() -> impl Strategy<Value = Sign> {
-    let troubles = prop_oneof![Just(Trouble::Refused), Just(Trouble::Silent)];
+    let troubles = prop_oneof![Just(Trouble::Refused), Just(Trouble::Silent), Just(Trouble::Cut)];
     prop_oneof![
         1 => Just(Sign::Unknown),
         2 => times().prop_map(Sign::good),
@@ -75,14 +75,17 @@ fn ingests() -> impl Strategy<Value = IngestSign> {
 }
 
 fn signals() -> impl Strategy<Value = Signals> {
-    (signs(), signs(), outputs(), signs(), clouds()).prop_map(|(probe, obs, output, ssh, cloud)| Signals {
-        probe,
-        obs,
-        output,
-        ssh,
-        cloud,
-        last_output_at: None,
-    })
+    (signs(), signs(), outputs(), signs(), clouds(), signs()).prop_map(
+        |(probe, obs, output, ssh, cloud, hearsay)| Signals {
+            probe,
+            obs,
+            output,
+            ssh,
+            cloud,
+            hearsay,
+            last_output_at: None,
+        },
+    )
 }
 
 fn is_lost(signals: &Signals, ingest: IngestSign, wanted: bool) -> bool {
@@ -112,7 +115,7 @@ fn cause_by_the_rules(signals: &Signals, ingest: IngestSign, wanted: bool) -> Op
                 sign,
                 Sign::Unknown
                     | Sign::Bad {
-                        how: Trouble::Silent,
+                        how: Trouble::Silent | Trouble::Cut,
                         ..
                     }
             )
@@ -124,6 +127,29 @@ fn cause_by_the_rules(signals: &Signals, ingest: IngestSign, wanted: bool) -> Op
             Cause::MachineLost
         };
         return lasts(since, POLICY.silence_limit).then_some(cause);
+    }
+    if let Sign::Bad {
+        since: cut,
+        how: Trouble::Cut,
+    } = signals.obs
+    {
+        let silent = |sign| {
+            matches!(
+                sign,
+                Sign::Bad {
+                    how: Trouble::Silent,
+                    ..
+                }
+            )
+        };
+        if silent(signals.ssh) && silent(signals.probe) {
+            return lasts(cut, POLICY.silence_limit).then_some(Cause::MachineLost);
+        }
+        let Sign::Bad { since, .. } = signals.hearsay else {
+            return None;
+        };
+        let both = lasts(cut, POLICY.silence_limit) && lasts(since, POLICY.silence_limit);
+        return both.then_some(Cause::StudioLost);
     }
     let (Sign::Good { .. }, OutputSign::Flat { since }, IngestSign::Reachable { at }) =
         (signals.obs, signals.output, ingest)
@@ -159,6 +185,7 @@ proptest! {
             Signals { obs: if contradicted { s.obs } else { Sign::Unknown }, ..s },
             Signals { output: OutputSign::Unknown, ..s },
             Signals { ssh: Sign::Unknown, ..s },
+            Signals { hearsay: Sign::Unknown, ..s },
             Signals { cloud: CloudSign::Unknown, ..s },
         ];
         for known in less {
@@ -178,6 +205,7 @@ proptest! {
             Signals { obs: Sign::good(NOW), output: OutputSign::Rising { at: NOW }, ..s },
             Signals { output: OutputSign::Rising { at: NOW }, ..s },
             Signals { ssh: Sign::good(NOW), ..s },
+            Signals { hearsay: Sign::good(NOW), ..s },
             Signals { cloud: CloudSign::Running, ..s },
         ];
         for known in better {

@@ -17,7 +17,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 /// Cloud, OBS, probe, SSH, output, ingest seen from another VM, stream wanted; verdict. Figures are
 /// milliseconds: how long the trouble lasts, or how old the answer is.
 #[rustfmt::skip]
-pub const VERDICTS: [([&str; 7], &str); 27] = [
+pub const VERDICTS: [([&str; 7], &str); 35] = [
     (["running", "good",         "good",         "good",         "rising",     "unknown",          "yes"], "fine"),
     (["unknown", "unknown",      "unknown",      "unknown",      "unknown",    "unknown",          "yes"], "fine"),
     (["down 1",  "good",         "good",         "good",         "rising",     "unknown",          "yes"], "lost: machine-lost"),
@@ -34,6 +34,14 @@ pub const VERDICTS: [([&str; 7], &str); 27] = [
     (["running", "silent 3000",  "good",         "silent 3000",  "unknown",    "unknown",          "yes"], "lost: studio-lost"),
     (["running", "silent 3000",  "refused 3000", "silent 3000",  "unknown",    "unknown",          "yes"], "lost: studio-lost"),
     (["running", "silent 3000",  "silent 3000",  "good",         "unknown",    "unknown",          "yes"], "lost: studio-lost"),
+    (["running", "cut 9000",     "good",         "silent 9000",  "unknown",    "unknown",          "yes"], "fine"),
+    (["running", "cut 9000",     "good",         "refused 9000", "unknown",    "unknown",          "yes"], "fine"),
+    (["running", "cut 9000",     "refused 9000", "silent 9000",  "unknown",    "unknown",          "yes"], "fine"),
+    (["running", "cut 9000",     "unknown",      "silent 9000",  "unknown",    "unknown",          "yes"], "fine"),
+    (["running", "cut 9000",     "silent 9000",  "good",         "unknown",    "unknown",          "yes"], "fine"),
+    (["running", "cut 2999",     "silent 2999",  "silent 2999",  "unknown",    "unknown",          "yes"], "suspect"),
+    (["running", "cut 3000",     "silent 1000",  "silent 1000",  "unknown",    "unknown",          "yes"], "lost: machine-lost"),
+    (["down 0",  "cut 0",        "good",         "refused 0",    "unknown",    "unknown",          "yes"], "lost: machine-lost"),
     (["running", "good",         "silent 9000",  "good",         "rising",     "unknown",          "yes"], "fine"),
     (["running", "good",         "silent 9000",  "silent 9000",  "rising",     "unknown",          "yes"], "fine"),
     (["running", "good",         "good",         "good",         "flat 2999",  "reachable 0",      "yes"], "suspect"),
@@ -58,6 +66,7 @@ fn sign(text: &str) -> Sign {
         None if text == "unknown" => Sign::Unknown,
         Some(("refused", age)) => bad(age, Trouble::Refused),
         Some(("silent", age)) => bad(age, Trouble::Silent),
+        Some(("cut", age)) => bad(age, Trouble::Cut),
         _ => panic!("no sign is called {text}"),
     }
 }
@@ -122,6 +131,7 @@ fn every_combination_of_signals_in_the_table_gets_its_verdict() {
             output: output(output_text),
             ssh: sign(ssh),
             cloud: cloud(cloud_text),
+            hearsay: Sign::Unknown,
             last_output_at: None,
         };
         let verdict = judge(&signals, ingest(ingest_text), wanted == "yes", &POLICY, NOW);

@@ -250,6 +250,8 @@ fn environment(
         ("VM__OBS_PORT", PORTS.obs.to_string()),
         ("VM__SSH_PORT", SSH_PORT.to_string()),
         ("OBS__PASSWORD", OBS_PASSWORD.to_owned()),
+        // The machines share one loopback device: each has an address of its own on it.
+        ("OBS__TUNNEL_ADDRESS", "vm".to_owned()),
         ("SSH__KEY_PATH", fleet.key().display().to_string()),
         ("SSH__USER", user()),
         ("SSH__PINS_PATH", path("host_keys")),

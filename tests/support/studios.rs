@@ -9,7 +9,7 @@ use understudy::domain::sealed::Sealed;
 use understudy::domain::studio::{
     Input, Json, Scene, SceneItem, Secret, StreamService, Studio, Transform, Transition, TransitionSource,
 };
-use understudy::infra::obs::{Connector, Endpoint, Error, Notice, ObwsConnector, Session};
+use understudy::infra::obs::{Connector, Endpoint, Error, Notice, ObwsConnector, Route, Session};
 use understudy::infra::vault::Vault;
 use understudy::sim::wire::MachineHandle;
 use understudy::sim::world::{World, WorldConfig};
@@ -32,6 +32,7 @@ pub async fn world(studios: u32) -> (World, Vec<MachineHandle>) {
 pub fn endpoint(machine: &MachineHandle) -> Endpoint {
     Endpoint {
         address: (machine.address(), OBS_PORT).into(),
+        route: Route::Direct,
         password: Some(Secret::new("simulated")),
         connect_deadline: PLENTY,
         call_deadline: PLENTY,

@@ -38,7 +38,8 @@ async fn studio(ctx: &Context, vm: &VmId) -> Result<Arc<dyn obs::Session>, Strin
     let state = ctx.state();
     let machine = state.vm(vm).ok_or("the VM has left the pool")?;
     let ip = ctx.ip_of(&machine.instance).ok_or("the VM has no address")?;
-    match connector.connect(&ctx.obs_endpoint(ip)).await {
+    let shell = ctx.machines.shell(vm).await;
+    match connector.connect(&ctx.obs_endpoint(ip, shell)).await {
         Ok((session, _)) => Ok(session),
         Err(error) => Err(format!("its studio cannot be reached: {error}")),
     }

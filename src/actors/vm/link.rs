@@ -10,7 +10,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 use tokio::sync::watch;
 
-use super::{Message, obs, probe, ssh};
+use super::{Message, Shell, obs, probe, ssh};
 use crate::actors::context::Context;
 use crate::actors::supervisor::Spec;
 use crate::actors::task;
@@ -90,6 +90,8 @@ pub const WATCHED_EVERY: Duration = Duration::from_secs(1);
 pub struct Conversation {
     pub ctx: Arc<Context>,
     pub orders: watch::Receiver<Order>,
+    /// The connection to the machine's SSH server, while there is one.
+    pub shell: watch::Receiver<Option<Arc<dyn Shell>>>,
     pub vm: ActorRef<Message>,
 }
 
@@ -118,11 +120,18 @@ impl Conversation {
 }
 
 /// How this link is started and restarted.
-pub fn spec(link: Link, ctx: Arc<Context>, orders: watch::Receiver<Order>, vm: ActorRef<Message>) -> Spec {
+pub fn spec(
+    link: Link,
+    ctx: Arc<Context>,
+    orders: watch::Receiver<Order>,
+    shell: watch::Receiver<Option<Arc<dyn Shell>>>,
+    vm: ActorRef<Message>,
+) -> Spec {
     task::spec(Restart::Permanent, move || {
         let conversation = Conversation {
             ctx: Arc::clone(&ctx),
             orders: orders.clone(),
+            shell: shell.clone(),
             vm: vm.clone(),
         };
         match link {

@@ -171,7 +171,8 @@ pub(super) struct State {
     good_in_a_row: u32,
     observation: super::board::Observation,
     studio: Option<Arc<dyn Studio>>,
-    shell: Option<Arc<dyn Shell>>,
+    /// Also for the link to the studio, which may lead through it.
+    shell: tokio::sync::watch::Sender<Option<Arc<dyn Shell>>>,
     /// Whether that studio draws.
     frame: ready::CheckFrame,
     troubles: ready::Troubles,
@@ -232,7 +233,7 @@ impl Actor for Machine {
             good_in_a_row: 0,
             observation: (*ctx.board.latest(&id)).clone(),
             studio: None,
-            shell: None,
+            shell: tokio::sync::watch::Sender::new(None),
             frame: ready::CheckFrame::default(),
             troubles: ready::Troubles::default(),
             bytes: None,
@@ -297,7 +298,10 @@ impl Actor for Machine {
             }
             Message::Check { reply } => state.check(reply),
             Message::Studio { reply } => answer(reply, state.studio.clone()),
-            Message::Shell { reply } => answer(reply, state.shell.clone()),
+            Message::Shell { reply } => {
+                let shell = state.shell.borrow().clone();
+                answer(reply, shell);
+            }
             Message::DutyChanged => state.duty_changed(&me),
             Message::Sighted { sighting, looked_at } => state.sighted(&me, &sighting, looked_at).await,
             Message::PowerCalled {
@@ -355,7 +359,8 @@ impl State {
         self.send_order(vm);
         for link in Link::ALL {
             if link.is_wanted(&self.ctx) {
-                let spec = link::spec(link, Arc::clone(&self.ctx), self.order.subscribe(), me.clone());
+                let (orders, shell) = (self.order.subscribe(), self.shell.subscribe());
+                let spec = link::spec(link, Arc::clone(&self.ctx), orders, shell, me.clone());
                 let retry = self.links.start(me.get_cell(), link, spec).await;
                 schedule(me, retry);
             }

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 
 use super::link::{Conversation, Pace, Target, WATCHED_EVERY};
 use super::report::Report;
+use crate::domain::studio::Output;
 use crate::domain::time::Timestamp;
-use crate::infra::obs::{Error, Notice, Session};
+use crate::infra::obs::{Error, Notice, Route, Session};
 
 /// Unanswered polls after which the session is given up and the studio called anew.
 const UNANSWERED_MAX: u32 = 2;
@@ -28,25 +29,40 @@ pub async fn run(mut link: Conversation) {
     let mut lost_at: Option<Timestamp> = None;
     while let Some((target, pace)) = link.target().await {
         let began = link.ctx.now();
-        match connector.connect(&link.ctx.obs_endpoint(target.ip)).await {
+        let shell = link.shell.borrow_and_update().clone();
+        let endpoint = link.ctx.obs_endpoint(target.ip, shell);
+        match connector.connect(&endpoint).await {
             Ok((session, notices)) => {
                 backoff = first;
                 link.report(Report::StudioUp {
                     session: Arc::clone(&session),
                 });
-                lost_at = converse(&mut link, &target, session.as_ref(), notices).await;
+                lost_at = converse(&mut link, &target, &endpoint.route, session.as_ref(), notices).await;
             }
             Err(error) => {
                 let since = lost_at.unwrap_or(began);
+                if matches!(error, Error::Cut(_)) {
+                    // What is found once there is a way again did not begin before.
+                    lost_at = None;
+                }
                 link.report(Report::StudioDown { since, error });
                 let longest = match pace {
                     Pace::OnAir => RECONNECT_MAX_ON_AIR,
                     Pace::Idle | Pace::Watched => link.ctx.options.obs.reconnect_max,
                 };
-                link.pause(backoff).await;
+                rest(&mut link, backoff).await;
                 backoff = (backoff * 2).min(longest);
             }
         }
+    }
+}
+
+/// Waits before the next try, but not once there is another way to the studio.
+async fn rest(link: &mut Conversation, span: Duration) {
+    let mut shell = link.shell.clone();
+    tokio::select! {
+        () = link.pause(span) => {}
+        Ok(()) = shell.changed() => {}
     }
 }
 
@@ -54,6 +70,7 @@ pub async fn run(mut link: Conversation) {
 async fn converse(
     link: &mut Conversation,
     target: &Target,
+    route: &Route,
     session: &dyn Session,
     mut notices: mpsc::Receiver<Notice>,
 ) -> Option<Timestamp> {
@@ -64,13 +81,13 @@ async fn converse(
         if !now_target.is_same_machine(target) {
             return None;
         }
-        match session.output().await {
+        match poll_once(session, route, link.ctx.options.obs.call_deadline).await {
             Ok(output) => {
                 heard_at = link.ctx.now();
                 unanswered = 0;
                 link.report(Report::Output { output, at: heard_at });
             }
-            Err(error @ Error::TimedOut { .. }) => {
+            Err(error @ (Error::TimedOut { .. } | Error::Cut(_))) => {
                 unanswered += 1;
                 link.report(Report::StudioSilent {
                     since: heard_at,
@@ -96,6 +113,23 @@ async fn converse(
             link.report(Report::StudioLost);
             return Some(link.ctx.now());
         }
+    }
+}
+
+/// Asks for the output. When no answer comes for half the time it may take, the SSH server on the way is asked for a
+/// sign of life as well: if that does not answer either, the studio's silence says nothing.
+async fn poll_once(session: &dyn Session, route: &Route, limit: Duration) -> Result<Output, Error> {
+    let Route::Shell(shell) = route else {
+        return session.output().await;
+    };
+    let mut asked = session.output();
+    if let Ok(answer) = tokio::time::timeout(limit / 2, &mut asked).await {
+        return answer;
+    }
+    let (answer, alive) = tokio::join!(asked, shell.ping(limit / 2));
+    match (answer, alive) {
+        (Err(Error::TimedOut { .. }), Err(why)) => Err(Error::Cut(why)),
+        (answer, _) => answer,
     }
 }
 

@@ -327,7 +327,7 @@ impl State {
         };
         self.observation = crate::actors::board::Observation::default();
         self.studio = None;
-        self.shell = None;
+        self.shell.send_replace(None);
         self.frame = super::ready::CheckFrame::default();
         self.troubles = super::ready::Troubles::default();
         self.bytes = None;

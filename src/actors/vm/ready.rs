@@ -13,6 +13,7 @@ use super::link::Link;
 use super::report::stray;
 use super::{Message, State, Studio};
 use crate::actors::show;
+use crate::domain::failover::verdict::Sign;
 use crate::domain::vm::{self, Health, Vm};
 use crate::infra::obs::Frame;
 
@@ -74,8 +75,9 @@ impl State {
     /// Services that have not answered, each with why where that is known.
     pub(super) fn missing(&self) -> Vec<String> {
         let reading = self.observation.reading;
-        let studio = reading.obs == Some(true) && self.studio.is_some();
-        let shell = reading.ssh == Some(true) && self.shell.is_some();
+        // Not the show server's word on it, which counts elsewhere.
+        let studio = matches!(self.signals.obs, Sign::Good { .. }) && self.studio.is_some();
+        let shell = reading.ssh == Some(true) && self.shell.borrow().is_some();
         [
             (
                 Link::Probe,

@@ -18,6 +18,7 @@ use crate::domain::instance::PowerChange;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{self, Occupancy, Power, Vm};
 use crate::infra::cloud::{Error as CloudError, StateChange};
+use crate::infra::obs;
 
 type Reply = RpcReplyPort<Result<PowerTurned, VmError>>;
 
@@ -74,6 +75,15 @@ impl Reboot {
             Report::StudioUp { .. } | Report::Output { .. } => {
                 self.answered(Link::Obs, self.up_since.is_some(), now);
             }
+            // The way there was cut, which the SSH link says for itself.
+            Report::StudioDown {
+                error: obs::Error::Cut(_),
+                ..
+            }
+            | Report::StudioSilent {
+                error: obs::Error::Cut(_),
+                ..
+            } => {}
             Report::StudioLost | Report::StudioDown { .. } | Report::StudioSilent { .. } => {
                 self.interrupted(Link::Obs);
             }

@@ -109,20 +109,21 @@ impl State {
                 self.observation.error = Some(format!("OBS: {error}"));
             }
             Report::StudioSilent { since, error } => {
-                self.signals.obs = self.signals.obs.worsen(since, Trouble::Silent);
+                let how = studio_trouble(&error).unwrap_or(Trouble::Silent);
+                self.signals.obs = self.signals.obs.worsen(since, how);
                 self.troubles.obs = Some(error.to_string());
                 self.observation.error = Some(format!("OBS: {error}"));
             }
             Report::Output { output, at } => self.output(output, at),
             Report::Noticed(notice) => self.noticed(vm, &notice),
             Report::ShellUp { session } => {
-                self.shell = Some(session);
+                self.shell.send_replace(Some(session));
                 self.troubles.ssh = None;
                 self.signals.ssh = Sign::good(now);
             }
             Report::ShellAnswered => self.signals.ssh = Sign::good(now),
             Report::ShellDown { since, error } => {
-                self.shell = None;
+                self.shell.send_replace(None);
                 if let Some(how) = shell_trouble(&error) {
                     self.signals.ssh = self.signals.ssh.worsen(since, how);
                 }
@@ -142,6 +143,11 @@ impl State {
                 self.observation.uptime_s = status.uptime_s;
                 self.observation.version = status.version;
                 self.observation.server_obs_connected = status.obs_connected;
+                self.signals.hearsay = match status.obs_connected {
+                    Some(true) => Sign::good(now),
+                    Some(false) => self.signals.hearsay.worsen(began, Trouble::Refused),
+                    None => Sign::Unknown,
+                };
                 self.observation.server_obs_streaming = status.obs_streaming;
                 self.observation.server_obs_recording = status.obs_recording;
                 self.observation.server_obs_scene = status.obs_scene;
@@ -151,6 +157,7 @@ impl State {
             Err(error) => {
                 self.troubles.probe = Some(error.to_string());
                 self.signals.probe = self.signals.probe.worsen(began, probe_trouble(&error));
+                self.signals.hearsay = Sign::Unknown;
                 self.observation.response_time = None;
                 self.observation.server_obs_connected = None;
                 self.observation.server_obs_streaming = None;
@@ -205,7 +212,14 @@ impl State {
     }
 
     fn reading(&self, _: &Vm) -> Reading {
-        let obs = if self.ctx.world.obs.is_some() {
+        let is_cut = matches!(
+            self.signals.obs,
+            Sign::Bad {
+                how: Trouble::Cut,
+                ..
+            }
+        );
+        let obs = if self.ctx.world.obs.is_some() && !is_cut {
             up(self.signals.obs)
         } else {
             self.observation.server_obs_connected
@@ -356,6 +370,7 @@ fn studio_trouble(error: &obs::Error) -> Option<Trouble> {
     match error {
         obs::Error::Refused | obs::Error::Closed => Some(Trouble::Refused),
         obs::Error::TimedOut { .. } | obs::Error::Unreachable(_) => Some(Trouble::Silent),
+        obs::Error::Cut(_) => Some(Trouble::Cut),
         obs::Error::BadPassword | obs::Error::Denied { .. } | obs::Error::Protocol(_) => None,
     }
 }

@@ -3,7 +3,7 @@
 //! | signal | good | bad |
 //! |---|---|---|
 //! | probe  | the show server answered | refused, silent |
-//! | obs    | the studio answered on our session | refused (its process is gone), silent (it hangs) |
+//! | obs    | the studio answered on our session | refused (its process is gone), silent (it hangs), cut (below) |
 //! | output | bytes rise | bytes do not rise |
 //! | ssh    | the session answered | refused, silent |
 //! | cloud  | running | stopping, stopped, shutting down, terminated; asked by id, not found |
@@ -14,9 +14,12 @@
 //! 2. The studio refuses connections for `studio_grace`: studio lost. A refusal comes from a living machine
 //!    whose OBS process does not listen; no other proof is needed.
 //! 3. The studio is silent for `silence_limit`: studio lost if the machine answers elsewhere, else machine lost.
-//! 4. The studio answers but no bytes leave for `silence_limit`: output silent, if the ingest can be reached
+//! 4. The way to the studio is cut: it leads through the machine's SSH server, and that is lost. This is no word on the
+//!    studio. The machine is lost if nothing on it has answered for `silence_limit`, the show server included; the
+//!    studio is, if the show server has said for as long that it is not connected to it.
+//! 5. The studio answers but no bytes leave for `silence_limit`: output silent, if the ingest can be reached
 //!    from another VM; not this VM's fault if it cannot; until that is known, ask.
-//! 5. Anything else is fine: a show server that is down does not take a show off the air.
+//! 6. Anything else is fine: a show server that is down does not take a show off the air.
 //!
 //! A missing signal is unknown, and unknown is never a failure. Bad needs an attempt that failed, not just the
 //! absence of a good one. Whoever asks must have been awake: after this process was itself stopped for a while,
@@ -49,6 +52,8 @@ pub enum Trouble {
     Refused,
     /// Nothing answered in time.
     Silent,
+    /// It could not be asked: what leads there is lost, and that is another channel's trouble.
+    Cut,
 }
 
 impl Sign {
@@ -93,7 +98,8 @@ impl Sign {
             } => true,
             Self::Unknown
             | Self::Bad {
-                how: Trouble::Silent, ..
+                how: Trouble::Silent | Trouble::Cut,
+                ..
             } => false,
         }
     }
@@ -147,6 +153,8 @@ pub struct Signals {
     pub output: OutputSign,
     pub ssh: Sign,
     pub cloud: CloudSign,
+    /// What the show server says of its own connection to the studio: hearsay, for when the studio cannot be asked.
+    pub hearsay: Sign,
     /// Last time bytes were seen to rise, kept when the output goes flat or unknown.
     pub last_output_at: Option<Timestamp>,
 }
@@ -245,8 +253,23 @@ pub fn judge(
             };
             after(since, policy.silence_limit, now, cause)
         }
+        Sign::Bad {
+            since,
+            how: Trouble::Cut,
+        } => judge_cut_off(signals, since, policy, now),
         Sign::Good { .. } if output_wanted => judge_output(signals, ingest, policy, now),
         // Without an answer from the studio, what was last seen of its output proves nothing.
+        Sign::Unknown | Sign::Good { .. } => Verdict::Fine,
+    }
+}
+
+/// The studio cannot be asked since `cut`.
+fn judge_cut_off(signals: &Signals, cut: Timestamp, policy: &Policy, now: Timestamp) -> Verdict {
+    if signals.ssh.is_silent() && signals.probe.is_silent() {
+        return after(cut, policy.silence_limit, now, Cause::MachineLost);
+    }
+    match signals.hearsay {
+        Sign::Bad { since, .. } => after(since.max(cut), policy.silence_limit, now, Cause::StudioLost),
         Sign::Unknown | Sign::Good { .. } => Verdict::Fine,
     }
 }
@@ -315,6 +338,7 @@ mod tests {
             },
             ssh: good(),
             cloud: CloudSign::Running,
+            hearsay: good(),
             last_output_at: Some(Timestamp(999_900)),
         }
     }
@@ -469,6 +493,35 @@ mod tests {
     #[test]
     fn nothing_known_is_nothing_lost() {
         assert_eq!(verdict(Signals::default()), Verdict::Fine);
+    }
+
+    #[test]
+    fn of_a_studio_that_cannot_be_asked_the_show_server_is_believed_after_the_silence_limit() {
+        let cut = |hearsay| Signals {
+            obs: bad(9_000, Trouble::Cut),
+            ssh: bad(9_000, Trouble::Refused),
+            hearsay,
+            ..on_air()
+        };
+        assert_eq!(verdict(cut(good())), Verdict::Fine);
+        assert_eq!(verdict(cut(Sign::Unknown)), Verdict::Fine);
+        assert!(matches!(
+            verdict(cut(bad(2_999, Trouble::Refused))),
+            Verdict::Suspect { .. }
+        ));
+        assert_eq!(
+            verdict(cut(bad(3_000, Trouble::Refused))),
+            lost(Cause::StudioLost, 3_000)
+        );
+        let answers = Signals {
+            hearsay: bad(9_000, Trouble::Refused),
+            ..on_air()
+        };
+        assert_eq!(
+            verdict(answers),
+            Verdict::Fine,
+            "the studio itself is believed before"
+        );
     }
 
     #[test]

@@ -19,8 +19,9 @@ use tokio::time::{Instant, timeout};
 use super::link::{Link, several, with_causes};
 use super::notices::{self, EVENTS_KEPT, SUBSCRIPTIONS};
 use super::session::ObwsSession;
-use super::{Connector, Endpoint, Error, Notice, Session};
+use super::{Connector, Endpoint, Error, Notice, Route, Session};
 use crate::domain::studio::Secret;
+use crate::infra::ssh;
 use crate::infra::vault::Vault;
 
 /// What a connection attempt is called in [`Error::TimedOut`].
@@ -91,25 +92,68 @@ async fn open(
 ) -> Result<(Client, EventStream), Error> {
     let started = Instant::now();
     let limit = endpoint.connect_deadline;
+    let address = way_in(endpoint).await?;
+    let left = limit.saturating_sub(started.elapsed());
     let config = ConnectConfig {
-        host: host(endpoint.address),
-        port: endpoint.address.port(),
+        host: host(address),
+        port: address.port(),
         dangerous: None,
         password: endpoint.password.as_ref().map(Secret::expose),
         event_subscriptions: Some(subscriptions),
         broadcast_capacity: events_kept,
-        connect_timeout: limit,
+        connect_timeout: left,
     };
-    let client = match timeout(limit, Client::connect_with_config(config)).await {
+    let client = match timeout(left, Client::connect_with_config(config)).await {
         Ok(Ok(client)) => client,
-        Ok(Err(error)) => return Err(classify(error, limit, started.elapsed())),
+        Ok(Err(error)) => {
+            let error = classify(error, limit, started.elapsed());
+            return Err(doubted(endpoint, error).await);
+        }
         Err(_) => {
-            return Err(Error::TimedOut { call: CONNECT, limit });
+            let error = Error::TimedOut { call: CONNECT, limit };
+            return Err(doubted(endpoint, error).await);
         }
     };
     match client.events() {
         Ok(events) => Ok((client, events)),
         Err(_) => Err(Error::Closed),
+    }
+}
+
+/// Where to dial. `obws` can only dial, so a tunnel is given a loopback address for each connection.
+async fn way_in(endpoint: &Endpoint) -> Result<SocketAddr, Error> {
+    let limit = endpoint.connect_deadline;
+    let shell = match &endpoint.route {
+        Route::Direct => return Ok(endpoint.address),
+        Route::Cut => return Err(Error::Cut(ssh::Error::Closed)),
+        Route::Shell(shell) => shell,
+    };
+    let error = match ssh::tunnel::once(shell.as_ref(), endpoint.address, limit / 2).await {
+        Ok(address) => return Ok(address),
+        Err(error) => error,
+    };
+    match error {
+        ssh::Error::NotListening(_) => Err(Error::Refused),
+        // Either the studio's port or the SSH server did not answer; the server can be asked.
+        ssh::Error::TimedOut(_) => match shell.ping(limit / 2).await {
+            Ok(()) => Err(Error::TimedOut {
+                call: CONNECT,
+                limit: limit / 2,
+            }),
+            Err(why) => Err(Error::Cut(why)),
+        },
+        why => Err(Error::Cut(why)),
+    }
+}
+
+/// Silence and a lost connection may be the SSH server's, if it lies on the way: then it has no sign of life.
+async fn doubted(endpoint: &Endpoint, error: Error) -> Error {
+    let (Route::Shell(shell), Error::Closed | Error::TimedOut { .. }) = (&endpoint.route, &error) else {
+        return error;
+    };
+    match shell.ping(endpoint.connect_deadline / 2).await {
+        Ok(()) => error,
+        Err(why) => Error::Cut(why),
     }
 }
 

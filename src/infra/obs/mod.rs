@@ -43,16 +43,39 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::domain::studio::{Output, Secret, Studio};
+use crate::infra::ssh;
 
 /// Where a studio listens and how to get in.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
+    /// As seen from where [`Endpoint::route`] ends.
     pub address: SocketAddr,
+    pub route: Route,
     pub password: Option<Secret>,
     /// Limit on connecting: TCP, WebSocket upgrade, Hello and Identify together.
     pub connect_deadline: Duration,
     /// Limit on each request.
     pub call_deadline: Duration,
+}
+
+/// How the way to a studio begins.
+#[derive(Clone)]
+pub enum Route {
+    Direct,
+    /// Every connection goes through this machine's SSH server.
+    Shell(Arc<dyn ssh::Session>),
+    /// It should go through its SSH server, and there is no connection to that.
+    Cut,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "Direct",
+            Self::Shell(_) => "Shell",
+            Self::Cut => "Cut",
+        })
+    }
 }
 
 #[async_trait]
@@ -128,6 +151,9 @@ pub enum Error {
     BadPassword,
     #[error("the connection is closed")]
     Closed,
+    /// Nothing is known of the studio: it is the way there that is lost.
+    #[error("it could not be asked, since the way there over SSH is cut")]
+    Cut(#[source] ssh::Error),
     #[error("OBS refused {call}: {comment} (code {code})")]
     Denied {
         call: &'static str,
@@ -144,6 +170,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused | Self::TimedOut { .. } | Self::Unreachable(_) | Self::Closed => true,
+            Self::Cut(why) => why.is_retryable(),
             Self::Denied { code, .. } => *code == i64::from(link::NOT_READY),
             Self::BadPassword | Self::Protocol(_) => false,
         }
