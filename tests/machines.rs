@@ -7,7 +7,7 @@ use std::time::Duration;
 use support::eventually::eventually;
 use support::scene::{SOON, Scene};
 use understudy::actors::coordinator::{Assign, CommandError, Release};
-use understudy::actors::news::Item;
+use understudy::actors::news::{Alert, Item, Level};
 use understudy::cli::stage::stream_key;
 use understudy::domain::event::Event;
 use understudy::domain::failover::Fence;
@@ -416,5 +416,59 @@ async fn a_vm_that_publishes_for_nobody_is_set_aside_until_it_is_silent() {
         "the show's own stream goes on"
     );
     assert_nothing_happened(&scene, &show, &vm);
+    scene.node.stop().await.unwrap();
+}
+
+/// The alerts about a VM's SSH, as they come.
+async fn ssh_alert(news: &mut tokio::sync::broadcast::Receiver<Item>) -> Alert {
+    let told = async {
+        loop {
+            match news.recv().await {
+                Ok(Item::Alert(alert)) if alert.source.starts_with("ssh-failed-") => return alert,
+                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(closed) => panic!("{closed}"),
+            }
+        }
+    };
+    tokio::time::timeout(SOON, told)
+        .await
+        .expect("an alert about SSH")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_of_lost_ssh_and_of_another_host_key() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let mut news = scene.coordinator().news();
+    let (world, instance) = (&scene.stage.world, scene.instance(&vm));
+    world.fault(&instance, Fault::SshDown).unwrap();
+    let lost = ssh_alert(&mut news).await;
+    assert_eq!(
+        (lost.level, lost.source),
+        (Level::Warning, format!("ssh-failed-{vm}"))
+    );
+    assert_eq!((lost.vm, lost.show), (Some(vm.clone()), Some(show)));
+
+    // Its key is another one than was pinned.
+    let pins = scene.stage.dir().join("host_keys");
+    let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILKgMaEqDHtIje/RYMlpYOeu8AUSIzuKhRrUOcUWAVvU";
+    let pinned = std::fs::read_to_string(&pins).unwrap();
+    std::fs::write(&pins, format!("{other} {instance}\n")).unwrap();
+    world.heal(&instance, FaultKind::SshDown).unwrap();
+    let changed = ssh_alert(&mut news).await;
+    assert_eq!(changed.level, Level::Critical);
+    assert_eq!(
+        changed.message.matches("SHA256:").count(),
+        2,
+        "{}",
+        changed.message
+    );
+
+    std::fs::write(&pins, pinned).unwrap();
+    let back = ssh_alert(&mut news).await;
+    assert_eq!(
+        (back.level, back.source),
+        (Level::Info, format!("ssh-failed-{vm}"))
+    );
     scene.node.stop().await.unwrap();
 }

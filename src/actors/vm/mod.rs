@@ -12,6 +12,7 @@
 //! observation on the board. The VM decides nothing about shows: it accepts them, tells them what it sees, and
 //! carries out power changes.
 
+mod alarm;
 mod cut;
 mod duty;
 mod handle;
@@ -193,6 +194,8 @@ pub(super) struct State {
     start_accepted_at: Option<crate::domain::time::Timestamp>,
     /// An abandoned stream is being stopped.
     silencing: bool,
+    /// What was said about its SSH, until it answers again.
+    shell_alert: Option<crate::actors::news::Level>,
     /// It was said that the VM lost its tags.
     told_untagged: bool,
 }
@@ -245,6 +248,7 @@ impl Actor for Machine {
             reboot: None,
             start_accepted_at: None,
             silencing: false,
+            shell_alert: None,
             told_untagged: false,
             ctx,
             id: id.clone(),

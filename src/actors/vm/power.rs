@@ -330,6 +330,7 @@ impl State {
         self.shell.send_replace(None);
         self.frame = super::ready::CheckFrame::default();
         self.troubles = super::ready::Troubles::default();
+        self.shell_alert = None;
         self.bytes = None;
         self.notified = None;
         self.reboot = None;

@@ -119,11 +119,13 @@ impl State {
             Report::ShellUp { session } => {
                 self.shell.send_replace(Some(session));
                 self.troubles.ssh = None;
+                self.tell_of_shell_again(vm);
                 self.signals.ssh = Sign::good(now);
             }
             Report::ShellAnswered => self.signals.ssh = Sign::good(now),
             Report::ShellDown { since, error } => {
                 self.shell.send_replace(None);
+                self.tell_of_lost_shell(vm, &error);
                 if let Some(how) = shell_trouble(&error) {
                     self.signals.ssh = self.signals.ssh.worsen(since, how);
                 }
