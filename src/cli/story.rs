@@ -41,7 +41,7 @@ impl Story {
                 let (tone, text) = vm_line(event)?;
                 Some(self.said(entry.at, vm.as_str(), tone, text))
             }
-            Event::PoolConfigured { .. } => None,
+            Event::Execution { .. } | Event::PoolConfigured { .. } => None,
         }
     }
 

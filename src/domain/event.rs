@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::execution::{self, ExecutionId};
 use super::ids::{Seq, ShowId, VmId};
 use super::pool::Settings;
 use super::time::Timestamp;
@@ -18,6 +19,11 @@ pub enum Event {
     Show {
         show: ShowId,
         event: show::Event,
+    },
+    /// Something was done on a VM over SSH.
+    Execution {
+        execution: ExecutionId,
+        event: execution::Event,
     },
     /// The pool's settings were changed while running; these win over the configuration file.
     PoolConfigured {
@@ -40,6 +46,11 @@ impl Event {
             show: show.clone(),
             event,
         }
+    }
+
+    #[must_use]
+    pub fn execution(execution: ExecutionId, event: execution::Event) -> Self {
+        Self::Execution { execution, event }
     }
 }
 

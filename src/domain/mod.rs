@@ -3,24 +3,29 @@
 //! In reading order: [`ids`] and [`time`] name things; [`instance`] and [`studio`] describe the outside
 //! world, [`sealed`] its secrets; [`vm`] and [`show`] are the two aggregates, [`assignment`] is what happens between them and
 //! [`moves`] what a failover does to both; [`state`] is the fold of all [`event`]s. [`pool`] and [`placement`] allocate; [`health`] and
-//! [`failover`] judge; [`restart`] is the supervisors' policy; [`invariants`] say what must always hold.
+//! [`failover`] judge; [`operation`]s are what may be run on a VM, [`execution`]s what was; [`restart`] is the supervisors' policy; [`invariants`] say what must always hold.
 
 mod assignment;
 pub mod configuration;
 pub mod event;
+pub mod execution;
 pub mod failover;
 pub mod health;
 pub mod ids;
 pub mod instance;
 pub mod invariants;
 mod moves;
+pub mod operation;
 pub mod placement;
 pub mod pool;
 pub mod reconcile;
 pub mod restart;
 pub mod sealed;
+pub mod service;
 pub mod show;
 pub mod state;
 pub mod studio;
+pub mod system_info;
 pub mod time;
+pub mod unix;
 pub mod vm;

@@ -12,6 +12,7 @@ use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
+use super::execution::{self, Execution, Executions};
 use super::ids::{Epoch, InstanceId, RequestKey, Seq, ShowId, VmId};
 use super::pool::Settings;
 use super::show::{self, Phase, Show};
@@ -49,6 +50,8 @@ pub enum Rejected {
     Vm(#[from] vm::Rejected),
     #[error(transparent)]
     Show(#[from] show::Rejected),
+    #[error(transparent)]
+    Execution(#[from] execution::Rejected),
     #[error("{0} is not in the pool")]
     UnknownVm(VmId),
     #[error("{0} is in the pool already")]
@@ -78,6 +81,7 @@ pub struct State {
     placed: OrdSet<ShowId>,
     /// How long the latest starts took, from asking to ready.
     starts: Vector<Duration>,
+    executions: Executions,
 }
 
 impl State {
@@ -145,6 +149,12 @@ impl State {
         self.keys.get(key)
     }
 
+    /// What was done on VMs over SSH.
+    #[must_use]
+    pub fn executions(&self) -> &Executions {
+        &self.executions
+    }
+
     /// The epoch that the show's next VM gets.
     #[must_use]
     pub fn next_epoch(&self, show: &ShowId) -> Epoch {
@@ -160,6 +170,14 @@ impl State {
         match event {
             Event::Vm { vm, event } => self.apply_vm(vm, event, at)?,
             Event::Show { show, event } => self.apply_show(show, event, at)?,
+            Event::Execution { execution, event } => {
+                if let execution::Event::Began { vm, .. } = event
+                    && !self.vms.contains_key(vm)
+                {
+                    return Err(Rejected::UnknownVm(vm.clone()));
+                }
+                self.executions.apply(*execution, event, at)?;
+            }
             Event::PoolConfigured { settings } => self.settings = Some(settings.clone()),
         }
         self.seq = self.seq.next();
@@ -345,6 +363,8 @@ pub struct Snapshot {
     pub keys: Vec<(RequestKey, Done)>,
     #[serde(default)]
     pub starts: Vec<Duration>,
+    #[serde(default)]
+    pub executions: Vec<Arc<Execution>>,
 }
 
 impl From<&State> for Snapshot {
@@ -361,6 +381,7 @@ impl From<&State> for Snapshot {
                 .map(|(key, done)| (key.clone(), done.clone()))
                 .collect(),
             starts: state.starts.iter().copied().collect(),
+            executions: state.executions.iter().cloned().collect(),
         }
     }
 }
@@ -382,6 +403,7 @@ impl From<Snapshot> for State {
         state.at = snapshot.at;
         state.settings = snapshot.settings;
         state.starts = snapshot.starts.into_iter().collect();
+        state.executions = snapshot.executions.into_iter().collect();
         state
     }
 }

@@ -69,6 +69,7 @@ pub fn state_of(vms: Vec<Vm>, shows: Vec<Show>) -> State {
         shows: shows.into_iter().map(Arc::new).collect(),
         keys: Vec::new(),
         starts: Vec::new(),
+        executions: Vec::new(),
     })
 }
 

@@ -166,7 +166,7 @@ impl Model {
         match event {
             Event::Vm { vm, event } => next.vm_event(vm, event)?,
             Event::Show { show, event } => next.show_event(show, event)?,
-            Event::PoolConfigured { .. } => {}
+            Event::Execution { .. } | Event::PoolConfigured { .. } => {}
         }
         next.note_publishers();
         for (id, vm) in &mut next.vms {

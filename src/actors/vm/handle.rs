@@ -126,6 +126,7 @@ fn rejected_error(rejected: Rejected) -> CommandError {
         state::Rejected::UnknownVm(vm) | state::Rejected::Show(show::Rejected::UnknownVm(vm)) => {
             CommandError::UnknownVm(vm)
         }
+        state::Rejected::Execution(rejected) => CommandError::Refused(rejected.to_string()),
         state::Rejected::KeyUsed => CommandError::KeyReused,
         state::Rejected::Show(show::Rejected::NotSilent { ref vm, .. }) => CommandError::NotSilent {
             vm: vm.clone(),

@@ -76,6 +76,8 @@ pub fn of_entries(scene: &Scene<'_>, entries: &[Entry]) -> Vec<Told> {
             Event::Vm { vm, event } => words.vm(vm, event),
             Event::Show { show, event } => words.show(show, event),
             Event::PoolConfigured { settings } => words.configured(settings),
+            // Whoever started it hears of it; everybody else may ask.
+            Event::Execution { .. } => {}
         }
     }
     for vm in touched(scene.before, scene.after, entries) {
@@ -101,7 +103,7 @@ pub fn touched(before: &State, after: &State, entries: &[Entry]) -> BTreeSet<VmI
                     touched.extend(failover.and_then(|failover| failover.to.clone()));
                 }
             }
-            Event::PoolConfigured { .. } => {}
+            Event::Execution { .. } | Event::PoolConfigured { .. } => {}
         }
     }
     touched
