@@ -2,14 +2,19 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `true`, `echo …`, `uptime` | what they always do |
+//! | `true`, `echo …`, `sleep N`, `uptime` | what they always do |
+//! | `hostname`, `nproc`, `free`, `df`, `top`, `cat` and `head` of `/proc` | figures that agree with each other |
 //! | `systemctl is-active UNIT` | prints and tells by its status |
+//! | `systemctl show\|status\|cat UNIT …`, `journalctl -u UNIT` | what systemd would say |
 //! | `systemctl start\|stop\|restart UNIT` | starts and stops the simulated process |
 //! | `systemctl kill [-s SIG] UNIT` | signals it: `KILL` ends even a hung studio, `STOP` hangs it |
 //! | `pgrep -x obs`, `pkill [-SIG] [-x] obs` | finds or signals the studio |
 //! | `timeout N bash -c '… /dev/tcp/"$0"/"$1"' HOST PORT` | connects from the machine, if `HOST` is on loopback |
 //!
-//! `sudo` in front changes nothing. Anything else is not found (127).
+//! | `find`, `cp`, `git`, `npm` | succeed in silence: there are no files here |
+//! | `sh -c LINE` | runs the line, if it is one plain command |
+//!
+//! `sudo` in front changes nothing, nor does `env` with `NAME=value` or `--chdir`. Anything else is not found (127).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,12 +23,12 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 
 use super::super::machine::Shared;
-use super::words;
+use super::{figures, units, words};
 use crate::domain::time::Timestamp;
 use crate::sim::model::machine::{Machine, Process, Service, Signal};
 
 /// Process id of every simulated studio.
-const STUDIO_PID: u32 = 1_204;
+pub(super) const STUDIO_PID: u32 = 1_204;
 
 /// What a command printed and how it ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,7 +43,7 @@ impl Output {
         Self::default()
     }
 
-    fn printed(stdout: impl Into<String>, status: u32) -> Self {
+    pub(super) fn printed(stdout: impl Into<String>, status: u32) -> Self {
         Self {
             stdout: stdout.into(),
             stderr: String::new(),
@@ -46,7 +51,7 @@ impl Output {
         }
     }
 
-    fn failed(stderr: impl Into<String>, status: u32) -> Self {
+    pub(super) fn failed(stderr: impl Into<String>, status: u32) -> Self {
         Self {
             stdout: String::new(),
             stderr: stderr.into(),
@@ -62,15 +67,25 @@ pub(super) async fn run(machine: &Arc<Shared>, line: &str) -> Output {
         Err(error) => return Output::failed(format!("sh: 1: {error}\n"), 2),
     };
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if words.first() == Some(&"sudo") {
-        let options = words[1..].iter().take_while(|word| word.starts_with('-')).count();
-        words.drain(..=options);
+    while let Some(before) = prefix(&words) {
+        words.drain(..before);
     }
     match words.as_slice() {
         [] | ["true" | ":"] => Output::ok(),
         ["false"] => Output::printed("", 1),
         ["echo", rest @ ..] => Output::printed(format!("{}\n", rest.join(" ")), 0),
+        // A line within a line within a line is nobody's.
+        ["sh", "-c", line] if !line.starts_with("sh ") => Box::pin(run(machine, line)).await,
+        ["sleep", seconds] => sleep(seconds).await,
         ["uptime", ..] => uptime(machine),
+        ["hostname"] => figures::hostname(machine),
+        ["nproc"] => figures::nproc(),
+        ["cat", path] | ["head", "-n", "1", path] => figures::file(machine, path),
+        ["free", options @ ..] => figures::free(options),
+        ["df", rest @ ..] => figures::df(rest),
+        ["top", ..] => figures::top(machine),
+        ["journalctl", rest @ ..] => units::journal(machine, rest),
+        ["find" | "cp" | "git" | "npm", ..] => Output::ok(),
         ["systemctl", rest @ ..] => systemctl(machine, rest).await,
         ["pgrep", rest @ ..] => pgrep(machine, rest),
         ["pkill", rest @ ..] => pkill(machine, rest),
@@ -78,6 +93,32 @@ pub(super) async fn run(machine: &Arc<Shared>, line: &str) -> Output {
             connect(machine, limit, host, port).await
         }
         [name, ..] => Output::failed(format!("sh: 1: {name}: not found\n"), 127),
+    }
+}
+
+async fn sleep(seconds: &str) -> Output {
+    let span = seconds
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    match span {
+        Some(span) => {
+            tokio::time::sleep(span).await;
+            Output::ok()
+        }
+        None => Output::failed(format!("sleep: invalid time interval '{seconds}'\n"), 1),
+    }
+}
+
+/// How many words of what is first in the line change nothing here; `None` if there are none.
+fn prefix(words: &[&str]) -> Option<usize> {
+    let counts = |count: fn(&&&str) -> bool| words[1..].iter().take_while(count).count();
+    match words.first()? {
+        &"sudo" => Some(1 + counts(|word| word.starts_with('-'))),
+        &"env" if words.len() > 1 => {
+            Some(1 + counts(|word| word.starts_with("--chdir=") || word.contains('=')))
+        }
+        _ => None,
     }
 }
 
@@ -97,6 +138,9 @@ async fn systemctl(machine: &Arc<Shared>, words: &[&str]) -> Output {
         .filter(|w| !matches!(*w, "--quiet" | "-q" | "--user"))
         .collect();
     match words.as_slice() {
+        ["show", rest @ ..] => units::show(machine, rest),
+        ["status", rest @ ..] => units::status(machine, rest),
+        ["cat", unit] => units::cat(unit),
         ["is-active", unit] => match Service::from_unit(unit) {
             None => Output::printed("inactive\n", 4),
             Some(service) => {

@@ -6,6 +6,8 @@
 //! elsewhere are refused. What a command does is [`command`]'s business.
 
 mod command;
+mod figures;
+mod units;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
