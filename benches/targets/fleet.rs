@@ -88,7 +88,7 @@ impl Fleet {
         ledger: Ledger,
         gateway: impl FnOnce(Coordinator) -> Option<Spec>,
     ) -> Result<Node> {
-        let options = assemble::options(config);
+        let options = assemble::options(config, understudy::config::operations::load(config).unwrap());
         Ok(Node::start(Clock::system(), ledger, options, self.world(), gateway).await?)
     }
 

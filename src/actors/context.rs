@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use super::board::Board;
 use super::clock::Clock;
 use super::coordinator::CloudStanding;
+use super::executions::{ExecutionOptions, Executions};
 use super::news::{Alert, Item, Level, News};
 use super::{cloud, pool, show, vm};
 use crate::domain::event::Event;
@@ -17,8 +18,10 @@ use crate::domain::failover::{Cap, verdict};
 use crate::domain::health::Thresholds;
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::instance::Instance;
+use crate::domain::operation::Catalogue;
 use crate::domain::pool::Settings;
 use crate::domain::restart;
+use crate::domain::service::Units;
 use crate::domain::state::State;
 use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
@@ -79,6 +82,11 @@ pub struct Options {
     pub obs: ObsOptions,
     pub ssh: SshOptions,
     pub failover: FailoverOptions,
+    /// What may be done on a VM over SSH.
+    pub operations: Arc<Catalogue>,
+    pub executions: ExecutionOptions,
+    /// What the services are called on the VMs.
+    pub units: Units,
     pub restart: restart::Policy,
 }
 
@@ -148,6 +156,7 @@ pub struct Context {
     pub world: World,
     pub(super) machines: vm::Machines,
     pub(super) shows: show::Shows,
+    pub(super) executions: Executions,
     pub(super) pool: pool::Pool,
     pub(super) cloud: cloud::Sweeper,
     pub(super) standing: ArcSwap<CloudStanding>,
@@ -168,6 +177,7 @@ impl Context {
             world,
             machines: vm::Machines::default(),
             shows: show::Shows::default(),
+            executions: Executions::default(),
             pool: pool::Pool::default(),
             cloud: cloud::Sweeper::default(),
             standing: ArcSwap::from_pointee(CloudStanding::Unknown),

@@ -19,6 +19,7 @@ pub mod clock;
 mod cloud;
 pub mod context;
 pub mod coordinator;
+pub mod executions;
 mod mailbox;
 pub mod news;
 mod pool;

@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::cloud::CloudActor;
 use super::context::{Context, Options, World};
 use super::coordinator::Coordinator;
+use super::executions::ExecutionsActor;
 use super::news::Item;
 use super::pool::PoolActor;
 use super::supervisor::{Arguments, Spec, Supervisor};
@@ -29,6 +30,7 @@ const STOP: Duration = Duration::from_secs(5);
 pub enum Part {
     Machines,
     Shows,
+    Executions,
     Pool,
     Cloud,
     Gateway,
@@ -63,6 +65,10 @@ impl Node {
         let mut children = vec![
             (Part::Machines, machines(&ctx)),
             (Part::Shows, shows(&ctx)),
+            (
+                Part::Executions,
+                part(&ctx, |ctx, root| Box::pin(spawn(ExecutionsActor, ctx, root))),
+            ),
             (
                 Part::Pool,
                 part(&ctx, |ctx, root| Box::pin(spawn(PoolActor, ctx, root))),

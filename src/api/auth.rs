@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | [`Access::Pool`], [`Access::Show`]: what existing clients call | anybody | anybody | a token |
 //! | [`Access::Operate`]: moving a show, starting and stopping its stream | anybody | a token | a token |
-//! | [`Access::Admin`]: reboot, terminate, maintenance | anybody | a token | a token |
+//! | [`Access::Admin`]: reboot, terminate, maintenance, SSH | anybody | a token | a token |
 //!
 //! Status routes ask nobody. A token that is sent and wrong is refused everywhere else, so that a client
 //! learns of it. The only token so far is the static operations token, which may do everything; what tells

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::project;
 use super::reply::json;
 use crate::actors::coordinator::CommandError;
+use crate::domain::operation::{InvalidCommand, Refused};
 use crate::domain::pool::Denied;
 use crate::domain::state::State;
 
@@ -130,6 +131,7 @@ impl ApiError {
     }
 
     /// Translates a refused command. `state` supplies what the error does not carry, such as an address.
+    #[expect(clippy::too_many_lines, reason = "a table: one entry per error")]
     #[must_use]
     pub fn from_command(error: CommandError, state: &State) -> Self {
         let text = error.to_string();
@@ -193,6 +195,33 @@ impl ApiError {
                 .retry_after(1),
             CommandError::Ledger(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, text).code("LEDGER"),
             CommandError::Refused(_) => Self::new(StatusCode::CONFLICT, text).code("REFUSED"),
+            CommandError::Operation(refused) => from_operation(&refused),
+            CommandError::Command(invalid) => {
+                let field = match invalid {
+                    InvalidCommand::Timeout => "timeout",
+                    InvalidCommand::Empty | InvalidCommand::TooLong | InvalidCommand::Nul => "command",
+                };
+                Self::field(field, text).code("INVALID_COMMAND")
+            }
+            CommandError::FreeCommandsForbidden => {
+                Self::new(StatusCode::FORBIDDEN, text).code("FREE_COMMANDS_FORBIDDEN")
+            }
+            CommandError::NoSsh => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, text).code("SSH_NOT_CONFIGURED")
+            }
+            CommandError::Ssh { vm, .. } => Self::new(StatusCode::BAD_GATEWAY, text)
+                .code("SSH_FAILED")
+                .with("vmId", vm.as_str()),
+            CommandError::CommandTimedOut { vm, limit } => Self::new(StatusCode::GATEWAY_TIMEOUT, text)
+                .code("COMMAND_TIMED_OUT")
+                .with("vmId", vm.as_str())
+                .with("timeout", crate::domain::time::millis(limit)),
+            CommandError::TooManyExecutions { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+                .code("BUSY")
+                .retry_after(1),
+            CommandError::NotRunning(id) => Self::new(StatusCode::CONFLICT, text)
+                .code("NOT_RUNNING")
+                .with("executionId", id.to_string()),
         }
     }
 
@@ -226,6 +255,16 @@ pub fn not_assigned(show: &str) -> ApiError {
         .with("competitionId", show)
         .with("vm", Value::Null)
         .with("vmId", Value::Null)
+}
+
+fn from_operation(refused: &Refused) -> ApiError {
+    let field = match refused {
+        Refused::UnknownOperation(_) => "operation".to_owned(),
+        Refused::UnknownParameter { name, .. }
+        | Refused::MissingParameter { name, .. }
+        | Refused::Parameter { name, .. } => format!("parameters.{name}"),
+    };
+    ApiError::field(field, refused.to_string()).code("INVALID_OPERATION")
 }
 
 fn from_denied(denied: Denied, text: String) -> ApiError {
@@ -264,6 +303,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::execution::ExecutionId;
     use crate::domain::ids::{ShowId, VmId};
     use crate::domain::vm::Status;
 
@@ -276,6 +316,7 @@ mod tests {
     }
 
     /// One of each, with the status and code it must get.
+    #[expect(clippy::too_many_lines, reason = "a table: one entry per error")]
     fn table() -> Vec<(CommandError, u16, &'static str)> {
         let exhausted = CommandError::Denied(Denied::Exhausted);
         let unknown = CommandError::Denied(Denied::PreferredUnknown(vm()));
@@ -355,6 +396,47 @@ mod tests {
             (CommandError::Busy, 503, "BUSY"),
             (CommandError::Ledger("disk full".into()), 503, "LEDGER"),
             (CommandError::Refused("no".into()), 409, "REFUSED"),
+            (
+                CommandError::Operation(Refused::UnknownOperation("X".into())),
+                400,
+                "INVALID_OPERATION",
+            ),
+            (
+                CommandError::Command(InvalidCommand::Empty),
+                400,
+                "INVALID_COMMAND",
+            ),
+            (
+                CommandError::FreeCommandsForbidden,
+                403,
+                "FREE_COMMANDS_FORBIDDEN",
+            ),
+            (CommandError::NoSsh, 503, "SSH_NOT_CONFIGURED"),
+            (
+                CommandError::Ssh {
+                    vm: vm(),
+                    message: "m".into(),
+                },
+                502,
+                "SSH_FAILED",
+            ),
+            (
+                CommandError::CommandTimedOut {
+                    vm: vm(),
+                    limit: Duration::from_secs(5),
+                },
+                504,
+                "COMMAND_TIMED_OUT",
+            ),
+            (
+                CommandError::TooManyExecutions {
+                    what: "on all VMs".into(),
+                    max: 64,
+                },
+                503,
+                "BUSY",
+            ),
+            (CommandError::NotRunning(ExecutionId(7)), 409, "NOT_RUNNING"),
         ]
     }
 

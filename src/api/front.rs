@@ -18,6 +18,7 @@ use super::error::ApiError;
 use super::extract::{WAIT_MAX, unread};
 use super::gateway::Gateway;
 use super::uploads::{Unread, Upload};
+use crate::domain::operation::TIMEOUT_MAX;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -151,6 +152,8 @@ fn deadline(gateway: &Gateway, path: &str) -> Duration {
     let limit = gateway.options().request_timeout;
     if path.ends_with("/vm/assign") {
         limit + WAIT_MAX
+    } else if path.ends_with("/ssh/exec") {
+        limit + TIMEOUT_MAX
     } else {
         limit
     }

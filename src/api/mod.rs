@@ -22,6 +22,7 @@ mod extract;
 mod front;
 pub mod gateway;
 mod limits;
+mod narrator;
 pub mod openapi;
 pub mod options;
 mod page;
@@ -33,6 +34,7 @@ mod site;
 pub mod socket;
 pub mod types;
 mod uploads;
+mod work;
 
 use ::http::StatusCode;
 use axum::Router;
@@ -84,6 +86,7 @@ fn documented_routes() -> OpenApiRouter<Gateway> {
     OpenApiRouter::with_openapi(document)
         .merge(routes::pool::routes())
         .merge(routes::vms::routes())
+        .merge(routes::ssh::routes())
         .merge(routes::competitions::routes())
         .merge(routes::shows::routes())
         .merge(routes::studio::routes())

@@ -24,6 +24,7 @@ pub const DOCS_PATH: &str = "/api/docs";
     tags(
         (name = "pool", description = "The pool as a whole"),
         (name = "vms", description = "One VM"),
+        (name = "ssh", description = "Operations on a VM over SSH"),
         (name = "competitions", description = "A competition's VM"),
         (name = "shows", description = "A competition on air"),
         (name = "coordinator", description = "The coordinator itself"),

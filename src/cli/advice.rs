@@ -89,7 +89,9 @@ async fn refused(client: &Client, refusal: Refusal, key: Option<&str>) -> Failur
         Exit::Denied => Some(denied(client, &refusal)),
         Exit::Unknown => unknown(client, &refusal).await,
         Exit::Unavailable => Some(unavailable(&refusal, key)),
-        Exit::Done | Exit::Failed | Exit::Usage | Exit::Unreachable | Exit::Conflict => way_out(&refusal),
+        Exit::Done | Exit::Failed | Exit::Usage | Exit::Unreachable | Exit::Conflict | Exit::Remote(_) => {
+            way_out(&refusal)
+        }
     };
     failure.code = refusal.code;
     failure.http_status = Some(refusal.status);
@@ -101,6 +103,7 @@ fn exit(refusal: &Refusal) -> Exit {
     match (refusal.status, refusal.code.as_deref()) {
         (400, Some("ALREADY_ASSIGNED" | "OCCUPIED")) => Exit::Conflict,
         (409, Some("STOPPING")) => Exit::Unavailable,
+        (403, Some("FREE_COMMANDS_FORBIDDEN")) => Exit::Usage,
         (401 | 403, _) => Exit::Denied,
         (404, _) => Exit::Unknown,
         (409, _) => Exit::Conflict,

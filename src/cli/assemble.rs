@@ -9,13 +9,16 @@ use crate::actors::context::{
     AddressKind, FailoverOptions, ObsOptions, ObsVia, Options, ProbeOptions, SshOptions, World,
 };
 use crate::actors::coordinator::Coordinator;
+use crate::actors::executions::ExecutionOptions;
 use crate::actors::root::Node;
 use crate::actors::supervisor::Spec;
 use crate::config::{self, Config};
 use crate::domain::event::Event;
 use crate::domain::failover::{Cap, verdict};
 use crate::domain::health::Thresholds;
+use crate::domain::operation::Catalogue;
 use crate::domain::pool::Settings;
+use crate::domain::service::Units;
 use crate::domain::studio::Studio;
 use crate::domain::{restart, show};
 use crate::infra::cloud::{Cloud, rest};
@@ -35,6 +38,7 @@ pub async fn node(
     let ledger = open_ledger(&config.ledger).await?;
     let vault = open_vault(&config.ledger).await?;
     let world = world(config, vault).await?;
+    let operations = operations(config).await?;
     // Ages, deadlines and the order of things are told from times in the ledger.
     let (clock, lag) = Clock::system_from(ledger.state().at);
     if !lag.is_zero() {
@@ -44,7 +48,7 @@ pub async fn node(
         );
     }
     seal(&ledger, &world.vault, &clock).await?;
-    Ok(Node::start(clock, ledger, options(config), world, gateway).await?)
+    Ok(Node::start(clock, ledger, options(config, operations), world, gateway).await?)
 }
 
 /// Like the ledger, on a thread of its own; after it, since the ledger's lock lets one process at it.
@@ -93,6 +97,13 @@ async fn open_ledger(config: &config::Ledger) -> anyhow::Result<Ledger> {
     };
     let opened = tokio::task::spawn_blocking(move || Ledger::open(options)).await;
     Ok(opened.context("opening the ledger")??)
+}
+
+/// The catalogue is read from a file.
+async fn operations(config: &Config) -> anyhow::Result<Catalogue> {
+    let config = config.clone();
+    let loaded = tokio::task::spawn_blocking(move || config::operations::load(&config)).await;
+    Ok(loaded.context("reading the operations")??)
 }
 
 /// The adapters that the configuration asks for.
@@ -171,8 +182,24 @@ async fn ec2(_: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
 
 /// What the actors are configured with.
 #[must_use]
-pub fn options(config: &Config) -> Options {
+pub fn options(config: &Config, operations: Catalogue) -> Options {
     Options {
+        operations: Arc::new(operations),
+        executions: ExecutionOptions {
+            per_vm_max: config.ssh.executions_per_vm_max,
+            total_max: config.ssh.executions_max,
+            terminals_max: config.ssh.terminals_max,
+            output_bytes_max: config.ssh.output_bytes_max,
+            terminal_idle: config.ssh.terminal_idle,
+            allow_free_commands: config.ssh.allow_free_commands,
+        },
+        units: Units {
+            display: config.vm.display_unit.clone(),
+            obs: config.vm.obs_unit.clone(),
+            show_server: config.vm.show_server_unit.clone(),
+            nimble: config.vm.nimble_unit.clone(),
+            pm2_process: config.vm.pm2_process.clone(),
+        },
         settings: settings(config),
         address: match config.cloud.address {
             config::Address::Public => AddressKind::Public,

@@ -26,6 +26,7 @@ pub struct CheckConfigArgs {
 pub fn run(args: &CheckConfigArgs, terminal: &Terminal) -> Outcome {
     let file = args.file.as_deref();
     let mut loaded = Config::load(file, config::environment()).map_err(Failure::from)?;
+    config::operations::load(&loaded.config).map_err(Failure::from)?;
     let shows = &loaded.config.shows;
     let templates = Templates::load(shows.templates_path.as_deref())
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;

@@ -29,6 +29,8 @@ pub enum Exit {
     Conflict,
     /// The server cannot do it now; trying again later may help.
     Unavailable,
+    /// Of a command on a VM, passed on.
+    Remote(u8),
 }
 
 impl Exit {
@@ -43,6 +45,7 @@ impl Exit {
             Self::Unknown => 5,
             Self::Conflict => 6,
             Self::Unavailable => 7,
+            Self::Remote(status) => status,
         }
     }
 }
@@ -137,6 +140,12 @@ impl From<config::Error> for Failure {
         } else {
             failure.detail("problems", problems)
         }
+    }
+}
+
+impl From<config::OperationsError> for Failure {
+    fn from(error: config::OperationsError) -> Self {
+        Self::new(Exit::Usage, chain(&error))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::studio::Secret;
+use crate::domain::unix::{AbsolutePath, UnitName};
 
 use super::reader::{Choice, Reader, Section};
 use super::server::{any, section};
@@ -90,6 +91,24 @@ pub struct Vm {
     pub ssh_port: u16,
     /// Tell the show server which show it serves.
     pub notify_show_server: bool,
+    /// The systemd unit of the virtual display.
+    pub display_unit: UnitName,
+    /// The systemd unit of OBS.
+    pub obs_unit: UnitName,
+    /// The systemd unit of the show server.
+    pub show_server_unit: UnitName,
+    /// The systemd unit of the Nimble streamer.
+    pub nimble_unit: UnitName,
+    /// Name of the show server's process where it runs under PM2 instead of its unit.
+    pub pm2_process: String,
+    /// The show server's checkout; `{project}` stands for [`super::Pool::project`].
+    pub checkout_path: String,
+    /// OBS's own configuration folder.
+    pub obs_config_path: String,
+    /// What OBS's configuration is reset to.
+    pub obs_template_path: String,
+    /// Where OBS puts its recordings.
+    pub recordings_path: String,
 }
 
 section!("vm" => Vm {
@@ -97,7 +116,29 @@ section!("vm" => Vm {
     obs_port: whole(4455, 1..=65_535),
     ssh_port: whole(22, 1..=65_535),
     notify_show_server: flag(true),
+    display_unit: unit("xvfb"),
+    obs_unit: unit("obs-headless"),
+    show_server_unit: unit("show-server"),
+    nimble_unit: unit("nimble"),
+    pm2_process: text("obs-vm-server", process),
+    checkout_path: text("/home/ubuntu/{project}", remote_path),
+    obs_config_path: text("/home/ubuntu/.config/obs-studio", remote_path),
+    obs_template_path: text("/home/ubuntu/obs-config-template", remote_path),
+    recordings_path: text("/home/ubuntu/recordings", remote_path),
 });
+
+/// It ends up in commands on a VM, so it is held to the same characters.
+fn process(text: &str) -> Result<(), String> {
+    UnitName::new(text)
+        .map(drop)
+        .map_err(|error| format!("a process's name with the characters of a unit's: {error}"))
+}
+
+fn remote_path(text: &str) -> Result<(), String> {
+    AbsolutePath::new(text)
+        .map(drop)
+        .map_err(|error| format!("an absolute path on the VM: {error}"))
+}
 
 /// Asking a VM's show server how it is. The interval of a VM that is not on air is
 /// [`super::Pool::health_check_interval`].
@@ -228,6 +269,20 @@ pub struct Ssh {
     pub keepalive_on_air: Duration,
     /// Limit on one such round trip.
     pub keepalive_deadline: Duration,
+    /// A file of operations over the built-in ones.
+    pub operations_path: Option<PathBuf>,
+    /// Let administrators run command lines of their own.
+    pub allow_free_commands: bool,
+    /// Executions at once on one VM.
+    pub executions_per_vm_max: usize,
+    /// Executions at once on all VMs.
+    pub executions_max: usize,
+    /// Terminals among them.
+    pub terminals_max: usize,
+    /// Bytes of each output stream of an execution that are passed on.
+    pub output_bytes_max: usize,
+    /// Until a terminal in which nothing is typed is closed.
+    pub terminal_idle: Duration,
 }
 
 /// Whether a server is the one it says it is.
@@ -257,6 +312,13 @@ impl Ssh {
             keepalive: section.span("keepalive", secs(15), ms(100)..=mins(10)),
             keepalive_on_air: section.span("keepalive_on_air", secs(1), ms(50)..=mins(1)),
             keepalive_deadline: section.span("keepalive_deadline", secs(1), ms(50)..=mins(1)),
+            operations_path: section.path_opt("operations_path"),
+            allow_free_commands: section.flag("allow_free_commands", false),
+            executions_per_vm_max: section.whole("executions_per_vm_max", 3, 1..=3),
+            executions_max: section.whole("executions_max", 64, 1..=1_000),
+            terminals_max: section.whole("terminals_max", 8, 0..=100),
+            output_bytes_max: section.whole("output_bytes_max", 1 << 20, 1_024..=16 << 20),
+            terminal_idle: section.span("terminal_idle", mins(15), secs(1)..=mins(60 * 12)),
         }
     }
 }

@@ -22,6 +22,7 @@ mod error;
 mod file;
 mod given;
 mod machines;
+pub mod operations;
 mod reader;
 mod server;
 mod source;
@@ -32,6 +33,7 @@ use std::path::Path;
 
 pub use error::{Error, Problem};
 pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsVia, Probe, Provider, Ssh, Vm};
+pub use operations::OperationsError;
 pub use server::{Auth, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
 pub use source::{Setting, Source, Warning};
 pub use variables::{aliases, environment};

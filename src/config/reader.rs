@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::studio::Secret;
+use crate::domain::unix::UnitName;
 
 use super::error::{Problem, nearest};
 use super::given::{Entries, Given, Raw};
@@ -250,6 +251,15 @@ impl Section<'_> {
                 check(&text).map(|()| text)
             },
         )
+    }
+
+    /// The name of a systemd unit on a VM.
+    pub(super) fn unit(&mut self, name: &str, default: &'static str) -> UnitName {
+        let show = |value: &UnitName| format!("{value:?}");
+        self.take(name, UnitName::known(default), show, |given| {
+            UnitName::new(given.text().unwrap_or_default())
+                .map_err(|error| format!("a name of a systemd unit: {error}"))
+        })
     }
 
     /// One line of text, or nothing: the empty text means not set.

@@ -65,6 +65,7 @@ const ALIASES: &[Alias] = &[
     plain("OBS_WEBSOCKET_PASSWORD", "obs.password"),
     plain("VM_SSH_KEY_PATH", "ssh.key_path"),
     plain("VM_SSH_USERNAME", "ssh.user"),
+    plain("VM_SSH_ALLOW_FREE_COMMANDS", "ssh.allow_free_commands"),
 ];
 
 /// Variables of the same deployments that no key of this version stands behind. Setting one is not an error.
@@ -78,7 +79,6 @@ const UNUSED: &[&str] = &[
     "GOOGLE_APPLICATION_CREDENTIALS",
     "NIMBLE_STATS_PORT",
     "VM_OBS_DIRECT_PROBE",
-    "VM_SSH_ALLOW_FREE_COMMANDS",
     "VM_SSH_KEY_SECRET_ARN",
 ];
 

@@ -81,7 +81,7 @@ async fn served(warm: u32) -> Served {
         templates: Arc::new(Templates::load(None).unwrap()),
     };
     let ledger = Ledger::open(ledger::Options::new(config.ledger.path.clone())).unwrap();
-    let options = assemble::options(config);
+    let options = assemble::options(config, understudy::config::operations::load(config).unwrap());
     let node = Node::start(Clock::system(), ledger, options, world, |_| None)
         .await
         .unwrap();

@@ -7,6 +7,8 @@ mod bounds;
 mod configured;
 mod documents;
 mod errors;
+mod executions;
+mod operations;
 mod pool;
 mod script;
 mod served;
@@ -17,3 +19,5 @@ mod socket_bounds;
 mod socket_views;
 mod status;
 mod studio;
+#[path = "../support/mod.rs"]
+mod support;

@@ -80,6 +80,11 @@ impl Script {
         answer["args"][0].clone()
     }
 
+    /// Acknowledges nothing from now on, or everything again.
+    pub async fn hold(&mut self, hold: bool) {
+        self.command(&json!({"hold": hold})).await;
+    }
+
     pub async fn close(&mut self) {
         self.command(&json!({"close": true})).await;
         self.until("the end of the connection", |line| {

@@ -7,6 +7,7 @@ use understudy::config::{Config, Error, Loaded};
 mod code;
 mod contradictions;
 mod mistakes;
+mod operations;
 mod reading;
 mod reference;
 mod secrets;

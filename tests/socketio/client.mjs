@@ -6,6 +6,7 @@
 // in   {"emit": NAME, "args": [...]}              without an acknowledgement
 //      {"emit": NAME, "args": [...], "ack": N}    with one, answered as {"ack": N, "args": [...]}
 //      {"close": true}
+//      {"hold": BOOL}                             acknowledges nothing from now on, or everything again
 // out  {"connected": SID}   {"refused": MESSAGE}   {"disconnected": REASON}
 //      {"upgraded": TRANSPORT}   {"event": NAME, "args": [...]}   {"ack": N, "args": [...]}
 
@@ -24,12 +25,20 @@ socket.io.on("open", () => {
 socket.on("connect", () => tell({ connected: socket.id }));
 socket.on("connect_error", (error) => tell({ refused: error.message }));
 socket.on("disconnect", (reason) => tell({ disconnected: reason }));
-socket.onAny((event, ...args) => tell({ event, args }));
+// What is to be acknowledged is, unless that is being held back.
+let holding = false;
+socket.onAny((event, ...args) => {
+  const acknowledge = typeof args.at(-1) === "function" ? args.pop() : undefined;
+  tell({ event, args });
+  if (!holding) acknowledge?.();
+});
 
 const commands = createInterface({ input: process.stdin });
 commands.on("line", (line) => {
   const command = JSON.parse(line);
-  if (command.close) {
+  if (command.hold !== undefined) {
+    holding = command.hold;
+  } else if (command.close) {
     socket.close();
   } else if (command.ack === undefined) {
     socket.emit(command.emit, ...command.args);

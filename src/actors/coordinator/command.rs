@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::domain::execution::ExecutionId;
 use crate::domain::health::Reading;
 use crate::domain::ids::{Epoch, InstanceId, RequestKey, ShowId, VmId};
 use crate::domain::instance::InstanceState;
+use crate::domain::operation;
 use crate::domain::pool::Denied;
 use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
@@ -189,6 +191,24 @@ pub enum CommandError {
     Ledger(String),
     #[error("{0}")]
     Refused(String),
+    #[error(transparent)]
+    Operation(#[from] operation::Refused),
+    #[error(transparent)]
+    Command(#[from] operation::InvalidCommand),
+    #[error(
+        "command lines of one's own are not allowed here (ssh.allow_free_commands); use an operation of the catalogue"
+    )]
+    FreeCommandsForbidden,
+    #[error("SSH to the VMs is not configured (ssh.key_path)")]
+    NoSsh,
+    #[error("VM {vm} could not be worked on over SSH: {message}")]
+    Ssh { vm: VmId, message: String },
+    #[error("it did not end on VM {vm} within {} ms and was ended", .limit.as_millis())]
+    CommandTimedOut { vm: VmId, limit: Duration },
+    #[error("there are {max} running {what} already; wait until one has ended")]
+    TooManyExecutions { what: String, max: usize },
+    #[error("{0} is not running")]
+    NotRunning(ExecutionId),
 }
 
 /// What the tree needs before it can serve the pool, and how it does.

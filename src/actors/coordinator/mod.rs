@@ -12,11 +12,13 @@ use tokio::sync::broadcast;
 
 mod command;
 mod configuring;
+mod remote;
 
 pub use self::command::{
     Apply, Assign, Assigned, Checked, CloudStanding, CommandError, Configure, LaunchVm, Moving, PowerTurned,
     Readiness, Release, Released, StreamTurned,
 };
+pub use self::remote::{Printed, Restarted, Work};
 use super::board::Board;
 use super::context::{AddressKind, Context};
 use super::news::Item;
@@ -25,7 +27,9 @@ use super::vm::commit_error;
 use crate::domain::event::Event;
 use crate::domain::ids::{InstanceId, ShowId, VmId};
 use crate::domain::instance::Instance;
+use crate::domain::operation::Catalogue;
 use crate::domain::pool::Settings;
+use crate::domain::service::Units;
 use crate::domain::state::State;
 use crate::domain::studio::{Secret, Studio};
 use crate::domain::time::Timestamp;
@@ -73,6 +77,18 @@ impl Coordinator {
     #[must_use]
     pub fn board(&self) -> &Board {
         &self.ctx.board
+    }
+
+    /// What may be done on a VM over SSH.
+    #[must_use]
+    pub fn operations(&self) -> &Catalogue {
+        &self.ctx.options.operations
+    }
+
+    /// What the services are called on the VMs.
+    #[must_use]
+    pub fn units(&self) -> &Units {
+        &self.ctx.options.units
     }
 
     #[must_use]

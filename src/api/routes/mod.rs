@@ -5,5 +5,6 @@ pub mod coordinator;
 pub mod pool;
 pub mod show_config;
 pub mod shows;
+pub mod ssh;
 pub mod studio;
 pub mod vms;

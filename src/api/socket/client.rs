@@ -9,6 +9,7 @@ use serde_json::Value;
 use socketioxide::extract::SocketRef;
 use tokio::sync::Semaphore;
 
+use super::terminal::Terminals;
 use crate::api::auth::{self, Access, Caller};
 use crate::api::connection::{Cutter, WeakCutter};
 use crate::api::error::ApiError;
@@ -28,6 +29,7 @@ pub struct Client {
     /// Whose alerts it wants.
     pub show: Option<ShowId>,
     pub in_flight: Semaphore,
+    pub terminals: Terminals,
     gateway: Gateway,
 }
 
@@ -80,6 +82,7 @@ impl Client {
             deltas: auth.deltas,
             show: show_of(socket.req_parts().uri.query().unwrap_or_default()),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            terminals: Terminals::default(),
             gateway: gateway.clone(),
         };
         socket.extensions.insert(Arc::new(client));

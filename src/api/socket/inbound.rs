@@ -6,6 +6,9 @@
 //! | `releaseVM` `{competitionId, stopVM?, …}` | `vmReleaseResult` | show |
 //! | `startVM`, `stopVM` `{vmId}` | `vmStartResult`, `vmStopResult` | pool |
 //! | `acknowledgeAlert` `{competitionId, alertId}` | `vmError`: there are no alerts yet | show |
+//! | `execSSHCommand` `{vmId, operation? \| command?, …}` | `sshOutput`, the last with `done` | admin |
+//! | `cancelSSHCommand` `{executionId}` | the last `sshOutput` to whoever started it | admin |
+//! | `openTerminal` and what is said to terminals | see [`terminal`] | admin |
 //! | `getVMPoolStatus`, `requestVMPool` | `vmPoolStatus` | as for connecting |
 //! | `identify` `{role, name}` | none | none |
 //!
@@ -25,7 +28,8 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::fanout::Command;
-use crate::api::auth::{self, Access, Caller};
+use super::{execution, terminal};
+use crate::api::auth::{self, Access};
 use crate::api::commands;
 use crate::api::error::ApiError;
 use crate::api::extract;
@@ -40,12 +44,13 @@ const NAME_CHARS_MAX: usize = 64;
 const ALERT_ID_CHARS_MAX: usize = 128;
 
 /// Registers everything that a client may ask.
+#[expect(clippy::too_many_lines, reason = "a list: one entry per event")]
 pub fn listen(socket: &SocketRef, gateway: &Gateway, fanout: &mpsc::Sender<Command>) {
     on(
         socket,
         gateway,
         "assignVM",
-        "vmAssignmentResult",
+        Some("vmAssignmentResult"),
         Access::Show,
         assign,
     );
@@ -53,20 +58,59 @@ pub fn listen(socket: &SocketRef, gateway: &Gateway, fanout: &mpsc::Sender<Comma
         socket,
         gateway,
         "releaseVM",
-        "vmReleaseResult",
+        Some("vmReleaseResult"),
         Access::Show,
         release,
     );
-    on(socket, gateway, "startVM", "vmStartResult", Access::Pool, start);
-    on(socket, gateway, "stopVM", "vmStopResult", Access::Pool, stop);
+    on(
+        socket,
+        gateway,
+        "startVM",
+        Some("vmStartResult"),
+        Access::Pool,
+        start,
+    );
+    on(
+        socket,
+        gateway,
+        "stopVM",
+        Some("vmStopResult"),
+        Access::Pool,
+        stop,
+    );
     on(
         socket,
         gateway,
         "acknowledgeAlert",
-        "alertAcknowledged",
+        Some("alertAcknowledged"),
         Access::Show,
         acknowledge,
     );
+    on(
+        socket,
+        gateway,
+        "execSSHCommand",
+        None,
+        Access::Admin,
+        execution::exec,
+    );
+    on(
+        socket,
+        gateway,
+        "cancelSSHCommand",
+        None,
+        Access::Admin,
+        execution::cancel,
+    );
+    on(
+        socket,
+        gateway,
+        "openTerminal",
+        None,
+        Access::Admin,
+        terminal::open,
+    );
+    terminal::listen(socket, gateway);
     for event in ["getVMPoolStatus", "requestVMPool"] {
         let (gateway, fanout) = (gateway.clone(), fanout.clone());
         socket.on(event, async move |socket: SocketRef, ack: AckSender| {
@@ -88,30 +132,38 @@ pub fn listen(socket: &SocketRef, gateway: &Gateway, fanout: &mpsc::Sender<Comma
     socket.on_fallback(async move || activity.touch());
 }
 
-async fn assign(gateway: Gateway, caller: Caller, payload: Value) -> Result<Value, ApiError> {
-    let show = show_of(&payload)?;
-    let body = extract::parse_value(&payload, "the payload")?;
-    value(&commands::assign(&gateway, caller, show, body, None, None).await?)
+/// One event of a client that may send it.
+pub struct Ask {
+    pub gateway: Gateway,
+    pub client: Arc<Client>,
+    pub socket: SocketRef,
+    pub payload: Value,
 }
 
-async fn release(gateway: Gateway, caller: Caller, payload: Value) -> Result<Value, ApiError> {
-    let show = show_of(&payload)?;
-    let body = extract::parse_value(&payload, "the payload")?;
-    value(&commands::release(&gateway, caller, show, body, None).await?)
+async fn assign(ask: Ask) -> Result<Value, ApiError> {
+    let show = show_of(&ask.payload)?;
+    let body = extract::parse_value(&ask.payload, "the payload")?;
+    value(&commands::assign(&ask.gateway, ask.client.caller, show, body, None, None).await?)
 }
 
-async fn start(gateway: Gateway, _: Caller, payload: Value) -> Result<Value, ApiError> {
-    value(&commands::start_vm(&gateway, vm_of(&payload)?).await?)
+async fn release(ask: Ask) -> Result<Value, ApiError> {
+    let show = show_of(&ask.payload)?;
+    let body = extract::parse_value(&ask.payload, "the payload")?;
+    value(&commands::release(&ask.gateway, ask.client.caller, show, body, None).await?)
 }
 
-async fn stop(gateway: Gateway, _: Caller, payload: Value) -> Result<Value, ApiError> {
-    value(&commands::stop_vm(&gateway, vm_of(&payload)?).await?)
+async fn start(ask: Ask) -> Result<Value, ApiError> {
+    value(&commands::start_vm(&ask.gateway, vm_of(&ask.payload)?).await?)
+}
+
+async fn stop(ask: Ask) -> Result<Value, ApiError> {
+    value(&commands::stop_vm(&ask.gateway, vm_of(&ask.payload)?).await?)
 }
 
 /// Every alert is an unknown one as long as none are raised.
-async fn acknowledge(_: Gateway, _: Caller, payload: Value) -> Result<Value, ApiError> {
-    show_of(&payload)?;
-    let alert = text_of(&payload, "alertId")?;
+async fn acknowledge(ask: Ask) -> Result<Value, ApiError> {
+    show_of(&ask.payload)?;
+    let alert = text_of(&ask.payload, "alertId")?;
     if alert.is_empty() || alert.chars().count() > ALERT_ID_CHARS_MAX {
         let error = format!("alertId must be a text of 1 to {ALERT_ID_CHARS_MAX} characters");
         return Err(ApiError::field("alertId", error));
@@ -125,11 +177,11 @@ fn show_of(payload: &Value) -> Result<ShowId, ApiError> {
     extract::show_id(&text_of(payload, "competitionId")?, "competitionId")
 }
 
-fn vm_of(payload: &Value) -> Result<VmId, ApiError> {
+pub fn vm_of(payload: &Value) -> Result<VmId, ApiError> {
     extract::vm_id(&text_of(payload, "vmId")?, "vmId")
 }
 
-fn text_of(payload: &Value, field: &'static str) -> Result<String, ApiError> {
+pub fn text_of(payload: &Value, field: &'static str) -> Result<String, ApiError> {
     let object: Map<String, Value> = extract::parse_value(payload, "the payload")?;
     match object.get(field) {
         Some(Value::String(text)) => Ok(text.clone()),
@@ -147,11 +199,11 @@ fn on<F, Fut>(
     socket: &SocketRef,
     gateway: &Gateway,
     event: &'static str,
-    result: &'static str,
+    result: Option<&'static str>,
     access: Access,
     run: F,
 ) where
-    F: Fn(Gateway, Caller, Value) -> Fut + Copy + Send + Sync + 'static,
+    F: Fn(Ask) -> Fut + Copy + Send + Sync + 'static,
     Fut: Future<Output = Result<Value, ApiError>> + Send + 'static,
 {
     let gateway = gateway.clone();
@@ -164,7 +216,13 @@ fn on<F, Fut>(
             let payload = payload.unwrap_or_default();
             let outcome = match admit(&gateway, &client, access) {
                 Ok(_place) => {
-                    let run = AssertUnwindSafe(run(gateway.clone(), client.caller, payload.clone()));
+                    let ask = Ask {
+                        gateway: gateway.clone(),
+                        client: Arc::clone(&client),
+                        socket: socket.clone(),
+                        payload: payload.clone(),
+                    };
+                    let run = AssertUnwindSafe(run(ask));
                     run.catch_unwind().await.unwrap_or_else(|panic| {
                         tracing::error!(
                             event,
@@ -195,7 +253,7 @@ fn answer(
     gateway: &Gateway,
     socket: &SocketRef,
     ack: AckSender,
-    result: &'static str,
+    result: Option<&'static str>,
     outcome: Result<Value, ApiError>,
     payload: &Value,
 ) {
@@ -213,11 +271,12 @@ fn answer(
             if let Some(code) = error.body.code {
                 acked["code"] = code.into();
             }
-            ("vmError", told, acked)
+            (Some("vmError"), told, acked)
         }
     };
     told["seq"] = seq.into();
-    for outcome in [socket.emit(event, &told), ack.send(&acked)] {
+    let emitted = event.map_or(Ok(()), |event| socket.emit(event, &told));
+    for outcome in [emitted, ack.send(&acked)] {
         if let Err(SendError::Socket(SocketError::InternalChannelFull)) = outcome {
             gateway.transports().cut(socket);
             return;

@@ -11,8 +11,10 @@
 mod client;
 mod delta;
 mod events;
+mod execution;
 mod fanout;
 mod inbound;
+mod terminal;
 
 use std::time::Duration;
 

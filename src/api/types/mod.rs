@@ -4,8 +4,10 @@
 pub mod assignment;
 pub mod configuration;
 pub mod coordinator;
+pub mod operation;
 pub mod pool;
 pub mod show;
+pub mod ssh;
 pub mod studio;
 pub mod template;
 pub mod vm;

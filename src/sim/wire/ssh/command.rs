@@ -113,9 +113,11 @@ async fn sleep(seconds: &str) -> Output {
 /// How many words of what is first in the line change nothing here; `None` if there are none.
 fn prefix(words: &[&str]) -> Option<usize> {
     let counts = |count: fn(&&&str) -> bool| words[1..].iter().take_while(count).count();
-    match words.first()? {
-        &"sudo" => Some(1 + counts(|word| word.starts_with('-'))),
-        &"env" if words.len() > 1 => {
+    match *words.first()? {
+        // So the shell becomes the command, and a signal finds it.
+        "exec" if words.len() > 1 => Some(1),
+        "sudo" => Some(1 + counts(|word| word.starts_with('-'))),
+        "env" if words.len() > 1 => {
             Some(1 + counts(|word| word.starts_with("--chdir=") || word.contains('=')))
         }
         _ => None,
