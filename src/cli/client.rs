@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -15,6 +17,7 @@ use serde_json::{Map, Value};
 use super::advice;
 use super::connection::{Connection, is_loopback};
 use super::failure::{Exit, Failure, chain};
+use super::lines::Lines;
 use super::span;
 
 /// Limit on getting a connection: a server on the same planet takes less.
@@ -33,11 +36,13 @@ const ANSWER_BYTES_MAX: usize = 128 << 20;
 pub struct Call<'a> {
     method: Method,
     path: &'a [&'a str],
-    query: Option<(&'static str, String)>,
+    query: Vec<(&'static str, String)>,
     body: Option<Value>,
     key: Option<String>,
     /// What the server was asked to take, on top of the usual limit.
     wait: Duration,
+    /// The server does not answer from memory.
+    is_slow: bool,
 }
 
 impl<'a> Call<'a> {
@@ -46,7 +51,8 @@ impl<'a> Call<'a> {
         Self {
             method,
             path,
-            query: None,
+            query: Vec::new(),
+            is_slow: false,
             body: None,
             key: None,
             wait: Duration::ZERO,
@@ -89,8 +95,22 @@ impl<'a> Call<'a> {
     pub fn wait(mut self, wait: Duration) -> Self {
         // The server counts in seconds; a part of one is one.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        self.query = Some(("wait", seconds.to_string()));
+        self.query.push(("wait", seconds.to_string()));
         self.wait = Duration::from_secs(seconds);
+        self
+    }
+
+    /// Adds to the query.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// Gives a read the time of a command: the server asks somebody else.
+    #[must_use]
+    pub fn slow(mut self) -> Self {
+        self.is_slow = true;
         self
     }
 
@@ -99,7 +119,7 @@ impl<'a> Call<'a> {
     }
 
     fn limit(&self) -> Duration {
-        if self.method == Method::GET {
+        if self.method == Method::GET && !self.is_slow {
             READ_LIMIT
         } else {
             COMMAND_LIMIT
@@ -279,10 +299,33 @@ impl Client {
         serde_json::from_slice(&bytes).ok().filter(Value::is_object)
     }
 
+    /// Sends a request whose answer comes line by line, for at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Client::ask`], for an answer that does not begin.
+    pub async fn lines(&self, call: Call<'_>, limit: Duration) -> Result<Lines, Failure> {
+        let failed = |error: reqwest::Error| self.failed(&error, limit);
+        let request = self.request(&call, limit).header(ACCEPT, "application/x-ndjson");
+        let answered = match request.send().await.map_err(failed) {
+            Ok(response) if response.status().is_success() => return Ok(Lines::new(response)),
+            Ok(response) => self.read_answer(response, limit).await,
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(_) => Err(advice::foreign("the answer does not come line by line")),
+            Err(error) => Err(advice::explain(self, error, None).await),
+        }
+    }
+
     async fn send_once(&self, call: &Call<'_>) -> Result<Answer, CallError> {
         let limit = self.timeout.unwrap_or_else(|| call.limit()) + call.wait;
         let failed = |error: reqwest::Error| self.failed(&error, limit);
         let response = self.request(call, limit).send().await.map_err(failed)?;
+        self.read_answer(response, limit).await
+    }
+
+    async fn read_answer(&self, response: reqwest::Response, limit: Duration) -> Result<Answer, CallError> {
+        let failed = |error: reqwest::Error| self.failed(&error, limit);
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_redirection() {
             let to = headers
@@ -321,7 +364,7 @@ impl Client {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(call.path);
         }
-        if let Some((name, value)) = &call.query {
+        for (name, value) in &call.query {
             url.query_pairs_mut().append_pair(name, value);
         }
         let mut request = self.http.request(call.method.clone(), url).timeout(limit);

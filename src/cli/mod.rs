@@ -17,6 +17,7 @@ pub mod demo;
 pub mod failovers;
 pub mod failure;
 pub mod gateway;
+mod lines;
 pub mod logging;
 pub mod rehearse;
 pub mod screen;
@@ -31,6 +32,7 @@ pub mod style;
 pub mod table;
 pub mod terminal;
 mod vm;
+mod work;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

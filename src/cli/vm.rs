@@ -15,6 +15,7 @@ use super::status::board;
 use super::style::{self, Tone};
 use super::table::{Cell, Column, Table};
 use super::terminal::Terminal;
+use super::work;
 use crate::domain::ids::VmId;
 use crate::domain::vm::Status;
 
@@ -38,6 +39,20 @@ pub enum VmCommand {
     Maintenance(MaintenanceArgs),
     /// Look at the services of a VM now, or of all; exit status 1 if one is not healthy
     Check(CheckArgs),
+    /// Run an operation on a VM, or a command line of your own; its exit status becomes this one's
+    Exec(work::ExecArgs),
+    /// The latest lines of a log on a VM
+    Logs(work::LogsArgs),
+    /// How a VM's machine is: uptime, memory, disk, processor
+    Info(VmArgs),
+    /// How a VM's services are
+    Services(VmArgs),
+    /// Restart a service of a VM
+    RestartService(work::RestartArgs),
+    /// The operations that can be run on a VM
+    Operations(work::OperationsArgs),
+    /// What was run on VMs, by whom, and how it ended
+    Executions(work::ExecutionsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -139,6 +154,13 @@ pub async fn run(command: VmCommand, terminal: &Terminal) -> Outcome {
         VmCommand::Launch(args) => launch(args, terminal).await,
         VmCommand::Maintenance(args) => maintenance(args, terminal).await,
         VmCommand::Check(args) => check(args, terminal).await,
+        VmCommand::Exec(args) => work::exec(args, terminal).await,
+        VmCommand::Logs(args) => work::logs(args, terminal).await,
+        VmCommand::Info(args) => work::info(args, terminal).await,
+        VmCommand::Services(args) => work::services(args, terminal).await,
+        VmCommand::RestartService(args) => work::restart_service(args, terminal).await,
+        VmCommand::Operations(args) => work::operations(args, terminal).await,
+        VmCommand::Executions(args) => work::executions(args, terminal).await,
     }
 }
 

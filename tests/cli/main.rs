@@ -16,3 +16,4 @@ mod refusals;
 mod secrets;
 mod server;
 mod words;
+mod work;
