@@ -405,8 +405,8 @@ async fn a_terminal_is_closed_by_its_client_with_its_client_and_by_an_administra
     let asked = json!({"vmId": vm, "columns": 80, "rows": 24});
     let mut client = Script::connected(&served, &json!({})).await;
     let mut stranger = Script::connected(&served, &json!({})).await;
-    let closed = client.ask("openTerminal", &[asked.clone()]).await["terminalId"].clone();
-    let cancelled = client.ask("openTerminal", &[asked.clone()]).await["terminalId"].clone();
+    let closed = client.ask("openTerminal", std::slice::from_ref(&asked)).await["terminalId"].clone();
+    let cancelled = client.ask("openTerminal", std::slice::from_ref(&asked)).await["terminalId"].clone();
     let left = client.ask("openTerminal", &[asked]).await["terminalId"].clone();
 
     // Nobody types into another's terminal.

@@ -30,9 +30,8 @@ pub async fn until_reachable(served: &Served, vm: &str) {
             tokio::time::sleep(LOOK).await;
         }
     };
-    if tokio::time::timeout(LIMIT, wait).await.is_err() {
-        panic!("its SSH connection is not up: {last}");
-    }
+    let reached = tokio::time::timeout(LIMIT, wait).await;
+    assert!(reached.is_ok(), "its SSH connection is not up: {last}");
 }
 
 pub async fn exec(served: &Served, vm: &str, body: Value) -> crate::served::Answer {
