@@ -9,6 +9,7 @@ use understudy::actors::clock::Clock;
 use understudy::actors::context::World;
 use understudy::actors::root::Node;
 use understudy::cli::assemble;
+use understudy::config::ObsVia;
 use understudy::domain::ids::InstanceId;
 use understudy::domain::instance::{Instance, Launch, PowerChange};
 use understudy::domain::vm::Status;
@@ -68,7 +69,9 @@ impl Cloud for Facing {
 
 /// A pool that is reached at private addresses, as `cloud.address = "private"` has it.
 async fn served(warm: u32) -> Served {
-    let stage = stage(warm, 0).await;
+    let mut stage = stage(warm, 0).await;
+    // There is no SSH in this world.
+    stage.config.obs.via = ObsVia::Direct;
     let config = &stage.config;
     let cloud = rest::Config::new(stage.world.cloud_url(), config.pool.project.clone());
     let vault = Arc::new(Vault::ephemeral().unwrap());

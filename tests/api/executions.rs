@@ -49,6 +49,8 @@ async fn served(sshd: &Sshd) -> (Served, String) {
     let mut stage = stage(1, 0).await;
     stage.config.ssh.allow_free_commands = true;
     stage.config.ssh.output_bytes_max = 64 * 1024;
+    // The studio is the simulated machine's, and no tunnel from the real server ends there.
+    stage.config.obs.via = config::ObsVia::Direct;
     let config = &stage.config;
     let cloud = rest::Config::new(stage.world.cloud_url(), config.pool.project.clone());
     let vault = Arc::new(Vault::ephemeral().unwrap());
