@@ -80,9 +80,10 @@ impl Script {
         answer["args"][0].clone()
     }
 
-    /// Acknowledges nothing from now on, or everything again.
+    /// Acknowledges nothing from now on, or everything again. What came before it did is in the log.
     pub async fn hold(&mut self, hold: bool) {
         self.command(&json!({"hold": hold})).await;
+        self.until("that it holds", |line| line["holding"] == hold).await;
     }
 
     pub async fn close(&mut self) {

@@ -38,6 +38,7 @@ commands.on("line", (line) => {
   const command = JSON.parse(line);
   if (command.hold !== undefined) {
     holding = command.hold;
+    tell({ holding });
   } else if (command.close) {
     socket.close();
   } else if (command.ack === undefined) {
