@@ -137,7 +137,13 @@ pub async fn exec(args: ExecArgs, terminal: &Terminal) -> Outcome {
         if terminal.json {
             terminal.print_json_line(&line)?;
         }
-        let said: Said = serde_json::from_value(line).unwrap_or_default();
+        let said: Said = serde_json::from_value(line).map_err(|error| {
+            Failure::new(
+                Exit::Unreachable,
+                format!("a line of the answer cannot be understood: {error}"),
+            )
+            .advice("what runs there may go on: see `understudy vm executions`")
+        })?;
         if !terminal.json {
             show(&said, terminal)?;
         }
@@ -300,7 +306,12 @@ pub async fn services(args: VmArgs, terminal: &Terminal) -> Outcome {
     let client = Client::new(&args.connection)?;
     let path = ["api", "admin", "vm-pool", args.vm.as_str(), "ssh", "services"];
     let answer = client.ask(Call::get(&path).slow()).await?;
-    let services = answer.body["services"].as_array().cloned().unwrap_or_default();
+    let services = answer.body["services"].as_array().ok_or_else(|| {
+        Failure::new(
+            Exit::Unreachable,
+            "the answer does not say which services there are",
+        )
+    })?;
     let all_active = services.iter().all(|service| service["active"] == true);
     let exit = if all_active { Exit::Done } else { Exit::Failed };
     if terminal.json {
@@ -312,7 +323,7 @@ pub async fn services(args: VmArgs, terminal: &Terminal) -> Outcome {
         Column::new("STATUS"),
         Column::new("PID").right(),
     ]);
-    for service in &services {
+    for service in services {
         let tone = if service["active"] == true {
             Tone::Good
         } else {
@@ -344,7 +355,10 @@ pub async fn restart_service(args: RestartArgs, terminal: &Terminal) -> Outcome 
         .ask(Call::post(&path, json!({"service": args.service})))
         .await?;
     let body = &answer.body;
-    let status = body["status"].as_str().unwrap_or("unknown");
+    let mut status = body["status"].as_str().unwrap_or("unknown").to_owned();
+    if let Some(error) = body["statusError"].as_str() {
+        status = format!("{status}, since {error}");
+    }
     if body["success"] == true {
         let text = format!("{} on {} was restarted: {status}", args.service, args.vm);
         return tell(terminal, &answer, &text);

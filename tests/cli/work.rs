@@ -19,6 +19,11 @@ const STREAMED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\
 const CUT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n\
     {\"vmId\":\"vm-1\",\"executionId\":\"exec-7\",\"data\":\"\",\"done\":false}\n";
 
+/// The same, with a line that says something else than it should.
+const GARBLED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n\
+    {\"vmId\":\"vm-1\",\"executionId\":\"exec-7\",\"data\":7,\"done\":false}\n\
+    {\"vmId\":\"vm-1\",\"executionId\":\"exec-7\",\"data\":\"\",\"done\":true,\"code\":0,\"success\":true}\n";
+
 #[tokio::test]
 async fn exec_shows_each_stream_where_it_belongs_and_passes_the_status_on() {
     let server = Server::start([(EXEC, vec![Say::Raw(STREAMED)])]).await;
@@ -73,6 +78,11 @@ async fn an_answer_that_is_cut_off_or_refused_is_not_taken_for_an_end() {
     let said = run.failed(3);
     assert!(said.contains("understudy vm executions"), "{said}");
 
+    let server = Server::start([(EXEC, vec![Say::Raw(GARBLED)])]).await;
+    let run = ask(&server, &["vm", "exec", "vm-1", "STOP_OBS"]).await;
+    let said = run.failed(3);
+    assert!(said.contains("cannot be understood"), "{said}");
+
     let refusal =
         json!({"error": "there is no operation \"NOPE\"", "field": "operation", "code": "INVALID_OPERATION"});
     let server = Server::start([(EXEC, vec![Say::Json(400, refusal)])]).await;
@@ -122,12 +132,29 @@ async fn restart_service_says_how_the_service_is_or_why_it_was_not_restarted() {
     let path = "POST /api/admin/vm-pool/vm-1/ssh/restart-service";
     let fine = json!({"success": true, "service": "nimble", "active": true, "status": "active/running"});
     let failed = json!({"success": false, "code": 1, "stderr": "Job failed.\n", "status": "failed/failed"});
-    let server = Server::start([(path, vec![Say::Json(200, fine), Say::Json(200, failed)])]).await;
+    let unseen = json!({
+        "success": true, "service": "nimble", "active": null, "status": "unknown", "statusError": "SSH to vm-1 broke",
+    });
+    let answers = [fine, failed, unseen].map(|body| Say::Json(200, body));
+    let server = Server::start([(path, answers.into())]).await;
     let arguments = ["vm", "restart-service", "vm-1", "nimble"];
     let run = ask(&server, &arguments).await;
     assert_eq!(run.answer(), "nimble on vm-1 was restarted: active/running\n");
     let run = ask(&server, &arguments).await;
     assert!(run.failed(1).contains("(failed/failed): Job failed."), "{run:?}");
+    let run = ask(&server, &arguments).await;
+    assert_eq!(
+        run.answer(),
+        "nimble on vm-1 was restarted: unknown, since SSH to vm-1 broke\n"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_without_services_is_not_taken_for_services_that_are_all_well() {
+    let path = "GET /api/admin/vm-pool/vm-1/ssh/services";
+    let server = Server::start([(path, vec![Say::Json(200, json!({"vmId": "vm-1"}))])]).await;
+    let run = ask(&server, &["vm", "services", "vm-1"]).await;
+    assert!(run.failed(3).contains("which services there are"), "{run:?}");
 }
 
 #[tokio::test]

@@ -45,8 +45,8 @@ pub struct Printed {
 #[derive(Debug, Clone)]
 pub struct Restarted {
     pub printed: Printed,
-    /// How it is since; unknown if that could not be found out.
-    pub standing: Option<Standing>,
+    /// How it is since, or why that could not be found out.
+    pub standing: Result<Standing, CommandError>,
 }
 
 impl Coordinator {
@@ -181,11 +181,13 @@ impl Coordinator {
         };
         let running = self.execute(vm.clone(), work, by.clone()).await?;
         let printed = self.collect(&vm, running).await?;
-        let standing = self.services(vm, by, &[service]).await.ok();
-        Ok(Restarted {
-            printed,
-            standing: standing.and_then(|mut all| all.pop()),
-        })
+        let standing = self.service(vm, by, service).await;
+        Ok(Restarted { printed, standing })
+    }
+
+    async fn service(&self, vm: VmId, by: String, service: Service) -> Result<Standing, CommandError> {
+        let standings = self.services(vm.clone(), by, &[service]).await?;
+        standings.into_iter().next().ok_or_else(|| silent_on_services(vm))
     }
 
     /// How these services of a VM are, in the same order.
@@ -205,10 +207,7 @@ impl Coordinator {
             .await?;
         let mut standings = service::standings(&shown[0]);
         if standings.len() != services.len() {
-            return Err(CommandError::Ssh {
-                vm,
-                message: "systemctl did not say how its services are".to_owned(),
-            });
+            return Err(silent_on_services(vm));
         }
         let show_server = services
             .iter()
@@ -311,6 +310,13 @@ impl Coordinator {
             truncated,
             ended,
         })
+    }
+}
+
+fn silent_on_services(vm: VmId) -> CommandError {
+    CommandError::Ssh {
+        vm,
+        message: "systemctl did not say how its services are".to_owned(),
     }
 }
 

@@ -28,6 +28,19 @@ pub(super) struct Troubles {
     pub ssh: Option<String>,
 }
 
+impl Troubles {
+    /// What is told of them in one line. SSH before OBS, which may only be out of reach because SSH is.
+    pub(super) fn worst(&self) -> Option<String> {
+        [
+            ("show server", &self.probe),
+            ("SSH", &self.ssh),
+            ("OBS", &self.obs),
+        ]
+        .into_iter()
+        .find_map(|(service, trouble)| Some(format!("{service}: {}", trouble.as_ref()?)))
+    }
+}
+
 /// The check frame of the studio that the VM has a session with.
 #[derive(Debug, Default)]
 pub(super) enum CheckFrame {
@@ -168,5 +181,25 @@ impl State {
             self.tell_show(vm, |vm| show::Message::VmReady { vm });
             self.ctx.pool.poke();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Troubles;
+
+    #[test]
+    fn what_cut_the_way_to_a_studio_is_told_rather_than_that_it_is_cut() {
+        let mut troubles = Troubles::default();
+        assert_eq!(troubles.worst(), None);
+        troubles.obs = Some("the way there is cut".to_owned());
+        assert_eq!(troubles.worst().as_deref(), Some("OBS: the way there is cut"));
+        troubles.ssh = Some("another host key".to_owned());
+        assert_eq!(troubles.worst().as_deref(), Some("SSH: another host key"));
+        troubles.probe = Some("connection refused".to_owned());
+        assert_eq!(
+            troubles.worst().as_deref(),
+            Some("show server: connection refused")
+        );
     }
 }

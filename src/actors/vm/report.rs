@@ -72,6 +72,7 @@ impl State {
         self.take_in(&vm, report);
         self.observation.signals = self.signals;
         self.observation.reading = self.reading(&vm);
+        self.observation.error = self.troubles.worst();
         self.ctx.board.post(&self.id, self.observation.clone());
         self.tell_signals(&vm);
         match vm.power {
@@ -106,13 +107,11 @@ impl State {
                 self.signals.output = OutputSign::Unknown;
                 self.observation.output = None;
                 self.troubles.obs = Some(error.to_string());
-                self.observation.error = Some(format!("OBS: {error}"));
             }
             Report::StudioSilent { since, error } => {
                 let how = studio_trouble(&error).unwrap_or(Trouble::Silent);
                 self.signals.obs = self.signals.obs.worsen(since, how);
                 self.troubles.obs = Some(error.to_string());
-                self.observation.error = Some(format!("OBS: {error}"));
             }
             Report::Output { output, at } => self.output(output, at),
             Report::Noticed(notice) => self.noticed(vm, &notice),
@@ -122,7 +121,10 @@ impl State {
                 self.tell_of_shell_again(vm);
                 self.signals.ssh = Sign::good(now);
             }
-            Report::ShellAnswered => self.signals.ssh = Sign::good(now),
+            Report::ShellAnswered => {
+                self.troubles.ssh = None;
+                self.signals.ssh = Sign::good(now);
+            }
             Report::ShellDown { since, error } => {
                 self.shell.send_replace(None);
                 self.tell_of_lost_shell(vm, &error);
@@ -130,7 +132,6 @@ impl State {
                     self.signals.ssh = self.signals.ssh.worsen(since, how);
                 }
                 self.troubles.ssh = Some(error.to_string());
-                self.observation.error = Some(format!("SSH: {error}"));
             }
         }
     }
@@ -153,7 +154,6 @@ impl State {
                 self.observation.server_obs_streaming = status.obs_streaming;
                 self.observation.server_obs_recording = status.obs_recording;
                 self.observation.server_obs_scene = status.obs_scene;
-                self.observation.error = None;
                 self.troubles.probe = None;
             }
             Err(error) => {
@@ -163,13 +163,13 @@ impl State {
                 self.observation.response_time = None;
                 self.observation.server_obs_connected = None;
                 self.observation.server_obs_streaming = None;
-                self.observation.error = Some(format!("show server: {error}"));
             }
         }
     }
 
     fn output(&mut self, output: Output, at: Timestamp) {
         self.signals.obs = Sign::good(at);
+        self.troubles.obs = None;
         let rose = output.active && self.bytes.is_some_and(|before| output.bytes > before);
         let turned = self
             .observation

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Iso;
-use crate::actors::coordinator::Printed;
+use crate::actors::coordinator::{CommandError, Printed};
 use crate::domain::execution::{Deed, Ending, Execution};
 use crate::domain::operation::PlannedStep;
 use crate::domain::service::Standing;
@@ -212,27 +212,31 @@ pub struct RestartReply {
     #[serde(flatten)]
     pub result: ExecReply,
     pub service: &'static str,
-    pub active: bool,
+    /// `null` if that could not be found out.
+    pub active: Option<bool>,
     /// `unknown` if that could not be found out.
     pub status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// Why `status` is `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_error: Option<String>,
 }
 
 impl RestartReply {
     #[must_use]
-    pub fn new(result: ExecReply, service: &'static str, standing: Option<Standing>) -> Self {
-        let standing = standing.unwrap_or_else(|| Standing {
-            active: false,
-            status: "unknown".to_owned(),
-            pid: None,
-        });
+    pub fn new(result: ExecReply, service: &'static str, standing: Result<Standing, CommandError>) -> Self {
+        let (active, status, pid, status_error) = match standing {
+            Ok(standing) => (Some(standing.active), standing.status, standing.pid, None),
+            Err(error) => (None, "unknown".to_owned(), None, Some(error.to_string())),
+        };
         Self {
             result,
             service,
-            active: standing.active,
-            status: standing.status,
-            pid: standing.pid,
+            active,
+            status,
+            pid,
+            status_error,
         }
     }
 }
