@@ -153,11 +153,12 @@ async fn studio_mode_is_restored_and_a_recording_is_not() {
     let (_world, machines) = world(2).await;
     let (source, _) = connect(&machines[0]).await;
     source.restore(&small()).await.unwrap();
-    machines[0].operate(|studio, _| {
+    machines[0].operate(|studio, now| {
         studio.set_studio_mode(true);
         let preview = studio.collection().scenes[0].uuid;
         studio.set_preview(preview).unwrap();
-        assert!(studio.start_record() && studio.pause_record());
+        studio.start_record(now).unwrap();
+        studio.pause_record(now).unwrap();
     });
     let studio = source.capture().await.unwrap();
     assert!(studio.preview_scene.is_some());

@@ -5,6 +5,7 @@ mod cloud;
 #[path = "../support/eventually.rs"]
 mod eventually;
 mod faults;
+mod files;
 mod fleet;
 mod obs;
 mod protocol;

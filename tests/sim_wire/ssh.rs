@@ -16,7 +16,7 @@ use understudy::sim::world::{World, WorldConfig};
 use super::support::{DEADLINE, eventually, ssh_at, warm};
 
 /// Notes the server's key.
-struct Client(Arc<std::sync::Mutex<Option<PublicKey>>>);
+pub struct Client(Arc<std::sync::Mutex<Option<PublicKey>>>);
 
 impl client::Handler for Client {
     type Error = russh::Error;
@@ -51,18 +51,19 @@ async fn connect(machine: &MachineHandle) -> (Handle<Client>, PublicKey) {
     (handle, key)
 }
 
+/// A connection with the key that may log in, and the server's key.
+pub async fn log_in(world: &World, machine: &MachineHandle) -> (Handle<Client>, PublicKey) {
+    let (mut handle, host_key) = connect(machine).await;
+    let key = load_secret_key(world.ssh_key_file().unwrap(), None).unwrap();
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    let outcome = handle.authenticate_publickey("ubuntu", key).await;
+    assert!(outcome.unwrap().success());
+    (handle, host_key)
+}
+
 impl Session {
     async fn open(world: &World, machine: &MachineHandle) -> Self {
-        let (mut handle, host_key) = connect(machine).await;
-        let key = load_secret_key(world.ssh_key_file().unwrap(), None).unwrap();
-        let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-        assert!(
-            handle
-                .authenticate_publickey("ubuntu", key)
-                .await
-                .unwrap()
-                .success()
-        );
+        let (handle, host_key) = log_in(world, machine).await;
         Self { handle, host_key }
     }
 
@@ -148,8 +149,8 @@ async fn a_command_has_its_own_output_error_and_status() {
     assert_eq!(session.run("true").await, finished("", "", 0));
     assert_eq!(session.run("echo 'a  b' c").await, finished("a  b c\n", "", 0));
     assert_eq!(
-        session.run("rm -rf /").await,
-        finished("", "sh: 1: rm: not found\n", 127)
+        session.run("reboot -f").await,
+        finished("", "sh: 1: reboot: not found\n", 127)
     );
     let injected = session.run("echo a; reboot").await;
     assert_eq!((injected.stdout.as_str(), injected.status), ("", 2));

@@ -10,16 +10,21 @@
 //! stopped and started. Its *generation* rises with every start, so that a connection can tell whether the
 //! process that accepted it still exists.
 //!
-//! Deliberately absent: CPU, memory and disk. Nothing the coordinator decides depends on them yet.
+//! Its files are on its [`disk`], and stay there when the power is cut.
+//!
+//! Deliberately absent: CPU and memory. Nothing the coordinator decides depends on them yet.
 
+pub mod disk;
 mod front;
 mod process;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod trouble;
 
 use std::time::Duration;
 
+use self::disk::Disk;
 pub use self::front::{Fate, Front};
 pub use self::process::{Process, Service, Signal};
 use self::trouble::Troubles;
@@ -79,6 +84,9 @@ pub struct Machine {
     troubles: Troubles,
     studio: Studio,
     active_show: Option<String>,
+    disk: Disk,
+    /// The file that the studio recorded to when the disk was last looked at.
+    recording: Option<String>,
 }
 
 impl Machine {
@@ -94,6 +102,8 @@ impl Machine {
             troubles: Troubles::default(),
             studio: Studio::new(timing.output, seed),
             active_show: None,
+            disk: Disk::image(Timestamp::default()),
+            recording: None,
         }
     }
 
@@ -170,6 +180,7 @@ impl Machine {
             return;
         }
         self.up_since = now;
+        self.disk.boot();
         let until =
             (!self.troubles.boot_never_finishes).then(|| now + self.timing.boot + self.troubles.slow_boot);
         self.power = Power::Booting { until };
@@ -241,6 +252,7 @@ impl Machine {
         if self.studio_answers() {
             self.studio.advance(now);
         }
+        self.store(now);
     }
 
     /// When the next thing happens by itself.

@@ -1,23 +1,16 @@
-//! What somebody at the desk does beside editing: studio mode with its preview, per-scene transitions, groups,
-//! recording.
+//! What somebody at the desk does beside editing: studio mode with its preview, per-scene transitions, groups.
 
 use serde_json::{Map, Value};
 
 use super::event::{Named, StudioEvent};
 use super::source::{Scene, Transition, TransitionOverride, Uuid};
 use super::{Studio, StudioError};
-use crate::domain::studio::Recording;
 
 impl Studio {
     /// The scene being prepared, while studio mode is on.
     #[must_use]
     pub fn preview(&self) -> Option<Uuid> {
         self.preview
-    }
-
-    #[must_use]
-    pub fn recording(&self) -> Recording {
-        self.recording
     }
 
     /// Switches studio mode. It begins with the scene on air in its preview.
@@ -110,34 +103,5 @@ impl Studio {
         let id = self.create_item(scene, uuid, true)?;
         self.set_item_index(scene, id, place.unwrap_or(0))?;
         Ok(uuid)
-    }
-
-    /// False if it records already.
-    pub fn start_record(&mut self) -> bool {
-        self.record(&[Recording::Off], Recording::Active)
-    }
-
-    /// False if it records nothing.
-    pub fn stop_record(&mut self) -> bool {
-        self.record(&[Recording::Active, Recording::Paused], Recording::Off)
-    }
-
-    /// False if it does not record, or is paused already.
-    pub fn pause_record(&mut self) -> bool {
-        self.record(&[Recording::Active], Recording::Paused)
-    }
-
-    /// False if it is not paused.
-    pub fn resume_record(&mut self) -> bool {
-        self.record(&[Recording::Paused], Recording::Active)
-    }
-
-    fn record(&mut self, from: &[Recording], to: Recording) -> bool {
-        let possible = from.contains(&self.recording);
-        if possible {
-            let was = std::mem::replace(&mut self.recording, to);
-            self.events.push(StudioEvent::Record { was, is: to });
-        }
-        possible
     }
 }

@@ -54,6 +54,8 @@ pub enum StudioEvent {
     Record {
         was: Recording,
         is: Recording,
+        /// Name of the recorded file, without its folder.
+        file: String,
     },
 }
 

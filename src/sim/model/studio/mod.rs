@@ -4,7 +4,7 @@
 //! ([`stream`]). Content survives a crash, as OBS's files do; the output does not. Every change is announced as
 //! a [`StudioEvent`], to be fetched with [`Studio::take_events`].
 //!
-//! Deliberately absent: hotkeys, files of recordings, media control, profiles. Capture and restore do not use
+//! Deliberately absent: hotkeys, media control, profiles. Capture and restore do not use
 //! them; obs-websocket requests for them are answered "unknown request type".
 
 pub mod collection;
@@ -15,6 +15,7 @@ pub mod example;
 mod filter;
 mod item;
 pub mod kinds;
+pub mod record;
 mod sound;
 pub mod source;
 pub mod stream;
@@ -26,11 +27,11 @@ use serde_json::{Map, Value};
 use self::collection::Collection;
 use self::event::StudioEvent;
 pub use self::item::TransformChange;
+use self::record::RecordOutput;
 use self::source::{Identifiers, Uuid};
 use self::stream::StreamOutput;
 pub use self::stream::StudioTiming;
 use super::earliest;
-use crate::domain::studio::Recording;
 use crate::domain::time::Timestamp;
 
 /// Name of the scene collection of a fresh installation.
@@ -134,6 +135,12 @@ pub enum StudioError {
     StreamRunning,
     #[error("no stream is running")]
     StreamNotRunning,
+    #[error("a recording is running")]
+    Recording,
+    #[error("no recording is running")]
+    NotRecording,
+    #[error("no recording is paused")]
+    RecordNotPaused,
 }
 
 /// One OBS.
@@ -145,7 +152,7 @@ pub struct Studio {
     current: String,
     service: Service,
     output: StreamOutput,
-    recording: Recording,
+    record: RecordOutput,
     /// The scene in preview, in studio mode.
     preview: Option<Uuid>,
     /// Its graphics work.
@@ -170,7 +177,7 @@ impl Studio {
                 settings: service_defaults("rtmp_common"),
             },
             output: StreamOutput::new(timing),
-            recording: Recording::Off,
+            record: RecordOutput::default(),
             preview: None,
             draws: true,
             switching_until: None,
@@ -344,6 +351,7 @@ impl Studio {
 
     pub(super) fn set_hung(&mut self, hung: bool, now: Timestamp) {
         self.output.set_hung(hung, now);
+        self.record.set_hung(hung, now);
     }
 
     fn on_output<T>(
@@ -365,9 +373,9 @@ impl Studio {
     }
 
     /// The process is gone. What was on disk stays.
-    pub(super) fn process_died(&mut self, _now: Timestamp) {
+    pub(super) fn process_died(&mut self, now: Timestamp) {
         self.output.process_died();
-        self.recording = Recording::Off;
+        self.record.process_died(now);
         self.preview = None;
         self.switching_until = None;
         self.events.clear();

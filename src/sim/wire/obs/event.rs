@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::request::filters::filters_json;
 use super::request::items::transform_json;
-use super::request::record::RECORDING_PATH;
+use super::request::record::record_path;
 use super::request::scenes::scene_list_json;
 use super::request::sound::{monitor_name, tracks_json};
 use crate::domain::studio::Recording;
@@ -116,7 +116,7 @@ fn body(event: &StudioEvent) -> (&'static str, Value) {
             "CurrentSceneTransitionDurationChanged",
             json!({"transitionDuration": duration_ms}),
         ),
-        StudioEvent::Record { was, is } => ("RecordStateChanged", record_state(*was, *is)),
+        StudioEvent::Record { was, is, file } => ("RecordStateChanged", record_state(*was, *is, file)),
         StudioEvent::Stream(state) => ("StreamStateChanged", stream_state(*state)),
     }
 }
@@ -195,14 +195,14 @@ fn filter_body(source: &str, filter: &str, change: &FilterChange) -> (&'static s
 }
 
 /// `RecordStateChanged` of a state that was reached; the ones on the way are not announced here.
-fn record_state(was: Recording, is: Recording) -> Value {
+fn record_state(was: Recording, is: Recording, file: &str) -> Value {
     let (active, name) = match (was, is) {
         (Recording::Paused, Recording::Active) => (true, "OBS_WEBSOCKET_OUTPUT_RESUMED"),
         (_, Recording::Active) => (true, "OBS_WEBSOCKET_OUTPUT_STARTED"),
         (_, Recording::Paused) => (false, "OBS_WEBSOCKET_OUTPUT_PAUSED"),
         (_, Recording::Off) => (false, "OBS_WEBSOCKET_OUTPUT_STOPPED"),
     };
-    json!({"outputActive": active, "outputState": name, "outputPath": RECORDING_PATH})
+    json!({"outputActive": active, "outputState": name, "outputPath": record_path(file)})
 }
 
 fn item_body(named: &Named, change: &ItemChange) -> (&'static str, Value) {

@@ -82,8 +82,9 @@ impl From<StudioError> for Failure {
             StudioError::TransitionNotConfigurable => Code::NotConfigurable,
             StudioError::OutOfRange(_) => Code::FieldOutOfRange,
             StudioError::NoSuchService(_) => Code::CreationFailed,
-            StudioError::StreamRunning => Code::OutputRunning,
-            StudioError::StreamNotRunning => Code::OutputNotRunning,
+            StudioError::StreamRunning | StudioError::Recording => Code::OutputRunning,
+            StudioError::StreamNotRunning | StudioError::NotRecording => Code::OutputNotRunning,
+            StudioError::RecordNotPaused => Code::OutputNotPaused,
         };
         Self::new(code, error.to_string())
     }

@@ -10,11 +10,11 @@
 //! | `systemctl kill [-s SIG] UNIT` | signals it: `KILL` ends even a hung studio, `STOP` hangs it |
 //! | `pgrep -x obs`, `pkill [-SIG] [-x] obs` | finds or signals the studio |
 //! | `timeout N bash -c '… /dev/tcp/"$0"/"$1"' HOST PORT` | connects from the machine, if `HOST` is on loopback |
-//!
-//! | `find`, `cp`, `git`, `npm` | succeed in silence: there are no files here |
+//! | `find`, `cp`, `rm` and others | look at and change the machine's files: see [`files`] |
+//! | `git`, `npm` | succeed in silence: there are no checkouts here |
 //! | `sh -c LINE` | runs the line, if it is one plain command |
 //!
-//! `sudo` in front changes nothing, nor does `env` with `NAME=value` or `--chdir`. Anything else is not found (127).
+//! `sudo` in front makes it root's; `env` with `NAME=value` or `--chdir` changes nothing. Anything else is not found (127).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,8 +23,9 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 
 use super::super::machine::Shared;
-use super::{figures, units, words};
+use super::{figures, files, units, words};
 use crate::domain::time::Timestamp;
+use crate::sim::model::machine::disk::Who;
 use crate::sim::model::machine::{Machine, Process, Service, Signal};
 
 /// Process id of every simulated studio.
@@ -33,8 +34,8 @@ pub(super) const STUDIO_PID: u32 = 1_204;
 /// What a command printed and how it ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Output {
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
     pub(super) status: u32,
 }
 
@@ -45,16 +46,16 @@ impl Output {
 
     pub(super) fn printed(stdout: impl Into<String>, status: u32) -> Self {
         Self {
-            stdout: stdout.into(),
-            stderr: String::new(),
+            stdout: stdout.into().into_bytes(),
+            stderr: Vec::new(),
             status,
         }
     }
 
     pub(super) fn failed(stderr: impl Into<String>, status: u32) -> Self {
         Self {
-            stdout: String::new(),
-            stderr: stderr.into(),
+            stdout: Vec::new(),
+            stderr: stderr.into().into_bytes(),
             status,
         }
     }
@@ -67,8 +68,15 @@ pub(super) async fn run(machine: &Arc<Shared>, line: &str) -> Output {
         Err(error) => return Output::failed(format!("sh: 1: {error}\n"), 2),
     };
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut who = Who::User;
     while let Some(before) = prefix(&words) {
+        if words[0] == "sudo" {
+            who = Who::Root;
+        }
         words.drain(..before);
+    }
+    if let Some(output) = files::run(machine, who, &words).await {
+        return output;
     }
     match words.as_slice() {
         [] | ["true" | ":"] => Output::ok(),
@@ -80,12 +88,12 @@ pub(super) async fn run(machine: &Arc<Shared>, line: &str) -> Output {
         ["uptime", ..] => uptime(machine),
         ["hostname"] => figures::hostname(machine),
         ["nproc"] => figures::nproc(),
-        ["cat", path] | ["head", "-n", "1", path] => figures::file(machine, path),
+        ["head", "-n", "1", path] => figures::file(machine, path),
         ["free", options @ ..] => figures::free(options),
         ["df", rest @ ..] => figures::df(rest),
         ["top", ..] => figures::top(machine),
         ["journalctl", rest @ ..] => units::journal(machine, rest),
-        ["find" | "cp" | "git" | "npm", ..] => Output::ok(),
+        ["git" | "npm", ..] => Output::ok(),
         ["systemctl", rest @ ..] => systemctl(machine, rest).await,
         ["pgrep", rest @ ..] => pgrep(machine, rest),
         ["pkill", rest @ ..] => pkill(machine, rest),

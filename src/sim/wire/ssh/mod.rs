@@ -1,12 +1,15 @@
 //! A real SSH server before a simulated machine.
 //!
 //! Public key login for one authorised key, `exec` with separate standard output, standard error and exit
-//! status, and forwarding to the machine's own ports (`direct-tcpip`), which is how an OBS that listens on
-//! localhost is reached. Keep-alive requests are answered. Shells, terminals, subsystems and forwarding to
+//! status, SFTP, and forwarding to the machine's own ports (`direct-tcpip`), which is how an OBS that listens on
+//! localhost is reached. Keep-alive requests are answered. Shells, terminals, other subsystems and forwarding to
 //! elsewhere are refused. What a command does is [`command`]'s business.
 
 mod command;
 mod figures;
+mod files;
+mod session;
+mod sftp;
 mod units;
 mod words;
 
@@ -17,22 +20,26 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use russh::keys::{Algorithm, PrivateKey};
-use russh::server::{Auth, ChannelOpenHandle, Handle, Handler, Msg, PublicKeyOffer, VerifiedPublicKey};
-use russh::{Channel, ChannelId, MethodKind, MethodSet};
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, VerifiedPublicKey};
+use russh::{Channel, MethodKind, MethodSet};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use self::command::Output;
+use self::session::Session;
 use super::gate::GatedStream;
 use super::machine::Shared;
 
-/// Commands and forwarded connections at once on one connection.
-const CHANNELS_MAX: usize = 16;
+/// Sessions at once on one connection: OpenSSH's default (`MaxSessions`).
+const SESSIONS_MAX: usize = 10;
+/// Forwarded connections at once on one connection.
+const FORWARDS_MAX: usize = 16;
+/// Messages of one channel that wait for who reads them. While the queue is full the whole connection stands still,
+/// answers included, so it must hold what a client sends without waiting for answers: of SFTP, four transfers of 32
+/// requests in two messages each.
+const CHANNEL_MESSAGES_MAX: usize = 512;
 /// Limit on reaching a forwarded port.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(5);
-/// Longest command line taken.
-const COMMAND_BYTES_MAX: usize = 64 * 1024;
 
 /// The machine's SSH configuration with its host key, made once.
 pub(super) async fn server_config(machine: &Arc<Shared>) -> Result<Arc<russh::server::Config>, russh::Error> {
@@ -46,7 +53,7 @@ pub(super) async fn server_config(machine: &Arc<Shared>) -> Result<Arc<russh::se
             auth_rejection_time_initial: Some(Duration::ZERO),
             keys: vec![key],
             window_size: 256 * 1024,
-            channel_buffer_size: 16,
+            channel_buffer_size: CHANNEL_MESSAGES_MAX,
             inactivity_timeout: None,
             ..russh::server::Config::default()
         }))
@@ -59,8 +66,12 @@ pub(super) async fn serve(machine: Arc<Shared>, stream: GatedStream) {
     let Ok(config) = server_config(&machine).await else {
         return;
     };
-    let channels = Arc::new(Semaphore::new(CHANNELS_MAX));
-    if let Ok(session) = russh::server::run_stream(config, stream, Login { machine, channels }).await {
+    let login = Login {
+        machine,
+        sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+        forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
+    };
+    if let Ok(session) = russh::server::run_stream(config, stream, login).await {
         // However it ends: the client went away, or the machine did.
         let _ = session.await;
     }
@@ -69,7 +80,8 @@ pub(super) async fn serve(machine: Arc<Shared>, stream: GatedStream) {
 /// One client, before and after it has logged in.
 struct Login {
     machine: Arc<Shared>,
-    channels: Arc<Semaphore>,
+    sessions: Arc<Semaphore>,
+    forwards: Arc<Semaphore>,
 }
 
 impl Login {
@@ -104,11 +116,23 @@ impl Handler for Login {
 
     async fn channel_open_session(
         &mut self,
-        _channel: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
-        _session: &mut russh::server::Session,
+        session: &mut russh::server::Session,
     ) -> Result<(), Self::Error> {
+        let Ok(place) = Arc::clone(&self.sessions).try_acquire_owned() else {
+            reply.reject(russh::ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        };
         reply.accept().await;
+        let session = Session {
+            machine: Arc::clone(&self.machine),
+            channel,
+            client: session.handle(),
+            place,
+        };
+        // It ends with its channel, and so with the connection.
+        tokio::spawn(session.run());
         Ok(())
     }
 
@@ -130,7 +154,7 @@ impl Handler for Login {
                 .await;
             return Ok(());
         };
-        let Ok(permit) = Arc::clone(&self.channels).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.forwards).try_acquire_owned() else {
             reply.reject(russh::ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
@@ -149,59 +173,4 @@ impl Handler for Login {
         });
         Ok(())
     }
-
-    async fn exec_request(
-        &mut self,
-        channel: ChannelId,
-        data: &[u8],
-        session: &mut russh::server::Session,
-    ) -> Result<(), Self::Error> {
-        let permit = Arc::clone(&self.channels).try_acquire_owned();
-        let (Ok(permit), true) = (permit, data.len() <= COMMAND_BYTES_MAX) else {
-            return session.channel_failure(channel);
-        };
-        session.channel_success(channel)?;
-        let line = String::from_utf8_lossy(data).into_owned();
-        let (machine, client) = (Arc::clone(&self.machine), session.handle());
-        tokio::spawn(async move {
-            let _permit = permit;
-            let output = command::run(&machine, &line).await;
-            // Fails when the client is gone, and then nobody waits for it.
-            let _ = send(&client, channel, output).await;
-        });
-        Ok(())
-    }
-
-    async fn shell_request(
-        &mut self,
-        channel: ChannelId,
-        session: &mut russh::server::Session,
-    ) -> Result<(), Self::Error> {
-        session.channel_failure(channel)
-    }
-
-    async fn subsystem_request(
-        &mut self,
-        channel: ChannelId,
-        _name: &str,
-        session: &mut russh::server::Session,
-    ) -> Result<(), Self::Error> {
-        session.channel_failure(channel)
-    }
-}
-
-async fn send(client: &Handle, channel: ChannelId, output: Output) -> Result<(), ()> {
-    const STDERR: u32 = 1;
-    if !output.stdout.is_empty() {
-        client.data(channel, output.stdout).await.map_err(drop)?;
-    }
-    if !output.stderr.is_empty() {
-        client
-            .extended_data(channel, STDERR, output.stderr)
-            .await
-            .map_err(drop)?;
-    }
-    client.exit_status_request(channel, output.status).await?;
-    client.eof(channel).await?;
-    client.close(channel).await
 }

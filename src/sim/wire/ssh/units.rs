@@ -129,8 +129,8 @@ pub(super) fn status(machine: &Shared, words: &[&str]) -> Output {
         }
     }
     Output {
-        stdout: text,
-        stderr: missing,
+        stdout: text.into_bytes(),
+        stderr: missing.into_bytes(),
         status: code,
     }
 }

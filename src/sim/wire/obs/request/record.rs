@@ -1,53 +1,55 @@
-//! The record output. It writes no file.
-
-use std::time::Duration;
+//! The record output.
 
 use serde_json::json;
 
-use super::super::status::{Code, Failure};
 use super::stream::timecode;
 use super::{Call, Reply, Table};
 use crate::domain::studio::Recording;
+use crate::domain::time::millis;
+use crate::sim::model::machine::disk::RECORDINGS;
 
 pub(super) const TABLE: Table = &[
     ("GetRecordStatus", status),
     ("StartRecord", start),
     ("StopRecord", stop),
-    ("PauseRecord", |call| {
-        done(call.studio.pause_record(), Code::OutputNotRunning)
-    }),
-    ("ResumeRecord", |call| {
-        done(call.studio.resume_record(), Code::OutputNotPaused)
-    }),
+    ("PauseRecord", pause),
+    ("ResumeRecord", resume),
 ];
 
-/// Where recordings would be.
-pub(in super::super) const RECORDING_PATH: &str = "/home/ubuntu/recording.mkv";
-
-fn done(possible: bool, code: Code) -> Reply {
-    if possible {
-        Ok(None)
-    } else {
-        Err(Failure::bare(code))
-    }
+/// The whole path of a recorded file.
+pub(in super::super) fn record_path(file: &str) -> String {
+    format!("{RECORDINGS}/{file}")
 }
 
 fn status(call: &mut Call<'_>) -> Reply {
-    let recording = call.studio.recording();
+    let (studio, now) = (&call.studio, call.now);
+    let recording = studio.recording();
+    let duration = studio.record_duration(now);
     Ok(Some(json!({
         "outputActive": recording != Recording::Off,
         "outputPaused": recording == Recording::Paused,
-        "outputTimecode": timecode(Duration::ZERO),
-        "outputDuration": 0,
-        "outputBytes": 0,
+        "outputTimecode": timecode(duration),
+        "outputDuration": millis(duration),
+        "outputBytes": studio.record_file(now).map_or(0, |file| file.bytes),
     })))
 }
 
 fn start(call: &mut Call<'_>) -> Reply {
-    done(call.studio.start_record(), Code::OutputRunning)
+    call.studio.start_record(call.now)?;
+    Ok(None)
 }
 
 fn stop(call: &mut Call<'_>) -> Reply {
-    done(call.studio.stop_record(), Code::OutputNotRunning)?;
-    Ok(Some(json!({"outputPath": RECORDING_PATH})))
+    let file = call.studio.stop_record(call.now)?;
+    Ok(Some(json!({"outputPath": record_path(&file)})))
+}
+
+fn pause(call: &mut Call<'_>) -> Reply {
+    call.studio.pause_record(call.now)?;
+    Ok(None)
+}
+
+fn resume(call: &mut Call<'_>) -> Reply {
+    call.studio.resume_record(call.now)?;
+    Ok(None)
 }
