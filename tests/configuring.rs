@@ -103,6 +103,12 @@ async fn a_configured_show_has_its_studio_on_the_vm_it_is_given_and_streams_unde
     assert_eq!((&started.vm, started.on_air), (&assigned.vm, true));
     let (vm, made) = made(&scene).await;
     assert_eq!((&vm, made.differences), (&assigned.vm, Vec::new()));
+    let found = scene
+        .until("the studio compared", |state| {
+            state.show(&gala())?.made.as_ref()?.comparison.clone()
+        })
+        .await;
+    assert_eq!(found.differences, Vec::<String>::new());
     assert_eq!(break_text(&scene, &vm).as_deref(), Some("Gala: back in a moment"));
     assert_eq!(scene.stage.world.ingest().publishers(KEY).len(), 1);
 

@@ -42,6 +42,7 @@ pub struct Configured {
     pub vm_id: Option<String>,
     #[serde(default)]
     pub differences: Vec<String>,
+    pub comparison: Option<Comparison>,
 }
 
 /// The part of the settings that explains the pool.
@@ -177,11 +178,19 @@ pub struct Failover {
     pub restored_at: Option<Timestamp>,
     #[serde(default)]
     pub differences: Vec<String>,
+    /// `None` until the new studio was read again.
+    pub comparison: Option<Comparison>,
     pub publishing_at: Option<Timestamp>,
     /// `None` while it goes on.
     pub ending: Option<String>,
     pub ended_at: Option<Timestamp>,
     pub timeline: Option<Timeline>,
+}
+
+/// A studio that was made, compared with what it was to be.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Comparison {
+    pub differences: Vec<String>,
 }
 
 /// Milliseconds per step.

@@ -54,13 +54,18 @@ pub fn render<'f>(
         Column::new("VERIFY").right().rank(2),
         Column::new("OFF AIR").right().rank(8),
         Column::new("ENDED").rank(7),
+        Column::new("DIFFERS").rank(4),
         Column::new("FENCED BY").rank(1).optional(),
         Column::new("WHY").flexible().rank(0).optional(),
     ]);
     let mut differences = String::new();
     for failover in moves {
         table.row(row(failover, now));
-        for difference in &failover.differences {
+        let found = failover
+            .comparison
+            .iter()
+            .flat_map(|comparison| &comparison.differences);
+        for difference in failover.differences.iter().chain(found) {
             let line = Line::new()
                 .push(Tone::Busy, format!("epoch {}: ", failover.epoch))
                 .push(Tone::Plain, difference);
@@ -75,7 +80,7 @@ pub fn render<'f>(
     text
 }
 
-fn row(failover: &Failover, now: Timestamp) -> [Cell; 14] {
+fn row(failover: &Failover, now: Timestamp) -> [Cell; 15] {
     let timeline = failover.timeline.unwrap_or_default();
     let step = |ms: Option<u64>| match ms {
         Some(ms) => Cell::new(span::step(ms)),
@@ -106,7 +111,17 @@ fn row(failover: &Failover, now: Timestamp) -> [Cell; 14] {
         step(timeline.verify_ms),
         step(timeline.off_air_ms).tone(Tone::Strong),
         ending,
+        differs(failover),
         Cell::maybe(failover.fence.as_deref()).tone(Tone::Dim),
         Cell::maybe(failover.summary.as_deref().filter(|summary| !summary.is_empty())),
     ]
+}
+
+/// In how much the new studio was found not to be the same.
+fn differs(failover: &Failover) -> Cell {
+    match &failover.comparison {
+        None => Cell::new("–").tone(Tone::Dim),
+        Some(found) if found.differences.is_empty() => Cell::new("none").tone(Tone::Good),
+        Some(found) => Cell::new(format!("in {}", found.differences.len())).tone(Tone::Bad),
+    }
 }

@@ -83,6 +83,13 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
                 .map_or(0, |studio| studio.scenes.len());
             (Tone::Busy, format!("studio restored: {scenes} scenes"))
         }
+        ShowEvent::Compared { differences, .. } if differences.is_empty() => {
+            (Tone::Good, "its studio is as it was to be".to_owned())
+        }
+        ShowEvent::Compared { differences, .. } => (
+            Tone::Bad,
+            format!("its studio is not as it was to be: {}", differences.join("; ")),
+        ),
         ShowEvent::Publishing { .. } => (Tone::Busy, "starts the stream".to_owned()),
         ShowEvent::FailoverEnded { .. } => ended(show.and_then(|show| show.records.last())?),
         ShowEvent::ReleaseBegan { .. } => (Tone::Plain, "gives its VM back".to_owned()),

@@ -32,6 +32,8 @@ impl State {
                 show.require_vm()?;
                 show.studio = Some(Arc::clone(studio));
                 show.captured_at = Some(at);
+                // What it could have been compared with is gone.
+                show.uncompared = false;
             }
             Event::Held { held } => {
                 show.require_vm()?;
@@ -49,6 +51,7 @@ impl State {
                 show.note_made(*epoch, differences, at);
             }
             Event::Restored { .. } => self.apply_move(&mut show, event, at)?,
+            Event::Compared { epoch, differences } => show.compared(*epoch, differences, at)?,
             Event::ReleaseBegan { stop_vm } => self.release_began(&mut show, *stop_vm, at)?,
             Event::Released { vm, key } => {
                 self.require_unused(key.as_ref())?;
@@ -342,6 +345,7 @@ fn restored(show: &mut Show, epoch: Epoch) -> Result<(), Rejected> {
     show.require_epoch(epoch)?;
     show.require_phase(show.unrestored)?;
     show.unrestored = false;
+    show.uncompared = true;
     Ok(())
 }
 
@@ -360,6 +364,7 @@ pub(super) fn become_idle(show: &mut Show, at: Timestamp) {
     show.stream_wanted = false;
     show.is_silent_now();
     show.unrestored = false;
+    show.uncompared = false;
     show.held = false;
     show.studio = None;
     show.made = None;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::Epoch;
 use super::sealed::Sealed;
-use super::studio::Json;
+use super::studio::{Comparison, Json};
 use super::time::Timestamp;
 
 /// What a show was configured with. It is kept as it was asked for; the template makes a studio of it when one is
@@ -28,4 +28,7 @@ pub struct Made {
     pub epoch: Epoch,
     /// What could not be made, one sentence each.
     pub differences: Vec<String>,
+    /// What was found when it was compared with what it was to be; absent until then, and in older journals.
+    #[serde(default)]
+    pub comparison: Option<Comparison>,
 }

@@ -87,6 +87,7 @@ impl State {
             | Event::WentOffAir { .. }
             | Event::Silenced { .. }
             | Event::Captured { .. }
+            | Event::Compared { .. }
             | Event::SetUp { .. }
             | Event::Held { .. }
             | Event::ReleaseBegan { .. }
@@ -172,6 +173,7 @@ impl State {
                 self.settle(show, failover.from.clone(), epoch, false, at)?;
                 self.edit(&failover.from, at, |vm| vm.fault = None)?;
                 show.unrestored = show.has_studio();
+                show.uncompared = false;
             }
             (Ending::Abandoned, None) => self.settle(show, failover.from.clone(), epoch, false, at)?,
             (Ending::Recovered, target) if !fenced => {
@@ -192,12 +194,15 @@ impl State {
             show.stop_asked = published && ending == Ending::Abandoned && !show.stream_wanted;
         }
         if failover.to.is_some() && failover.to == show.vm {
-            show.unrestored = failover.restored_at.is_none() && show.has_studio();
+            let restored = failover.restored_at.is_some();
+            show.unrestored = !restored && show.has_studio();
+            show.uncompared = restored && show.has_studio();
         }
         show.file(Record {
             failover,
             ending,
             ended_at: at,
+            comparison: None,
         });
         Ok(())
     }

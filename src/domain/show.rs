@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::configuration::{Configuration, Made};
 use super::failover::{Cause, Ending, Evidence, Failover, Fence, Record};
 use super::ids::{Epoch, RequestKey, ShowId, VmId};
-use super::studio::Studio;
+use super::studio::{Comparison, Studio};
 use super::time::Timestamp;
 use super::vm;
 
@@ -72,6 +72,9 @@ pub struct Show {
     /// The studio on its VM is not its own yet: it came there by a move that ended early, or it was configured and
     /// nothing has been made of that. What is to be there is the capture; while there is none, the configuration.
     pub unrestored: bool,
+    /// The studio on its VM was made equal to what it is to be, and nobody has looked since whether it is.
+    #[serde(default)]
+    pub uncompared: bool,
     /// An operator forbade automatic failover.
     pub held: bool,
     /// The studio as last captured.
@@ -168,6 +171,12 @@ pub enum Event {
         epoch: Epoch,
         differences: Vec<String>,
     },
+    /// The studio that was made on its VM was read again and compared with what it was to be: in what it is not the
+    /// same, one sentence each ([`super::studio::sentences`]).
+    Compared {
+        epoch: Epoch,
+        differences: Vec<String>,
+    },
     /// The stream is about to be started on the target, which is restored, and the old VM is fenced.
     Publishing {
         epoch: Epoch,
@@ -221,6 +230,7 @@ impl Show {
             may_publish: false,
             stop_asked: false,
             unrestored: false,
+            uncompared: false,
             held: false,
             studio: None,
             configuration: None,
@@ -277,6 +287,7 @@ impl Show {
         self.vm = Some(vm.clone());
         self.epoch = epoch;
         self.unrestored = self.has_studio();
+        self.uncompared = false;
         self.made = None;
     }
 
@@ -292,8 +303,33 @@ impl Show {
                 at,
                 epoch,
                 differences: differences.to_vec(),
+                comparison: None,
             });
         }
+    }
+
+    /// The studio that was made in this epoch, by a move or from the configuration, is as this says.
+    pub(super) fn compared(
+        &mut self,
+        epoch: Epoch,
+        differences: &[String],
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        self.require_epoch(epoch)?;
+        self.require_phase(self.uncompared && matches!(self.phase, Phase::OffAir | Phase::OnAir))?;
+        self.uncompared = false;
+        let comparison = Comparison {
+            at,
+            differences: differences.to_vec(),
+        };
+        let moved = self.records.last_mut();
+        if let Some(record) = moved.filter(|record| record.failover.epoch == epoch) {
+            record.comparison = Some(comparison.clone());
+        }
+        if let Some(made) = self.made.as_mut().filter(|made| made.epoch == epoch) {
+            made.comparison = Some(comparison);
+        }
+        Ok(())
     }
 
     pub(super) fn set_up(
@@ -308,6 +344,7 @@ impl Show {
             self.studio = None;
             self.made = None;
             self.unrestored = true;
+            self.uncompared = false;
         }
         if self.phase == Phase::Idle {
             self.idle_since = self.idle_since.or(Some(at));

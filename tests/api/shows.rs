@@ -130,6 +130,21 @@ async fn an_operator_moves_a_show_and_reads_how_it_went() {
     ] {
         assert!(record["timeline"][step].is_u64(), "{step}: {record:#}");
     }
+    served
+        .until("its studio compared", |state| {
+            state
+                .show(&finals())?
+                .records
+                .last()?
+                .comparison
+                .as_ref()
+                .map(drop)
+        })
+        .await;
+    let told = served.get(&format!("{SHOW}/failovers")).await.is(200);
+    let found = &told["failovers"][0]["comparison"];
+    assert!(found["at"].as_str().unwrap().ends_with('Z'), "{found}");
+    assert!(found["differences"].is_array(), "{found}");
     served.stop().await;
 }
 

@@ -366,13 +366,14 @@ async fn moves_are_told_step_by_step() {
     );
     let table = ask(&server, &["failovers", "finals"]).await;
     let expected = "\
-EPOCH  BEGAN                CAUSE        FROM         TO           DETECT  DECIDE   FENCE  RESTORE  VERIFY  OFF AIR  ENDED   FENCED BY      WHY
-─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    3  2020-01-01 11:56:59  studio-lost  vm-0a1b2c3d  vm-e5f60718  0.21 s    4 ms  0.10 s   0.24 s  0.37 s   0.82 s  on air  studio-killed  OBS does not answer, the machine does
-    2  2020-01-01 10:00:00  forced       vm-1         vm-2           0 ms    3 ms   22 ms   0.14 s       –        –  moved
+EPOCH  BEGAN                CAUSE        FROM         TO           DETECT  DECIDE   FENCE  RESTORE  VERIFY  OFF AIR  ENDED   DIFFERS  FENCED BY      WHY
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    3  2020-01-01 11:56:59  studio-lost  vm-0a1b2c3d  vm-e5f60718  0.21 s    4 ms  0.10 s   0.24 s  0.37 s   0.82 s  on air  in 1     studio-killed  OBS does not answer, the machine does
+    2  2020-01-01 10:00:00  forced       vm-1         vm-2           0 ms    3 ms   22 ms   0.14 s       –        –  moved   –
 
 Not the same on the new VM:
 epoch 3: input \"Cam 3\": monitoring type
+epoch 3: monitoring of input \"Cam 3\"
 ";
     assert_eq!(table.answer(), expected);
     assert_eq!(

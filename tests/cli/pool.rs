@@ -87,7 +87,8 @@ pub fn moved() -> Value {
         "decidedAt": "2020-01-01T11:56:59.212Z", "lastOutputAt": "2020-01-01T11:56:59.000Z",
         "beganAt": "2020-01-01T11:56:59.213Z", "chosenAt": "2020-01-01T11:56:59.216Z", "fence": "studio-killed",
         "fencedAt": "2020-01-01T11:56:59.321Z", "restoredAt": "2020-01-01T11:56:59.456Z",
-        "differences": ["input \"Cam 3\": monitoring type"], "publishingAt": "2020-01-01T11:56:59.460Z",
+        "differences": ["input \"Cam 3\": monitoring type"],
+        "comparison": {"at": "2020-01-01T11:57:00.129Z", "differences": ["monitoring of input \"Cam 3\""]}, "publishingAt": "2020-01-01T11:56:59.460Z",
         "ending": "on-air", "endedAt": "2020-01-01T11:56:59.829Z",
         "timeline": {"detectMs": 212, "decideMs": 4, "fenceMs": 105, "restoreMs": 240, "verifyMs": 373, "offAirMs": 829},
     })
@@ -102,6 +103,7 @@ pub fn moving() -> Value {
         ("restoredAt", json!(null)),
         ("publishingAt", json!(null)),
         ("differences", json!([])),
+        ("comparison", json!(null)),
         ("ending", json!(null)),
         ("endedAt", json!(null)),
         ("timeline", json!(null)),

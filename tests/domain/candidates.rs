@@ -242,6 +242,13 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
             },
         ),
         (
+            "show compared",
+            show::Event::Compared {
+                epoch,
+                differences: Vec::new(),
+            },
+        ),
+        (
             "show silenced",
             show::Event::Silenced {
                 epoch,

@@ -154,6 +154,13 @@ pub fn restored(epoch: u64) -> show::Event {
     }
 }
 
+pub fn compared(epoch: u64, differences: &[&str]) -> show::Event {
+    show::Event::Compared {
+        epoch: Epoch(epoch),
+        differences: differences.iter().map(|&line| line.to_owned()).collect(),
+    }
+}
+
 pub fn publishing(epoch: u64) -> show::Event {
     show::Event::Publishing { epoch: Epoch(epoch) }
 }

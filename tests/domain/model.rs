@@ -121,6 +121,8 @@ pub struct Played {
     pub stop_asked: bool,
     /// Its VM has another studio than the one captured or configured.
     pub unrestored: bool,
+    /// Its VM was given that studio, and nobody has looked since.
+    pub uncompared: bool,
     /// It was configured, at whatever time.
     pub configured: bool,
     /// Its VM was told to stream and has not been silenced since.
@@ -141,6 +143,7 @@ impl Played {
             moves: 0,
             stop_asked: false,
             unrestored: false,
+            uncompared: false,
             configured: false,
             loud: false,
             may_publish: BTreeSet::new(),

@@ -44,13 +44,7 @@ impl Model {
             }
             Event::WentOffAir { epoch } => self.went_off_air(id, show, epoch.0)?,
             Event::Silenced { epoch, .. } => silenced(show, epoch.0)?,
-            Event::Captured { .. } => {
-                only_if(show.vm.is_some())?;
-                Played {
-                    captured: true,
-                    ..show
-                }
-            }
+            Event::Captured { .. } => captured(show)?,
             Event::SetUp { make, .. } => set_up(show, *make)?,
             Event::Held { held } => {
                 only_if(show.vm.is_some())?;
@@ -60,6 +54,7 @@ impl Model {
             Event::Restored { epoch, .. } if matches!(show.stage, Stage::OffAir | Stage::OnAir) => {
                 mended(show, epoch.0)?
             }
+            Event::Compared { epoch, .. } => compared(show, epoch.0)?,
             Event::SpareChosen { .. }
             | Event::SpareLost { .. }
             | Event::Fenced { .. }
@@ -267,15 +262,22 @@ impl Model {
         };
         self.hold(&stays, id, show.epoch, how);
         let moved = m.to.as_ref() == Some(&stays);
+        let has_studio = show.captured || show.configured;
+        let uncompared = match (moved, ending) {
+            (true, _) => m.restored && has_studio,
+            (false, Ending::Returned) => false,
+            (false, _) => show.uncompared,
+        };
         let unrestored = match (moved, ending) {
-            (true, _) => !m.restored && (show.captured || show.configured),
-            (false, Ending::Returned) => show.captured || show.configured,
+            (true, _) => !m.restored && has_studio,
+            (false, Ending::Returned) => has_studio,
             (false, _) => show.unrestored,
         };
         Some(Played {
             stage,
             vm: Some(stays),
             unrestored,
+            uncompared,
             ..show
         })
     }
@@ -287,6 +289,25 @@ fn set_up(show: Played, make: bool) -> Option<Played> {
         configured: true,
         captured: show.captured && !make,
         unrestored: show.unrestored || make,
+        uncompared: show.uncompared && !make,
+        ..show
+    })
+}
+
+fn captured(show: Played) -> Option<Played> {
+    only_if(show.vm.is_some())?;
+    Some(Played {
+        captured: true,
+        uncompared: false,
+        ..show
+    })
+}
+
+fn compared(show: Played, epoch: u64) -> Option<Played> {
+    only_if(matches!(show.stage, Stage::OffAir | Stage::OnAir))?;
+    only_if(show.uncompared && epoch == show.epoch)?;
+    Some(Played {
+        uncompared: false,
         ..show
     })
 }
@@ -295,6 +316,7 @@ fn mended(show: Played, epoch: u64) -> Option<Played> {
     only_if(epoch == show.epoch && show.unrestored)?;
     Some(Played {
         unrestored: false,
+        uncompared: true,
         ..show
     })
 }
@@ -318,6 +340,7 @@ impl Played {
             loud: false,
             stop_asked: false,
             unrestored: self.captured || self.configured,
+            uncompared: false,
             ..self
         }
     }

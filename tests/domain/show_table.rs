@@ -10,8 +10,8 @@ use understudy::domain::state::State;
 use understudy::domain::vm::Power;
 
 use crate::fixtures::{
-    assigned, at, ended, failover_began, fenced, machine, of_show, publishing, restored, set_up, show_id,
-    silenced, spare_lost, state_of, studio, vm_id, went_on_air,
+    assigned, at, compared, ended, failover_began, fenced, machine, of_show, publishing, restored, set_up,
+    show_id, silenced, spare_lost, state_of, studio, vm_id, went_on_air,
 };
 
 /// Refused: the state is as before.
@@ -27,7 +27,7 @@ pub const PHASES: [&str; 5] = [
 
 /// Events carry the right epoch: the present one, or the next where the event begins one.
 #[rustfmt::skip]
-pub const BY_PHASE: [(&str, [&str; 5]); 24] = [
+pub const BY_PHASE: [(&str, [&str; 5]); 25] = [
     ("Assigned",                 ["off air", NO, NO, NO, NO]),
     ("Reassigned",               [NO, "off air", NO, NO, NO]),
     ("StreamWanted",             [NO, "off air", "off air", "on air", NO]),
@@ -45,6 +45,7 @@ pub const BY_PHASE: [(&str, [&str; 5]); 24] = [
     ("SpareLost",                [NO, NO, NO, NO, NO]),
     ("Fenced",                   [NO, NO, NO, NO, NO]),
     ("Restored",                 [NO, NO, NO, NO, NO]),
+    ("Compared",                 [NO, NO, NO, NO, NO]),
     ("Publishing",               [NO, NO, NO, NO, NO]),
     ("FailoverEnded on air",     [NO, NO, NO, NO, NO]),
     ("FailoverEnded moved",      [NO, NO, NO, NO, NO]),
@@ -66,7 +67,7 @@ pub const STEPS: [&str; 7] = [
 ];
 
 #[rustfmt::skip]
-pub const BY_STEP: [(&str, [&str; 7]); 24] = [
+pub const BY_STEP: [(&str, [&str; 7]); 25] = [
     ("Assigned",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Reassigned",               [NO, NO, NO, NO, NO, NO, NO]),
     ("StreamWanted",             ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
@@ -84,6 +85,7 @@ pub const BY_STEP: [(&str, [&str; 7]); 24] = [
     ("SpareLost",                [NO, NO, "waiting", "waiting, fenced", "waiting", "waiting, fenced", "waiting"]),
     ("Fenced",                   ["waiting, fenced", "waiting, fenced", "moving, fenced", "moving, fenced", "moving, fenced, restored", "moving, fenced, restored", "publishing"]),
     ("Restored",                 [NO, NO, "moving, restored", "moving, fenced, restored", "moving, restored", "moving, fenced, restored", "publishing"]),
+    ("Compared",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Publishing",               [NO, NO, NO, NO, NO, "publishing", "publishing"]),
     ("FailoverEnded on air",     [NO, NO, NO, NO, NO, NO, "on air on the spare"]),
     ("FailoverEnded moved",      [NO, NO, NO, "off air on the spare", NO, "off air on the spare", NO]),
@@ -128,6 +130,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::SpareLost { .. } => "SpareLost",
         Event::Fenced { .. } => "Fenced",
         Event::Restored { .. } => "Restored",
+        Event::Compared { .. } => "Compared",
         Event::Publishing { .. } => "Publishing",
         Event::FailoverEnded { .. } => "FailoverEnded",
         Event::ReleaseBegan { .. } => "ReleaseBegan",
@@ -164,6 +167,7 @@ fn event_named(name: &str, now: u64) -> Event {
         "SpareLost" => spare_lost(now + 1, 2),
         "Fenced" => fenced(now),
         "Restored" => restored(now),
+        "Compared" => compared(now, &[]),
         "Publishing" => publishing(now),
         "FailoverEnded on air" => ended(now, Ending::OnAir),
         "FailoverEnded moved" => ended(now, Ending::Moved),
@@ -349,6 +353,72 @@ fn a_vm_left_unfenced_by_an_abandoned_move_is_not_given_back_either() {
     let state = after(&in_step("moving"), unfenced.to_vec());
     assert!(state.with(&[of_show(1, released())], at(10)).is_err());
     after(&state, vec![silenced(2), released()]);
+}
+
+/// A show on air that has been moved there, with its studio.
+fn moved() -> State {
+    let capture = Event::Captured {
+        studio: Arc::new(studio()),
+    };
+    let before = vec![
+        assigned(1, 1),
+        capture,
+        went_on_air(1),
+        failover_began(2, Some(2)),
+    ];
+    let moving = vec![fenced(2), restored(2), publishing(2), ended(2, Ending::OnAir)];
+    after(&after(&pool(Power::Ready), before), moving)
+}
+
+fn of(state: &State) -> &Show {
+    state.show(&show_id(1)).unwrap()
+}
+
+#[test]
+fn a_studio_that_was_made_is_compared_once_and_what_differs_stands_where_its_making_does() {
+    let state = moved();
+    assert!(of(&state).uncompared);
+    assert_eq!(of(&state).records[0].comparison, None);
+    let state = after(&state, vec![compared(2, &["no group"])]);
+    let show = of(&state);
+    let found = show.records[0].comparison.clone().unwrap();
+    assert_eq!(
+        (found.at, found.differences),
+        (at(5), vec!["no group".to_owned()])
+    );
+    assert!(!show.uncompared);
+    assert!(state.with(&[of_show(1, compared(2, &[]))], at(10)).is_err());
+
+    let state = after(
+        &pool(Power::Ready),
+        vec![set_up(false), assigned(1, 1), restored(1)],
+    );
+    let state = after(&state, vec![compared(1, &[])]);
+    let made = of(&state).made.clone().unwrap();
+    assert_eq!(made.comparison.unwrap().differences, Vec::<String>::new());
+}
+
+#[test]
+fn a_studio_is_not_compared_with_what_it_was_not_made_from() {
+    let capture = || Event::Captured {
+        studio: Arc::new(studio()),
+    };
+    let replaced = after(&moved(), vec![capture()]);
+    let remade = after(&moved(), vec![set_up(true)]);
+    let left = after(&moved(), vec![failover_began(3, Some(3))]);
+    let nothing_to_make = after(&in_step("publishing"), vec![ended(2, Ending::OnAir)]);
+    for (why, state) in [
+        ("what it was made from is replaced", replaced),
+        ("it is to be made anew", remade),
+        ("the show is moved again", left),
+        ("there was nothing to make it from", nothing_to_make),
+    ] {
+        let epoch = of(&state).epoch.0;
+        assert!(
+            state.with(&[of_show(1, compared(epoch, &[]))], at(10)).is_err(),
+            "{why}"
+        );
+    }
 }
 
 #[test]

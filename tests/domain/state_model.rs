@@ -246,8 +246,8 @@ fn same_show(show: &Show, plain: &Played, event: &Event) {
         "{told}"
     );
     assert_eq!(
-        (show.stop_asked, show.unrestored),
-        (plain.stop_asked, plain.unrestored),
+        (show.stop_asked, show.unrestored, show.uncompared),
+        (plain.stop_asked, plain.unrestored, plain.uncompared),
         "{told}"
     );
     assert_eq!(show.records.len(), plain.moves.min(RECORDS_MAX), "{told}");

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use understudy::domain::studio::{
-    Audio, Difference, Filter, Input, Json, Recording, Scene, SceneItem, Studio, Subject, Transform,
-    Transition, TransitionOverride, TransitionSource, difference,
+    Audio, Difference, Filter, Input, Json, Recording, Scene, SceneItem, StreamService, Studio, Subject,
+    Transform, Transition, TransitionOverride, TransitionSource, difference,
 };
 
 fn input(name: &str, settings: &str) -> Input {
@@ -168,6 +168,34 @@ fn what_means_nothing_is_no_difference() {
     for (at, change) in table.iter().enumerate() {
         assert_eq!(changed(change), Vec::<String>::new(), "change {at}");
     }
+}
+
+/// A studio made from a template: of what it does not say, OBS decides.
+#[test]
+fn of_what_nothing_is_said_only_what_obs_would_not_make_itself_differs() {
+    let mut want = studio();
+    want.inputs[1].audio = None;
+    let service = |other: &str| {
+        Some(StreamService {
+            other: Json(other.to_owned()),
+            ..StreamService::default()
+        })
+    };
+    want.stream = service("{}");
+    let mut found = studio();
+    found.stream = service(r#"{"bwtest":false,"use_auth":false,"username":""}"#);
+    assert_eq!(difference(&want, &found), []);
+    found.inputs[0].audio = None;
+    found.stream = service(r#"{"use_auth":true}"#);
+    let told: Vec<String> = difference(&want, &found)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let expected = [
+        r#"sound of input "Mic": wanted some, found none"#,
+        r#"setting "use_auth" of the stream service: wanted none, found true"#,
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

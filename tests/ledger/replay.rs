@@ -61,7 +61,7 @@ fn any_vm_event(random: &mut StdRng, name: &str) -> vm::Event {
 
 fn any_show_event(random: &mut StdRng, vm: VmId, epoch: Epoch, held: Option<VmId>) -> show::Event {
     let key = Some(RequestKey::new(random.random::<u32>().to_string()).unwrap());
-    match random.random_range(0..15) {
+    match random.random_range(0..16) {
         0..3 => show::Event::Assigned {
             vm,
             epoch: epoch.next(),
@@ -101,6 +101,10 @@ fn any_show_event(random: &mut StdRng, vm: VmId, epoch: Epoch, held: Option<VmId
         13 => show::Event::Silenced {
             epoch,
             how: Fence::MachineOff,
+        },
+        14 => show::Event::Compared {
+            epoch,
+            differences: vec!["group \"Lower third\" is missing".to_owned()],
         },
         _ => show::Event::Released {
             vm: held.unwrap_or(vm),

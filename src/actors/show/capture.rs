@@ -10,9 +10,10 @@ use ractor::ActorRef;
 
 use super::effects::{self, within};
 use super::{Message, State, Task};
+use crate::actors::news::Level;
 use crate::domain::ids::{Epoch, VmId};
-use crate::domain::show::{Event as Fact, Phase};
-use crate::domain::studio::Studio;
+use crate::domain::show::{Event as Fact, Phase, Show};
+use crate::domain::studio::{Studio, difference, sentences};
 use crate::domain::vm::Power;
 
 impl State {
@@ -74,15 +75,57 @@ impl State {
             return;
         }
         match result {
-            Ok(studio) if show.studio.as_deref() != Some(&studio) => {
-                self.note(Fact::Captured {
-                    studio: Arc::new(studio),
-                })
-                .await;
-            }
-            Ok(_) => {}
+            Ok(studio) => self.keep(&show, studio).await,
             Err(error) => tracing::debug!(show = %self.id, error, "the studio was not captured"),
         }
-        self.capture_soon(me, self.ctx.options.obs.capture_interval);
+        let options = &self.ctx.options.obs;
+        let again = if self.show().uncompared {
+            options.capture_debounce
+        } else {
+            options.capture_interval
+        };
+        self.capture_soon(me, again);
+    }
+
+    /// Takes what was read into the ledger. The first time after a studio was made it is compared with what that was
+    /// to be, in the same commit: afterwards that is not known any more.
+    async fn keep(&mut self, show: &Show, studio: Studio) {
+        let mut facts = Vec::with_capacity(2);
+        let differences = show.uncompared.then(|| self.compare(show, &studio)).flatten();
+        if let Some(differences) = &differences {
+            let (epoch, differences) = (show.epoch, differences.clone());
+            facts.push(Fact::Compared { epoch, differences });
+        }
+        if show.uncompared || show.studio.as_deref() != Some(&studio) {
+            let studio = Arc::new(studio);
+            facts.push(Fact::Captured { studio });
+        }
+        if facts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.commit(facts).await {
+            tracing::warn!(show = %self.id, %error, "the ledger did not take what was read of the studio");
+            return;
+        }
+        if let Some(differences) = differences.filter(|differences| !differences.is_empty()) {
+            let message = format!(
+                "the studio of show {} is not as it was to be: {}",
+                self.id,
+                differences.join("; ")
+            );
+            self.alert(Level::Warning, "Studio differs", message, show.vm.as_ref());
+        }
+    }
+
+    /// In what the studio that was made is not what it was to be. `None`: that cannot be told any more, since its
+    /// template has changed.
+    fn compare(&self, show: &Show, found: &Studio) -> Option<Vec<String>> {
+        match effects::wanted(&self.ctx, show) {
+            Ok(want) => want.map(|want| sentences(&difference(&want, found))),
+            Err(why) => {
+                tracing::warn!(show = %self.id, why, "the studio is not compared with what it was to be");
+                None
+            }
+        }
     }
 }

@@ -123,6 +123,7 @@ fn named(event: &show::Event) -> impl Iterator<Item = &VmId> {
         | show::Event::WentOffAir { .. }
         | show::Event::Silenced { .. }
         | show::Event::Captured { .. }
+        | show::Event::Compared { .. }
         | show::Event::SetUp { .. }
         | show::Event::Held { .. }
         | show::Event::Fenced { .. }
@@ -280,6 +281,7 @@ impl<'a> Words<'a> {
             | show::Event::WentOffAir { .. }
             | show::Event::Silenced { .. }
             | show::Event::Captured { .. }
+            | show::Event::Compared { .. }
             | show::Event::SetUp { .. }
             | show::Event::Held { .. }
             | show::Event::SpareLost { .. }

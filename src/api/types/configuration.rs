@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Iso;
+use super::show::ComparisonView;
 use crate::actors::coordinator::{Apply, Configure};
 use crate::domain::configuration::Configuration;
 use crate::domain::show::Show;
@@ -90,6 +91,8 @@ pub struct ConfigurationView {
     pub configured_at: Option<Iso>,
     /// What could not be made, one sentence each.
     pub differences: Vec<String>,
+    /// What was found when the studio was read again; `null` until then.
+    pub comparison: Option<ComparisonView>,
 }
 
 /// Where the competition is streamed to.
@@ -125,6 +128,9 @@ impl ConfigurationView {
             vm_id: show.vm.as_ref().map(ToString::to_string),
             configured_at: made.map(|made| Iso(made.at)),
             differences: made.map(|made| made.differences.clone()).unwrap_or_default(),
+            comparison: made
+                .and_then(|made| made.comparison.as_ref())
+                .map(ComparisonView::from),
         }
     }
 }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::{Iso, Ms};
 use crate::domain::failover::{Ending, Failover, Fence, Record, Timeline};
 use crate::domain::show::{Phase, Show};
+use crate::domain::studio::Comparison;
 
 /// One page of the competitions that are remembered.
 #[derive(Debug, Serialize, ToSchema)]
@@ -89,12 +90,32 @@ pub struct FailoverView {
     pub restored_at: Option<Iso>,
     /// What could not be made equal on the new VM.
     pub differences: Vec<String>,
+    /// What was found when the new studio was read again; `null` until then.
+    pub comparison: Option<ComparisonView>,
     pub publishing_at: Option<Iso>,
     /// `on-air moved recovered abandoned`; `null` while it goes on.
     pub ending: Option<&'static str>,
     pub ended_at: Option<Iso>,
     /// Milliseconds per step, once it is over.
     pub timeline: Option<TimelineView>,
+}
+
+/// A studio that was made, compared with what it was to be.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ComparisonView {
+    /// When it had been read.
+    pub at: Iso,
+    /// In what it is not the same, one sentence each; empty if it is.
+    pub differences: Vec<String>,
+}
+
+impl From<&Comparison> for ComparisonView {
+    fn from(comparison: &Comparison) -> Self {
+        Self {
+            at: Iso(comparison.at),
+            differences: comparison.differences.clone(),
+        }
+    }
 }
 
 /// Milliseconds per step; `null` for a step that did not happen.
@@ -192,6 +213,7 @@ impl From<&Failover> for FailoverView {
             fenced_at,
             restored_at: failover.restored_at.map(Iso),
             differences: failover.differences.clone(),
+            comparison: None,
             publishing_at: failover.publishing_at.map(Iso),
             ending: None,
             ended_at: None,
@@ -206,6 +228,7 @@ impl From<&Record> for FailoverView {
             ending: Some(ending_word(record.ending)),
             ended_at: Some(Iso(record.ended_at)),
             timeline: Some(record.timeline().into()),
+            comparison: record.comparison.as_ref().map(ComparisonView::from),
             ..Self::from(&record.failover)
         }
     }

@@ -238,6 +238,12 @@ impl Drill {
                     (show.phase == Phase::OnAir && !show.records.is_empty()).then_some(())
                 })
                 .await?;
+            let what = format!("the studio of show {show} compared");
+            self.producer
+                .until(&what, within, |state| {
+                    state.show(show)?.records.last()?.comparison.as_ref().map(drop)
+                })
+                .await?;
         }
         Ok(())
     }
@@ -288,15 +294,18 @@ pub fn unexpected(scenario: Scenario, shows: &[ShowId], failovers: &[FailoverRep
             )
         })
         .collect();
-    for failover in failovers
-        .iter()
-        .filter(|failover| !failover.differences.is_empty())
-    {
-        found.push(format!(
-            "the new studio of show {} lacks: {}",
-            failover.show,
-            failover.differences.join("; ")
-        ));
+    for failover in failovers {
+        let seen = failover.found.iter().flatten();
+        let lacks: Vec<&str> = failover
+            .differences
+            .iter()
+            .chain(seen)
+            .map(String::as_str)
+            .collect();
+        if !lacks.is_empty() {
+            let lacks = lacks.join("; ");
+            found.push(format!("the new studio of show {} lacks: {lacks}", failover.show));
+        }
     }
     found
 }

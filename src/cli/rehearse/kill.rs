@@ -175,6 +175,12 @@ impl Act {
             (moved && act.is_on_air(show).await.is_ok()).then_some(())
         })
         .await?;
+        let what = format!("the studio of show {show} compared");
+        self.until(PATIENCE, &what, async |act: &Self| {
+            let newest_first = act.failovers(show).await.ok()?;
+            newest_first.first()?.found.as_ref().map(drop)
+        })
+        .await?;
         Ok(acknowledged.len() as u64 * 2)
     }
 
@@ -231,7 +237,8 @@ impl Act {
                     verify_ms: timeline(value, "verifyMs"),
                     off_air_ms: timeline(value, "offAirMs"),
                     ingest_gap_ms: gap,
-                    differences: serde_json::from_value(value["differences"].clone()).unwrap_or_default(),
+                    differences: sentences(&value["differences"]).unwrap_or_default(),
+                    found: sentences(&value["comparison"]["differences"]),
                 })
             })
             .collect()
@@ -283,6 +290,10 @@ async fn read(path: &str, answer: reqwest::Response) -> anyhow::Result<Value> {
         .with_context(|| format!("{path} answered no JSON"))?;
     anyhow::ensure!(status.is_success(), "{path} answered {status}: {body}");
     Ok(body)
+}
+
+fn sentences(value: &Value) -> Option<Vec<String>> {
+    serde_json::from_value(value.clone()).ok()
 }
 
 fn text(value: &Value, name: &str) -> anyhow::Result<String> {

@@ -53,6 +53,8 @@ pub struct FailoverReport {
     pub ingest_gap_ms: Option<u64>,
     /// What the new studio lacks.
     pub differences: Vec<String>,
+    /// In what it was found not to be the same, when it was read again; absent until then.
+    pub found: Option<Vec<String>>,
 }
 
 impl FailoverReport {
@@ -74,6 +76,7 @@ impl FailoverReport {
             off_air_ms: timeline.off_air_ms,
             ingest_gap_ms,
             differences: failover.differences.clone(),
+            found: record.comparison.as_ref().map(|found| found.differences.clone()),
         }
     }
 }

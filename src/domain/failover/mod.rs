@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Epoch, VmId};
+use super::studio::Comparison;
 use super::time::{Timestamp, millis};
 
 /// Why a show was moved.
@@ -175,6 +176,10 @@ pub struct Record {
     pub failover: Failover,
     pub ending: Ending,
     pub ended_at: Timestamp,
+    /// What was found when the restored studio was compared with what it was to be; absent until then, and in older
+    /// journals.
+    #[serde(default)]
+    pub comparison: Option<Comparison>,
 }
 
 /// Milliseconds per step, as shown to people. A step that did not happen has none.
@@ -324,6 +329,7 @@ mod tests {
             failover,
             ending: Ending::OnAir,
             ended_at: Timestamp(1_901),
+            comparison: None,
         };
         let expected = Timeline {
             detect_ms: 200,

@@ -1,7 +1,8 @@
 //! In what two studios differ, as far as it can be seen or heard.
 //!
 //! What means nothing is no difference: the order of inputs, scenes, groups and transitions, the order of filters of
-//! the sound to those of the picture, numbers that single precision cannot tell apart, and bounds that are not used.
+//! the sound to those of the picture, numbers that single precision cannot tell apart, bounds that are not used, the
+//! sound of inputs of which none is said, and settings of the stream service that are off.
 //! Secrets are compared and not shown.
 
 use std::collections::BTreeSet;
@@ -188,10 +189,9 @@ impl Notes {
             self.settings(&subject, &want.settings, &found.settings);
             match (want.audio, found.audio) {
                 (Some(want), Some(found)) => self.sound(&subject, want, found),
-                (want, found) => {
-                    let there = |audio: bool| audio.then(|| "some".to_owned());
-                    self.compare(&subject, "sound", (want.is_some(), found.is_some()), there);
-                }
+                (Some(_), None) => self.note(&subject, "sound", Some("some".to_owned()), None),
+                // Whether there is any depends on the kind, and how OBS makes it does too.
+                (None, _) => {}
             }
             self.filters(&want.name, &want.filters, &found.filters);
         }
@@ -390,7 +390,7 @@ impl Notes {
         self.compare(&subject, "server", servers, |server| server.map(without_secrets));
         let keys = (want.key.as_ref(), found.key.as_ref());
         self.compare(&subject, "stream key", keys, |key| key.map(|_| HIDDEN.to_owned()));
-        self.settings(&subject, &want.other, &found.other);
+        self.settings(&subject, &telling(&want.other), &telling(&found.other));
     }
 
     fn settings(&mut self, subject: &Subject, want: &Json, found: &Json) {
@@ -411,6 +411,29 @@ impl Notes {
                 self.note(subject, &format!("setting {name:?}"), side(want), side(found));
             }
         }
+    }
+}
+
+/// Whether a setting is anything but off, empty or zero. OBS adds such to every stream service.
+#[must_use]
+pub fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+/// Without the settings that say nothing.
+fn telling(settings: &Json) -> Json {
+    match serde_json::from_str(&settings.0) {
+        Ok(Value::Object(mut fields)) => {
+            fields.retain(|_, value| says_something(value));
+            Json(Value::Object(fields).to_string())
+        }
+        Ok(_) | Err(_) => settings.clone(),
     }
 }
 

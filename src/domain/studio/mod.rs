@@ -3,6 +3,7 @@
 //! Settings of sources are JSON text as OBS gave it: the domain carries and compares them ([`difference()`]) and
 //! hides secrets in them ([`Studio::redacted`]), and gives them no meaning. The stream key is carried sealed ([`Sealed`]).
 
+mod comparison;
 mod difference;
 mod redact;
 
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::sealed::{self, Sealed};
 
-pub use self::difference::{Difference, Subject, difference};
+pub use self::comparison::{Comparison, DIFFERENCES_MAX, sentences};
+pub use self::difference::{Difference, Subject, difference, says_something};
 pub use self::redact::HIDDEN;
 
 /// Everything captured from one studio, in the order in which it is restored.

@@ -7,7 +7,7 @@ use super::capture::{Now, output};
 use super::link::Lane;
 use super::restore::Work;
 use super::wire::stream_settings;
-use crate::domain::studio::Studio;
+use crate::domain::studio::{Studio, says_something};
 
 /// Two stream services: changing to the other one and back leaves no old settings behind.
 const SERVICE_KINDS: [&str; 2] = ["rtmp_custom", "rtmp_common"];
@@ -65,13 +65,6 @@ fn covers(there: &Map<String, Value>, want: &Map<String, Value>) -> bool {
 /// A setting that says something and is not wanted. OBS lays new settings over the old ones of a service of the
 /// same kind, so only a new service is rid of it.
 fn left_over<'a>(there: &'a Map<String, Value>, want: &Map<String, Value>) -> Option<&'a str> {
-    let says_something = |value: &Value| match value {
-        Value::Null => false,
-        Value::Bool(yes) => *yes,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(_) | Value::Object(_) => true,
-    };
     there
         .iter()
         .find(|(key, value)| !want.contains_key(*key) && says_something(value))
