@@ -12,7 +12,9 @@ use support::{BRIEF, PLENTY};
 use understudy::domain::ids::ShowId;
 use understudy::domain::instance::InstanceState;
 use understudy::infra::probe::{Error as ProbeError, HttpProbe, Probe};
-use understudy::infra::ssh::{Config, Connector, Endpoint, Error, Exec, Exit, HostKeyPolicy, RusshConnector};
+use understudy::infra::ssh::{
+    Config, Connector, Endpoint, Error, Exec, Exit, HostKeyPolicy, KeySource, RusshConnector,
+};
 use understudy::sim::model::fault::{Fault, FaultKind};
 use understudy::sim::world::{World, WorldConfig};
 
@@ -71,7 +73,8 @@ async fn a_simulated_machine_is_reached_over_ssh() {
     let machine = world.machine(&running.instance_id).unwrap();
     let connector = RusshConnector::new(Config {
         user: "ubuntu".to_owned(),
-        key: world.ssh_key_file().unwrap().to_owned(),
+        key: KeySource::File(world.ssh_key_file().unwrap().to_owned()),
+        key_passphrase: None,
         host_keys: HostKeyPolicy::PinOnFirstUse {
             store: folder.path().join("pins"),
         },

@@ -2,12 +2,19 @@
 
 mod support;
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use support::sshd::{Sshd, generate, generate_key, refusal};
 
-use understudy::infra::ssh::{Connector, Endpoint, Error, HostKeyPolicy};
+use understudy::domain::studio::Secret;
+use understudy::infra::ssh::{
+    Config, Connector, Endpoint, Error, HostKeyPolicy, KeySource, RusshConnector, Session,
+};
 
 #[tokio::test]
 async fn a_key_that_the_server_does_not_know_is_refused() {
@@ -15,65 +22,198 @@ async fn a_key_that_the_server_does_not_know_is_refused() {
     let stranger = server.path("stranger");
     generate_key(&stranger, "ed25519");
     let expected = Error::AuthFailed { user: server.user() };
-    let answer = server.connect_with(|config| config.key = stranger.clone()).await;
+    let answer = server
+        .connect_with(|config| config.key = KeySource::File(stranger.clone()))
+        .await;
     assert_eq!(refusal(answer), expected);
 
     // The same when the server says so by hanging up after one attempt.
     let strict = Sshd::start_with(&["MaxAuthTries 1"]).await;
-    let answer = strict.connect_with(|config| config.key = stranger).await;
+    let answer = strict
+        .connect_with(|config| config.key = KeySource::File(stranger))
+        .await;
     assert_eq!(refusal(answer), expected);
 }
+
+/// Keys as `ssh-keygen` makes them, and how the server calls what they are signed with.
+const KINDS: [(&str, &[&str]); 9] = [
+    ("ed25519", &["-t", "ed25519"]),
+    ("ecdsa", &["-t", "ecdsa", "-b", "256"]),
+    ("ecdsa384", &["-t", "ecdsa", "-b", "384"]),
+    ("ecdsa-pkcs8", &["-t", "ecdsa", "-m", "PKCS8"]),
+    ("ecdsa-pem", &["-t", "ecdsa", "-m", "PEM"]),
+    ("rsa", &["-t", "rsa", "-b", "3072"]),
+    // What EC2 hands out.
+    ("rsa-pem", &["-t", "rsa", "-b", "2048", "-m", "PEM"]),
+    ("rsa-pkcs8", &["-t", "rsa", "-b", "2048", "-m", "PKCS8"]),
+    ("rsa4096", &["-t", "rsa", "-b", "4096", "-m", "PEM"]),
+];
 
 #[tokio::test]
 async fn keys_of_every_supported_kind_and_format_log_in() {
     let server = Sshd::start().await;
-    for (name, arguments) in [
-        ("ed25519", &["-t", "ed25519", "-N", ""][..]),
-        ("ecdsa", &["-t", "ecdsa", "-b", "256", "-N", ""]),
-        ("ecdsa384", &["-t", "ecdsa", "-b", "384", "-N", ""]),
-        ("pkcs8", &["-t", "ecdsa", "-m", "PKCS8", "-N", ""]),
-        ("pem", &["-t", "ecdsa", "-m", "PEM", "-N", ""]),
-    ] {
+    for (name, arguments) in KINDS {
         let key = server.path(name);
-        generate(&key, arguments);
+        generate(&key, &[arguments, &["-N", ""]].concat());
         server.authorize(&key.with_extension("pub"));
-        let session = server.connect_with(|config| config.key = key).await;
+        let session = server
+            .connect_with(|config| config.key = KeySource::File(key))
+            .await;
         assert!(session.is_ok(), "{name}: {:?}", session.err());
     }
+}
+
+#[tokio::test]
+async fn a_key_from_the_environment_logs_in_as_it_is_and_in_base64() {
+    let server = Sshd::start().await;
+    for (name, arguments) in [KINDS[0], KINDS[6]] {
+        let key = server.path(name);
+        generate(&key, &[arguments, &["-N", ""]].concat());
+        server.authorize(&key.with_extension("pub"));
+        let plain = std::fs::read_to_string(&key).unwrap();
+        // In one line, and broken into several as base64(1) does.
+        let packed = BASE64.encode(&plain);
+        let broken = packed
+            .as_bytes()
+            .chunks(76)
+            .map(|line| std::str::from_utf8(line).unwrap());
+        let broken = broken.collect::<Vec<_>>().join("\n");
+        let crlf = plain.replace('\n', "\r\n");
+        for given in [&plain, &packed, &broken, &crlf] {
+            let given = KeySource::Given(Secret::new(given.as_str()));
+            let session = server.connect_with(|config| config.key = given).await;
+            assert!(session.is_ok(), "{name}: {:?}", session.err());
+        }
+    }
+    for (given, expected) in [
+        ("not base64!", "not a private key"),
+        ("bm90IGEga2V5", "not a private key"),
+        ("{\"privateKey\": \"...\"}", "JSON"),
+    ] {
+        let given = KeySource::Given(Secret::new(given));
+        let why = bad_key(server.connect_with(|config| config.key = given).await);
+        assert!(why.contains("ssh.key_base64") && why.contains(expected), "{why}");
+    }
+}
+
+fn bad_key(answer: Result<Arc<dyn Session>, Error>) -> String {
+    match refusal(answer) {
+        Error::BadKey(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn rsa_keys_are_never_signed_with_by_sha_1() {
+    for (taken, is_let_in) in [
+        ("PubkeyAcceptedAlgorithms rsa-sha2-512", true),
+        ("PubkeyAcceptedAlgorithms ssh-rsa", false),
+    ] {
+        let server = Sshd::start_with(&[taken]).await;
+        let key = server.path("rsa");
+        generate(&key, &["-t", "rsa", "-b", "2048", "-m", "PEM", "-N", ""]);
+        server.authorize(&key.with_extension("pub"));
+        let answer = server
+            .connect_with(|config| config.key = KeySource::File(key))
+            .await;
+        assert_eq!(answer.is_ok(), is_let_in, "{taken}: {:?}", answer.err());
+    }
+}
+
+#[tokio::test]
+async fn a_protected_key_logs_in_with_its_passphrase() {
+    let server = Sshd::start().await;
+    let passphrase = server.path("passphrase");
+    write_private(&passphrase, "secret phrase\n");
+    for (name, arguments) in KINDS.iter().filter(|(_, arguments)| !arguments.contains(&"PEM")) {
+        let key = server.path(name);
+        generate(&key, &[*arguments, &["-N", "secret phrase"]].concat());
+        server.authorize(&key.with_extension("pub"));
+        let with = async |passphrase: Option<PathBuf>| {
+            let key = KeySource::File(key.clone());
+            let change = |config: &mut Config| (config.key, config.key_passphrase) = (key, passphrase);
+            server.connect_with(change).await
+        };
+        let session = with(Some(passphrase.clone())).await;
+        assert!(session.is_ok(), "{name}: {:?}", session.err());
+
+        let why = bad_key(with(None).await);
+        assert!(
+            why.contains("ssh.key_passphrase_path") && why.contains(name),
+            "{why}"
+        );
+        let wrong = server.path("wrong");
+        write_private(&wrong, "another");
+        let why = bad_key(with(Some(wrong)).await);
+        assert!(why.contains("its passphrase is not the one"), "{name}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn a_passphrase_that_others_can_read_or_that_is_missing_is_refused() {
+    let server = Sshd::start().await;
+    let key = server.path("locked");
+    generate(&key, &["-t", "ed25519", "-N", "secret phrase"]);
+    let passphrase = server.path("passphrase");
+    let with = async || {
+        let source = KeySource::File(key.clone());
+        let path = Some(passphrase.clone());
+        let change = |config: &mut Config| (config.key, config.key_passphrase) = (source, path);
+        bad_key(server.connect_with(change).await)
+    };
+    assert!(with().await.contains("No such file"));
+    write_private(&passphrase, "\n");
+    assert!(with().await.contains("no passphrase"));
+    write_private(&passphrase, "secret phrase");
+    std::fs::set_permissions(&passphrase, Permissions::from_mode(0o644)).unwrap();
+    let why = with().await;
+    assert!(why.contains("0644") && why.contains("chmod 600"), "{why}");
+    assert!(!why.contains("secret phrase"), "{why}");
+}
+
+fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
 #[tokio::test]
 async fn a_key_that_cannot_be_used_is_explained() {
     let server = Sshd::start().await;
     let refused_key = async |path: &Path| {
-        let answer = server.connect_with(|config| config.key = path.to_owned()).await;
-        match refusal(answer) {
-            Error::BadKey(why) => why,
-            other => panic!("{other:?}"),
-        }
+        let path = path.to_owned();
+        bad_key(
+            server
+                .connect_with(|config| config.key = KeySource::File(path))
+                .await,
+        )
     };
-    for (name, arguments) in [
-        ("locked", &["-t", "ed25519", "-N", "secret phrase"][..]),
-        ("locked-pem", &["-t", "ecdsa", "-m", "PEM", "-N", "secret phrase"]),
+    for (name, arguments, expected) in [
         (
-            "locked-pkcs8",
-            &["-t", "ecdsa", "-m", "PKCS8", "-N", "secret phrase"],
+            "locked-pem",
+            &["-t", "ecdsa", "-m", "PEM", "-N", "secret phrase"][..],
+            "ssh-keygen -p",
+        ),
+        (
+            "locked-rsa-pem",
+            &["-t", "rsa", "-m", "PEM", "-N", "secret phrase"],
+            "ssh-keygen -p",
+        ),
+        ("rsa", &["-t", "rsa", "-b", "1024", "-N", ""], "2048"),
+        (
+            "rsa-pem",
+            &["-t", "rsa", "-b", "1024", "-m", "PEM", "-N", ""],
+            "2048",
+        ),
+        (
+            "rsa-pkcs8",
+            &["-t", "rsa", "-b", "1024", "-m", "PKCS8", "-N", ""],
+            "2048",
         ),
     ] {
         let key = server.path(name);
         generate(&key, arguments);
         let why = refused_key(&key).await;
-        assert!(why.contains("passphrase") && why.contains(name), "{why}");
-    }
-    for (name, arguments) in [
-        ("rsa", &["-t", "rsa", "-b", "1024", "-N", ""][..]),
-        ("rsa-pem", &["-t", "rsa", "-b", "1024", "-m", "PEM", "-N", ""]),
-        ("rsa-pkcs8", &["-t", "rsa", "-b", "1024", "-m", "PKCS8", "-N", ""]),
-    ] {
-        let key = server.path(name);
-        generate(&key, arguments);
-        let why = refused_key(&key).await;
-        assert!(why.contains("RSA keys are not supported"), "{name}: {why}");
+        assert!(why.contains(expected) && why.contains(name), "{name}: {why}");
     }
     let garbage = server.path("garbage");
     std::fs::write(&garbage, "not a key").unwrap();
@@ -88,6 +228,30 @@ async fn a_key_that_cannot_be_used_is_explained() {
             .await
             .contains("client_key.pub")
     );
+}
+
+#[tokio::test]
+async fn keys_are_in_no_debug_output() {
+    let server = Sshd::start().await;
+    let key = server.path("rsa");
+    generate(&key, &["-t", "rsa", "-b", "2048", "-m", "PEM", "-N", ""]);
+    server.authorize(&key.with_extension("pub"));
+    let text = std::fs::read_to_string(&key).unwrap();
+    let mut config = server.config();
+    config.key = KeySource::Given(Secret::new(BASE64.encode(&text)));
+    let shown_before = format!("{config:?}");
+    let connector = RusshConnector::new(config);
+    connector.connect(&server.endpoint()).await.unwrap();
+    // It holds the key now, decoded.
+    for shown in [shown_before, format!("{connector:?}")] {
+        for line in text.lines().filter(|line| line.len() > 40) {
+            assert!(
+                !shown.contains(line) && !shown.contains(&BASE64.encode(line)),
+                "{shown}"
+            );
+        }
+        assert!(shown.contains("(secret)"), "{shown}");
+    }
 }
 
 #[tokio::test]
@@ -151,7 +315,9 @@ async fn a_server_that_does_not_let_us_in_is_not_pinned() {
     let mut server = Sshd::start().await;
     let stranger = server.path("stranger");
     generate_key(&stranger, "ed25519");
-    let answer = server.connect_with(|config| config.key = stranger).await;
+    let answer = server
+        .connect_with(|config| config.key = KeySource::File(stranger))
+        .await;
     assert!(matches!(refusal(answer), Error::AuthFailed { .. }));
     server.replace_host_key("ed25519");
     server.restart().await;

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use understudy::infra::ssh::{
-    Config, Connector, Endpoint, Error, Exec, HostKeyPolicy, RusshConnector, Session,
+    Config, Connector, Endpoint, Error, Exec, HostKeyPolicy, KeySource, RusshConnector, Session,
 };
 
 /// What happened at the server.
@@ -132,7 +132,8 @@ async fn connect(obeys: bool) -> (Arc<dyn Session>, mpsc::UnboundedReceiver<Seen
     generate_key(&folder.path().join("key"), "ed25519");
     let connector = RusshConnector::new(Config {
         user: "anyone".to_owned(),
-        key: folder.path().join("key"),
+        key: KeySource::File(folder.path().join("key")),
+        key_passphrase: None,
         host_keys: HostKeyPolicy::PinOnFirstUse {
             store: folder.path().join("pins"),
         },

@@ -296,10 +296,7 @@ fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>
     if !config.enabled {
         return Ok(None);
     }
-    let key = config
-        .key_path
-        .clone()
-        .context("ssh.enabled = true needs ssh.key_path: the private key's file")?;
+    let key = key_source(config)?;
     let host_keys = match config.host_keys {
         config::HostKeys::Pin => ssh::HostKeyPolicy::PinOnFirstUse {
             store: config.pins_path.clone(),
@@ -313,11 +310,21 @@ fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>
     let connector = ssh::RusshConnector::new(ssh::Config {
         user: config.user.clone(),
         key,
+        key_passphrase: config.key_passphrase_path.clone(),
         host_keys,
         keep_alive_interval: config.keepalive,
         keep_alive_max: KEEP_ALIVE_MAX,
     });
     Ok(Some(Arc::new(connector)))
+}
+
+/// The configuration was checked: there is one source at most.
+fn key_source(config: &config::Ssh) -> anyhow::Result<ssh::KeySource> {
+    match (&config.key_path, &config.key_base64) {
+        (Some(path), _) => Ok(ssh::KeySource::File(path.clone())),
+        (None, Some(given)) => Ok(ssh::KeySource::Given(given.clone())),
+        (None, None) => anyhow::bail!("ssh.enabled = true needs ssh.key_path: the private key's file"),
+    }
 }
 
 /// Unanswered keep-alives after which a connection is given up; OpenSSH's own `ServerAliveCountMax`.

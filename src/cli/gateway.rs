@@ -144,6 +144,6 @@ fn launch(config: &Config) -> api::LaunchFacts {
         subnet_id: config.cloud.subnet_id.clone(),
         key_pair_name: Some(config.key_pair_name()),
         obs_password_configured: config.obs.password.is_some(),
-        ssh_key_configured: config.ssh.key_path.is_some(),
+        ssh_key_configured: !config.ssh.key_sources().is_empty(),
     }
 }

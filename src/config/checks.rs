@@ -281,10 +281,20 @@ fn cloud_and_vm(config: &Config, found: &mut Vec<Conflict>) {
 
 fn ssh(config: &Config, found: &mut Vec<Conflict>) {
     let ssh = &config.ssh;
-    if ssh.enabled && ssh.key_path.is_none() {
+    let sources = ssh.key_sources();
+    if ssh.enabled && sources.is_empty() {
         found.push(Conflict {
             keys: vec!["ssh.enabled", "ssh.key_path"],
-            message: "ssh.enabled = true needs ssh.key_path".to_owned(),
+            message: "ssh.enabled = true needs ssh.key_path or another source of the private key".to_owned(),
+        });
+    }
+    if sources.len() > 1 {
+        found.push(Conflict {
+            message: format!(
+                "{} each give a private key: keep one of them, so that it is certain which key is used",
+                sources.join(" and ")
+            ),
+            keys: sources,
         });
     }
     if config.obs.enabled && config.obs.via == ObsVia::Ssh && !ssh.enabled {

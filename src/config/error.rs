@@ -48,12 +48,14 @@ pub enum Problem {
         allowed: String,
     },
     #[error(
-        "{origin}: {key} is a secret and must not stand in a configuration file; set {variable}, or name a file that holds it in {key}_file"
+        "{origin}: {key} is a secret and must not stand in a configuration file; set {variable}{otherwise}"
     )]
     SecretInFile {
         origin: Source,
         key: String,
         variable: &'static str,
+        /// Where else it may be.
+        otherwise: String,
     },
     #[error("{origin}: the secret named by {key}_file cannot be read from {}: {reason}", .path.display())]
     SecretFile {

@@ -252,11 +252,15 @@ fn tunnel_address(section: &mut Section<'_>) -> Option<IpAddr> {
 /// The SSH link to a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ssh {
-    /// Defaults to whether `key_path` is set.
+    /// Defaults to whether there is a key.
     pub enabled: bool,
     pub user: String,
     /// File of the private key.
     pub key_path: Option<PathBuf>,
+    /// The private key itself in base64, from the environment.
+    pub key_base64: Option<Secret>,
+    /// File of the passphrase that protects the key.
+    pub key_passphrase_path: Option<PathBuf>,
     pub host_keys: HostKeys,
     /// Folder of pinned host keys, one file per instance.
     pub pins_path: PathBuf,
@@ -301,9 +305,18 @@ impl Choice for HostKeys {
 impl Ssh {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let key_path = section.path_opt("key_path");
+        let key_base64 = section.secret_variable(
+            "key_base64",
+            "VM_SSH_KEY_BASE64",
+            "base64",
+            is_base64,
+        );
+        let key_passphrase_path = section.path_opt("key_passphrase_path");
         Self {
-            enabled: section.flag("enabled", key_path.is_some()),
+            enabled: section.flag("enabled", key_path.is_some() || key_base64.is_some()),
             key_path,
+            key_base64,
+            key_passphrase_path,
             user: section.text("user", "ubuntu", any),
             host_keys: section.choice("host_keys", HostKeys::Pin),
             pins_path: section.path("pins_path", "var/host_keys"),
@@ -320,6 +333,25 @@ impl Ssh {
             output_bytes_max: section.whole("output_bytes_max", 1 << 20, 1_024..=16 << 20),
             terminal_idle: section.span("terminal_idle", mins(15), secs(1)..=mins(60 * 12)),
         }
+    }
+}
+
+/// Whether it can be one; what it holds is for whoever reads the key.
+fn is_base64(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || matches!(c, '+' | '/' | '='))
+}
+
+impl Ssh {
+    /// The keys that say where the private key comes from, of those that are set.
+    #[must_use]
+    pub fn key_sources(&self) -> Vec<&'static str> {
+        let sources = [
+            ("ssh.key_path", self.key_path.is_some()),
+            ("ssh.key_base64", self.key_base64.is_some()),
+        ];
+        let set = sources.into_iter().filter(|(_, is_set)| *is_set);
+        set.map(|(key, _)| key).collect()
     }
 }
 

@@ -335,7 +335,36 @@ impl Section<'_> {
         let named = file
             .as_deref()
             .map(|path| (path, self.reader.settings[row].source.clone()));
-        let (text, source) = secret_text(&key, variable, said, named).unwrap_or_else(|problem| {
+        let otherwise = format!(", or name a file that holds it in {key}_file");
+        let text = secret_text(&key, variable, said, named, otherwise);
+        let secret = self.take_secret(row, key, text, allowed, valid);
+        (secret, file)
+    }
+
+    /// A secret from the environment alone.
+    pub(super) fn secret_variable(
+        &mut self,
+        name: &str,
+        variable: &'static str,
+        allowed: &'static str,
+        valid: fn(&str) -> bool,
+    ) -> Option<Secret> {
+        let key = format!("{}.{name}", self.name);
+        let said = self.reader.entries.remove(&key);
+        let text = secret_text(&key, variable, said, None, String::new());
+        self.take_secret(self.reader.settings.len(), key, text, allowed, valid)
+    }
+
+    /// Enters a secret as this row of the settings, without its text.
+    fn take_secret(
+        &mut self,
+        row: usize,
+        key: String,
+        text: Result<(String, Source), Problem>,
+        allowed: &'static str,
+        valid: fn(&str) -> bool,
+    ) -> Option<Secret> {
+        let (text, source) = text.unwrap_or_else(|problem| {
             self.reader.problems.push(problem);
             (String::new(), Source::Default)
         });
@@ -350,7 +379,7 @@ impl Section<'_> {
         let secret = Some(text).filter(|text| !text.is_empty()).map(Secret::new);
         let value = if secret.is_some() { "(secret)" } else { NONE }.to_owned();
         self.reader.settings.insert(row, Setting { key, value, source });
-        (secret, file)
+        secret
     }
 }
 
@@ -372,12 +401,13 @@ fn url(text: &str) -> Option<String> {
 }
 
 /// A secret's text, empty if there is none, and where it came from. `said` is what stands at its key, `file`
-/// the file named for it and who named that.
+/// the file named for it and who named that, `otherwise` what is advised beside the variable.
 fn secret_text(
     key: &str,
     variable: &'static str,
     said: Option<Given>,
     file: Option<(&Path, Source)>,
+    otherwise: String,
 ) -> Result<(String, Source), Problem> {
     if let Some(given) = said {
         return if given.is_from_environment() {
@@ -387,6 +417,7 @@ fn secret_text(
                 origin: given.source,
                 key: key.to_owned(),
                 variable,
+                otherwise,
             })
         };
     }

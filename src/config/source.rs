@@ -57,7 +57,7 @@ pub enum Warning {
     )]
     NoAdminToken,
     #[error(
-        "ssh is disabled because ssh.key_path is not set: liveness and fencing over SSH are not available"
+        "ssh is disabled because there is no key (ssh.key_path): liveness and fencing over SSH are not available"
     )]
     NoSsh,
     #[error("cloud.ami_id is not set: the pool can start and stop instances, but not launch any")]

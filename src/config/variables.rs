@@ -64,6 +64,7 @@ const ALIASES: &[Alias] = &[
     plain("VM_KEY_PAIR_NAME", "cloud.key_pair_name"),
     plain("OBS_WEBSOCKET_PASSWORD", "obs.password"),
     plain("VM_SSH_KEY_PATH", "ssh.key_path"),
+    plain("VM_SSH_KEY_BASE64", "ssh.key_base64"),
     plain("VM_SSH_USERNAME", "ssh.user"),
     plain("VM_SSH_ALLOW_FREE_COMMANDS", "ssh.allow_free_commands"),
 ];

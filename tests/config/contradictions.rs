@@ -116,3 +116,13 @@ fn outside_loopback_a_token_is_required_and_no_page_is_trusted() {
         compat.warnings
     );
 }
+
+#[test]
+fn two_sources_of_the_private_key_are_refused_by_name() {
+    let complaint = complaint("[ssh]\nkey_path = \"k\"", &[("VM_SSH_KEY_BASE64", "aGVsbG8=")]);
+    assert!(
+        complaint.contains("ssh.key_path and ssh.key_base64 each give a private key"),
+        "{complaint}"
+    );
+    assert!(!complaint.contains("aGVsbG8="), "{complaint}");
+}

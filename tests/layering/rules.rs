@@ -99,8 +99,8 @@ pub const OWNERS: &[Owned] = &[
     ),
     owned(
         "aws_lc_rs",
-        &["src/infra/vault"],
-        "secrets are sealed in one place",
+        &["src/infra/vault", "src/infra/ssh/rsa.rs"],
+        "secrets are sealed in one place; besides, SSH signs with RSA keys",
     ),
     owned(
         "aws_*",

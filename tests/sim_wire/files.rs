@@ -7,7 +7,8 @@ use bytes::Bytes;
 use understudy::domain::instance::{InstanceState, PowerChange};
 use understudy::infra::ssh::files::{Error, Files, Kind};
 use understudy::infra::ssh::{
-    Config, Connector, Endpoint, Exec, Exit, Finished, HostKeyPolicy, Piece, RusshConnector, Session, Start,
+    Config, Connector, Endpoint, Exec, Exit, Finished, HostKeyPolicy, KeySource, Piece, RusshConnector,
+    Session, Start,
 };
 use understudy::sim::model::machine::disk;
 use understudy::sim::model::studio::Studio;
@@ -46,7 +47,8 @@ async fn rig() -> Rig {
 async fn connect(world: &World, machine: &MachineHandle, folder: &tempfile::TempDir) -> Arc<dyn Session> {
     let connector = RusshConnector::new(Config {
         user: "ubuntu".to_owned(),
-        key: world.ssh_key_file().unwrap().to_owned(),
+        key: KeySource::File(world.ssh_key_file().unwrap().to_owned()),
+        key_passphrase: None,
         host_keys: HostKeyPolicy::PinOnFirstUse {
             store: folder.path().join("pins"),
         },

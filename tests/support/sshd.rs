@@ -10,7 +10,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use understudy::infra::ssh::{Config, Connector, Endpoint, Error, HostKeyPolicy, RusshConnector, Session};
+use understudy::infra::ssh::{
+    Config, Connector, Endpoint, Error, HostKeyPolicy, KeySource, RusshConnector, Session,
+};
 
 use super::PLENTY;
 use super::eventually::LOOK_INTERVAL;
@@ -138,7 +140,8 @@ impl Sshd {
     pub fn config(&self) -> Config {
         Config {
             user: self.user(),
-            key: self.client_key(),
+            key: KeySource::File(self.client_key()),
+            key_passphrase: None,
             host_keys: HostKeyPolicy::PinOnFirstUse {
                 store: self.path("pins"),
             },

@@ -199,7 +199,7 @@ pub enum CommandError {
         "command lines of one's own are not allowed here (ssh.allow_free_commands); use an operation of the catalogue"
     )]
     FreeCommandsForbidden,
-    #[error("SSH to the VMs is not configured (ssh.key_path)")]
+    #[error("SSH to the VMs is not configured: it needs a private key (ssh.key_path)")]
     NoSsh,
     #[error("VM {vm} could not be worked on over SSH: {message}")]
     Ssh { vm: VmId, message: String },

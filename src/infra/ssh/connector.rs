@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use russh::client::{self, AuthResult, ChannelOpenHandle, DisconnectReason, Msg};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, Preferred, SshId};
 use tokio::net::TcpStream;
 
 use super::connection::End;
 use super::host_keys::{Expected, HostKeyPolicy, HostKeys, Trust};
-use super::key_file::KeyFile;
+use super::key::ClientKey;
+use super::key_source::{KeySource, Keys};
+use super::rsa::RsaSigner;
 use super::session::RusshSession;
 use super::{Connector, Endpoint, Error, Session};
 
@@ -31,8 +33,9 @@ const CHANNEL_MESSAGES_MAX: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub user: String,
-    /// File of the private key; read again when it changes.
-    pub key: PathBuf,
+    pub key: KeySource,
+    /// File of the passphrase that protects the key, with mode 0600; read again when it changes.
+    pub key_passphrase: Option<PathBuf>,
     pub host_keys: HostKeyPolicy,
     /// A silent server is asked for a sign of life this often.
     pub keep_alive_interval: Duration,
@@ -54,7 +57,7 @@ impl Config {
 #[derive(Debug)]
 pub struct RusshConnector {
     config: Config,
-    key: Arc<KeyFile>,
+    keys: Arc<Keys>,
     host_keys: Arc<HostKeys>,
 }
 
@@ -63,14 +66,15 @@ impl RusshConnector {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
-            key: Arc::new(KeyFile::new(config.key.clone())),
+            keys: Arc::new(Keys::new(config.key.clone(), config.key_passphrase.clone())),
             host_keys: Arc::new(HostKeys::new(config.host_keys.clone())),
             config,
         }
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<RusshSession, Error> {
-        let (key, expected) = self.read_files(endpoint).await?;
+        let key = self.keys.current().await?;
+        let expected = self.expected(endpoint).await?;
         let stream = TcpStream::connect(endpoint.address).await.map_err(network)?;
         stream.set_nodelay(true).map_err(network)?;
         // russh runs the connection in a task of its own that outlives us if the server falls silent halfway.
@@ -88,7 +92,7 @@ impl RusshConnector {
         let mut handle = client::connect_stream(settings, stream, client)
             .await
             .map_err(|fault| fault.into_error(self.config.silence_max()))?;
-        self.authenticate(&mut handle, key, &end).await?;
+        self.authenticate(&mut handle, &key, &end).await?;
         // Only now: whoever else answers on a reused address would not have let us in.
         if let Some((key, Trust::FirstUse)) = shown.get() {
             self.remember(endpoint, key.clone()).await?;
@@ -97,9 +101,9 @@ impl RusshConnector {
         Ok(RusshSession::new(handle, end))
     }
 
-    async fn read_files(&self, endpoint: &Endpoint) -> Result<(Arc<PrivateKey>, Expected), Error> {
-        let (key, host_keys, endpoint) = (self.key.clone(), self.host_keys.clone(), endpoint.clone());
-        blocking(move || Ok((key.load()?, host_keys.expected(&endpoint)?))).await
+    async fn expected(&self, endpoint: &Endpoint) -> Result<Expected, Error> {
+        let (host_keys, endpoint) = (self.host_keys.clone(), endpoint.clone());
+        blocking(move || host_keys.expected(&endpoint)).await
     }
 
     async fn remember(&self, endpoint: &Endpoint, key: PublicKey) -> Result<(), Error> {
@@ -128,15 +132,13 @@ impl RusshConnector {
     async fn authenticate(
         &self,
         handle: &mut client::Handle<Client>,
-        key: Arc<PrivateKey>,
+        key: &ClientKey,
         end: &End,
     ) -> Result<(), Error> {
         let refused = || Error::AuthFailed {
             user: self.config.user.clone(),
         };
-        // The hash is for RSA keys alone, which are not loaded.
-        let key = PrivateKeyWithHashAlg::new(key, None);
-        match handle.authenticate_publickey(&self.config.user, key).await {
+        match self.offer(handle, key).await {
             Ok(AuthResult::Success) => Ok(()),
             // russh answers with no methods at all when the connection is lost while waiting. A server that
             // says goodbye at this point has counted too many attempts.
@@ -147,10 +149,34 @@ impl RusshConnector {
                 lost => Err(lost),
             },
             Ok(AuthResult::Failure { .. }) => Err(refused()),
-            Err(fault) => Err(Fault::Theirs(fault).into_error(self.config.silence_max())),
+            Err(fault) => Err(fault.into_error(self.config.silence_max())),
+        }
+    }
+
+    async fn offer(&self, handle: &mut client::Handle<Client>, key: &ClientKey) -> Result<AuthResult, Fault> {
+        let user = &self.config.user;
+        match key {
+            ClientKey::Curve(key) => {
+                let key = PrivateKeyWithHashAlg::new(Arc::clone(key), None);
+                Ok(handle.authenticate_publickey(user, key).await?)
+            }
+            ClientKey::Rsa(key) => {
+                let hash = match handle.best_supported_rsa_hash().await? {
+                    Some(Some(hash)) => hash,
+                    Some(None) => return Err(Fault::Ours(Error::BadKey(SHA1_ALONE.to_owned()))),
+                    // It does not say. What every server has that knows more than SHA-1.
+                    None => HashAlg::Sha256,
+                };
+                let (public, mut signer) = (key.public().clone(), RsaSigner(key));
+                let answer = handle.authenticate_publickey_with(user, public, Some(hash), &mut signer);
+                answer.await
+            }
         }
     }
 }
+
+const SHA1_ALONE: &str = "the server takes signatures of RSA keys with SHA-1 alone, which are not made: use an Ed25519 key, \
+                          or let it take rsa-sha2-256 (OpenSSH since 7.2 does)";
 
 #[async_trait]
 impl Connector for RusshConnector {
@@ -165,7 +191,7 @@ impl Connector for RusshConnector {
 }
 
 /// Runs what reads files away from the runtime's threads.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
@@ -327,6 +353,12 @@ pub(super) enum Fault {
 impl From<russh::Error> for Fault {
     fn from(error: russh::Error) -> Self {
         Self::Theirs(error)
+    }
+}
+
+impl From<russh::SendError> for Fault {
+    fn from(_: russh::SendError) -> Self {
+        Self::Theirs(russh::Error::SendError)
     }
 }
 

@@ -10,17 +10,20 @@ mod connector;
 mod execution;
 pub mod files;
 mod host_keys;
-mod key_file;
+mod key;
+mod key_source;
 mod known_hosts;
 mod outbox;
 mod pins;
 mod quote;
+mod rsa;
 mod session;
 pub mod tunnel;
 
 pub use connector::{Config, RusshConnector};
 pub use execution::{Control, Execution, Piece};
 pub use host_keys::HostKeyPolicy;
+pub use key_source::KeySource;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
