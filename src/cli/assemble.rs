@@ -306,6 +306,11 @@ fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>
             let path = path.context("ssh.host_keys = \"known_hosts\" needs ssh.known_hosts_path")?;
             ssh::HostKeyPolicy::KnownHosts { path }
         }
+        config::HostKeys::Authority => {
+            let path = config.host_ca_path.clone();
+            let path = path.context("ssh.host_keys = \"ca\" needs ssh.host_ca_path")?;
+            ssh::HostKeyPolicy::Authority { path }
+        }
     };
     let connector = ssh::RusshConnector::new(ssh::Config {
         user: config.user.clone(),

@@ -304,6 +304,19 @@ fn ssh(config: &Config, found: &mut Vec<Conflict>) {
                 .to_owned(),
         });
     }
+    let by_authority = ssh.host_keys == HostKeys::Authority;
+    if by_authority && ssh.enabled && ssh.host_ca_path.is_none() {
+        found.push(Conflict {
+            keys: vec!["ssh.host_keys", "ssh.host_ca_path"],
+            message: "ssh.host_keys = \"ca\" needs ssh.host_ca_path".to_owned(),
+        });
+    }
+    if !by_authority && ssh.host_ca_path.is_some() {
+        found.push(Conflict {
+            keys: vec!["ssh.host_ca_path", "ssh.host_keys"],
+            message: "ssh.host_ca_path is for ssh.host_keys = \"ca\" alone, and would be left out of account".to_owned(),
+        });
+    }
     if ssh.enabled && ssh.host_keys == HostKeys::KnownHosts && ssh.known_hosts_path.is_none() {
         found.push(Conflict {
             keys: vec!["ssh.host_keys", "ssh.known_hosts_path"],

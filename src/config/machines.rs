@@ -266,6 +266,8 @@ pub struct Ssh {
     pub pins_path: PathBuf,
     /// In OpenSSH's format; needed for [`HostKeys::KnownHosts`].
     pub known_hosts_path: Option<PathBuf>,
+    /// Public keys of authorities; needed for [`HostKeys::Authority`].
+    pub host_ca_path: Option<PathBuf>,
     /// Limit on connecting and authenticating.
     pub connect_deadline: Duration,
     /// Between two round trips on an idle connection.
@@ -296,10 +298,16 @@ pub enum HostKeys {
     Pin,
     /// Trust only what is listed.
     KnownHosts,
+    /// Trust only what an authority vouches for.
+    Authority,
 }
 
 impl Choice for HostKeys {
-    const ALL: &'static [(&'static str, Self)] = &[("pin", Self::Pin), ("known_hosts", Self::KnownHosts)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("pin", Self::Pin),
+        ("known_hosts", Self::KnownHosts),
+        ("ca", Self::Authority),
+    ];
 }
 
 impl Ssh {
@@ -321,6 +329,7 @@ impl Ssh {
             host_keys: section.choice("host_keys", HostKeys::Pin),
             pins_path: section.path("pins_path", "var/host_keys"),
             known_hosts_path: section.path_opt("known_hosts_path"),
+            host_ca_path: section.path_opt("host_ca_path"),
             connect_deadline: section.span("connect_deadline", secs(10), ms(50)..=mins(2)),
             keepalive: section.span("keepalive", secs(15), ms(100)..=mins(10)),
             keepalive_on_air: section.span("keepalive_on_air", secs(1), ms(50)..=mins(1)),

@@ -10,12 +10,19 @@ use crate::infra::ssh;
 const OTHER_KEY: &str = "If the machine was installed anew on purpose, take its line out of the file of known host keys; \
                          if not, somebody may be answering in its place: take it out of the pool.";
 
+/// What can be done about a host certificate that is not believed.
+const BAD_CERTIFICATE: &str = "Give the machine a certificate of a trusted authority for its instance id or address; if it had a \
+                               good one, somebody may be answering in its place: take it out of the pool.";
+
 impl State {
     /// Once per trouble: it is said again only when it has become worse.
     pub(super) fn tell_of_lost_shell(&mut self, vm: &Vm, error: &ssh::Error) {
         let (level, message) = match error {
             ssh::Error::HostKeyChanged { .. } | ssh::Error::HostKeyUnknown { .. } => {
                 (Level::Critical, format!("{}: {error}. {OTHER_KEY}", self.id))
+            }
+            ssh::Error::HostCertificate { .. } => {
+                (Level::Critical, format!("{}: {error}. {BAD_CERTIFICATE}", self.id))
             }
             // The next try tells whether it is lost.
             ssh::Error::Closed => return,

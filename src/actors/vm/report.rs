@@ -395,6 +395,7 @@ fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
         | ssh::Error::AuthFailed { .. }
         | ssh::Error::HostKeyChanged { .. }
         | ssh::Error::HostKeyUnknown { .. }
+        | ssh::Error::HostCertificate { .. }
         | ssh::Error::BadKey(_)
         | ssh::Error::Protocol(_) => Some(Trouble::Refused),
         // Nothing that the machine did.

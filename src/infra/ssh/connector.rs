@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use russh::client::{self, AuthResult, ChannelOpenHandle, DisconnectReason, Msg};
@@ -122,6 +122,7 @@ impl RusshConnector {
             inactivity_timeout: Some(self.config.silence_max()),
             preferred: Preferred {
                 key: Cow::Owned(expected.algorithms()),
+                host_key_certificates: Cow::Owned(expected.certificate_algorithms()),
                 ..Preferred::DEFAULT
             },
             nodelay: true,
@@ -246,10 +247,10 @@ impl client::Handler for Client {
     type Error = Fault;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Fault> {
-        let key = shown.public_key();
-        let trust = self.expected.check(&key).map_err(Fault::Ours)?;
+        let trust = self.expected.check_shown(shown, SystemTime::now());
+        let trust = trust.map_err(Fault::Ours)?;
         // Asked once per connection.
-        let _ = self.shown.set((key, trust));
+        let _ = self.shown.set((shown.public_key(), trust));
         Ok(true)
     }
 

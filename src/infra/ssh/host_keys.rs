@@ -2,13 +2,15 @@
 //!
 //! A key that is not the expected one is always refused, also when only its algorithm differs: a machine does
 //! not lose its old key by getting a new one, and asking for the expected algorithm first (see
-//! [`Expected::algorithms`]) gives it every chance to show it. Host certificates are not understood and not
-//! asked for.
+//! [`Expected::algorithms`]) gives it every chance to show it. Host certificates are asked for only where there is an
+//! authority to believe; see [`super::host_certificate`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 
+use super::host_certificate::Authorities;
 use super::known_hosts::KnownHosts;
 use super::pins::PinStore;
 use super::{Endpoint, Error};
@@ -21,8 +23,11 @@ pub enum HostKeyPolicy {
     /// a machine's line out makes its next key a first one again.
     PinOnFirstUse { store: PathBuf },
     /// Only keys in this file, in OpenSSH's `known_hosts` format, under [`Endpoint::host`], the address, or
-    /// `[address]:port`.
+    /// `[address]:port`; and certificates of its `@cert-authority` lines for such names.
     KnownHosts { path: PathBuf },
+    /// Only certificates of the authorities in this file: a public key per line, as OpenSSH writes them. A line with
+    /// `@revoked` before the key takes back an authority or a machine's key. Read again for each connection.
+    Authority { path: PathBuf },
 }
 
 /// Host-key algorithms that are asked for, most wanted first.
@@ -44,6 +49,7 @@ const ALGORITHMS: [Algorithm; 4] = [
 pub(super) enum HostKeys {
     Pins(PinStore),
     KnownHosts(KnownHosts),
+    Authority(PathBuf),
 }
 
 impl HostKeys {
@@ -51,35 +57,48 @@ impl HostKeys {
         match policy {
             HostKeyPolicy::PinOnFirstUse { store } => Self::Pins(PinStore::new(store)),
             HostKeyPolicy::KnownHosts { path } => Self::KnownHosts(KnownHosts::new(path)),
+            HostKeyPolicy::Authority { path } => Self::Authority(path),
         }
     }
 
     /// What this endpoint's server must show.
     pub(super) fn expected(&self, endpoint: &Endpoint) -> Result<Expected, Error> {
+        let mut expected = Expected {
+            host: endpoint.host.clone(),
+            keys: Vec::new(),
+            authorities: Authorities {
+                names: vec![endpoint.host.clone(), endpoint.address.ip().to_string()],
+                ..Authorities::default()
+            },
+            revoked: Vec::new(),
+            first_use: false,
+        };
         match self {
-            Self::Pins(pins) => Ok(Expected {
-                host: endpoint.host.clone(),
-                keys: pins.get(&endpoint.host)?.into_iter().collect(),
-                revoked: Vec::new(),
-                first_use: true,
-            }),
+            Self::Pins(pins) => {
+                expected.keys = pins.get(&endpoint.host)?.into_iter().collect();
+                expected.first_use = true;
+            }
             Self::KnownHosts(file) => {
                 let known = file.keys_of(endpoint)?;
-                Ok(Expected {
-                    host: endpoint.host.clone(),
-                    keys: known.trusted,
-                    revoked: known.revoked,
-                    first_use: false,
-                })
+                expected.keys = known.trusted;
+                expected.authorities.trusted = known.authorities;
+                expected.revoked = known.revoked;
+            }
+            Self::Authority(path) => {
+                let (trusted, revoked) = authorities(path)?;
+                expected.authorities.trusted = trusted;
+                expected.revoked = revoked;
             }
         }
+        expected.authorities.revoked.clone_from(&expected.revoked);
+        Ok(expected)
     }
 
     /// Keeps the key that a machine showed first. Another connection may have been quicker with another key.
     pub(super) fn remember(&self, host: &str, key: &PublicKey) -> Result<(), Error> {
         match self {
             Self::Pins(pins) => pins.pin(host, key),
-            Self::KnownHosts(_) => Ok(()),
+            Self::KnownHosts(_) | Self::Authority(_) => Ok(()),
         }
     }
 }
@@ -89,6 +108,7 @@ impl HostKeys {
 pub(super) struct Expected {
     host: String,
     keys: Vec<PublicKey>,
+    authorities: Authorities,
     revoked: Vec<PublicKey>,
     /// Whether a server of which no key is known is accepted.
     first_use: bool,
@@ -111,9 +131,40 @@ impl Expected {
         first
     }
 
+    /// The algorithms of certificates to ask for: a server that has one shows it instead of a bare key.
+    pub(super) fn certificate_algorithms(&self) -> Vec<Algorithm> {
+        if self.authorities.trusted.is_empty() {
+            Vec::new()
+        } else {
+            ALGORITHMS.to_vec()
+        }
+    }
+
     /// # Errors
-    /// [`Error::HostKeyChanged`] or [`Error::HostKeyUnknown`].
-    pub(super) fn check(&self, shown: &PublicKey) -> Result<Trust, Error> {
+    /// [`Error::HostKeyChanged`], [`Error::HostKeyUnknown`] or [`Error::HostCertificate`].
+    pub(super) fn check_shown(&self, shown: &PublicKeyOrCertificate, now: SystemTime) -> Result<Trust, Error> {
+        let key = shown.public_key();
+        let Some(certificate) = shown.certificate() else {
+            return self.check(&key);
+        };
+        let refused = |why: String| {
+            let host = self.host.clone();
+            Error::HostCertificate { host, why }
+        };
+        let believed = self.authorities.check(certificate, now);
+        match believed {
+            Ok(()) => Ok(Trust::Known),
+            // The key may be known by itself.
+            Err(why) => match self.check(&key) {
+                Ok(Trust::Known) => Ok(Trust::Known),
+                Ok(Trust::FirstUse) | Err(_) => Err(refused(why.to_string())),
+            },
+        }
+    }
+
+    /// # Errors
+    /// [`Error::HostKeyChanged`], [`Error::HostKeyUnknown`], or [`Error::HostCertificate`] if a certificate was expected.
+    fn check(&self, shown: &PublicKey) -> Result<Trust, Error> {
         let among = |keys: &[PublicKey]| keys.iter().any(|key| same(key, shown));
         if among(&self.revoked) {
             return Err(changed(&self.host, "any but this revoked key".to_owned(), shown));
@@ -125,14 +176,39 @@ impl Expected {
             let expected: Vec<String> = self.keys.iter().map(describe).collect();
             return Err(changed(&self.host, expected.join(" or "), shown));
         }
+        let host = self.host.clone();
         if self.first_use {
             Ok(Trust::FirstUse)
+        } else if self.authorities.trusted.is_empty() {
+            Err(Error::HostKeyUnknown { host })
         } else {
-            Err(Error::HostKeyUnknown {
-                host: self.host.clone(),
-            })
+            let why = format!("it has none, but shows the bare key {}", describe(shown));
+            Err(Error::HostCertificate { host, why })
         }
     }
+}
+
+/// The authorities in a file, and what it takes back.
+fn authorities(path: &Path) -> Result<(Vec<PublicKey>, Vec<PublicKey>), Error> {
+    let unusable = |why: &str| Error::HostKeyStore(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(&error.to_string()))?;
+    let (mut trusted, mut revoked) = (Vec::new(), Vec::new());
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (key, list) = match line.strip_prefix("@revoked ") {
+            Some(key) => (key, &mut revoked),
+            None => (line, &mut trusted),
+        };
+        let key = PublicKey::from_openssh(key.trim());
+        list.push(key.map_err(|error| unusable(&format!("line {} is no public key: {error}", number + 1)))?);
+    }
+    if trusted.is_empty() {
+        return Err(unusable("it names no authority"));
+    }
+    Ok((trusted, revoked))
 }
 
 /// Whether two keys are the same, whatever their comments say.
@@ -169,6 +245,7 @@ mod tests {
         Expected {
             host: "i-1".to_owned(),
             keys: keys.iter().map(|line| key(line)).collect(),
+            authorities: Authorities::default(),
             revoked: Vec::new(),
             first_use,
         }

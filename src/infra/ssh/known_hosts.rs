@@ -1,7 +1,7 @@
 //! OpenSSH's `known_hosts` file, read and never written.
 //!
-//! Format: the section "SSH_KNOWN_HOSTS FILE FORMAT" of sshd(8). Plain, wildcard, negated and hashed names and
-//! `@revoked` are understood. `@cert-authority` lines are passed over: certificates are not asked for.
+//! Format: the section "SSH_KNOWN_HOSTS FILE FORMAT" of sshd(8). Plain, wildcard, negated and hashed names,
+//! `@cert-authority` and `@revoked` are understood.
 
 use std::path::PathBuf;
 
@@ -25,6 +25,8 @@ pub(super) struct KnownHosts {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub trusted: Vec<PublicKey>,
+    /// Whose certificates are believed.
+    pub authorities: Vec<PublicKey>,
     pub revoked: Vec<PublicKey>,
 }
 
@@ -70,6 +72,7 @@ fn find(text: &str, names: &[String]) -> Known {
         };
         match marker {
             None => known.trusted.push(key),
+            Some("@cert-authority") => known.authorities.push(key),
             Some("@revoked") => known.revoked.push(key),
             Some(_) => {}
         }
@@ -108,7 +111,7 @@ fn hash_fits(hashed: &str, name: &str) -> bool {
 
 /// `*` is any text, `?` any one byte; letters in either case. Takes time in proportion to the two lengths'
 /// product at worst: after a mismatch only the last `*` is tried again.
-fn wildcard_fits(pattern: &[u8], name: &[u8]) -> bool {
+pub(super) fn wildcard_fits(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut last_star = None;
     while n < name.len() {
@@ -206,6 +209,8 @@ mod tests {
     fn markers_are_not_trust() {
         let file = format!("@revoked i-1 {KEY}\n@cert-authority i-1 {KEY}\n");
         let known = find(&file, &["i-1".to_owned()]);
-        assert_eq!((known.trusted.len(), known.revoked.len()), (0, 1));
+        let counts = (known.trusted.len(), known.authorities.len(), known.revoked.len());
+        assert_eq!(counts, (0, 1, 1));
+        assert_eq!(find(&file, &["i-2".to_owned()]).authorities.len(), 0);
     }
 }

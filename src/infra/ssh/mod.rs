@@ -9,6 +9,7 @@ mod connection;
 mod connector;
 mod execution;
 pub mod files;
+mod host_certificate;
 mod host_keys;
 mod key;
 mod key_source;
@@ -155,6 +156,8 @@ pub enum Error {
     },
     #[error("the host key of {host} is not in known_hosts; refused")]
     HostKeyUnknown { host: String },
+    #[error("the host certificate of {host} is refused: {why}")]
+    HostCertificate { host: String, why: String },
     #[error("the private key cannot be used: {0}")]
     BadKey(String),
     #[error("the file of known host keys cannot be used: {0}")]
@@ -195,6 +198,7 @@ impl Error {
             | Self::Protocol(_) => true,
             Self::HostKeyChanged { .. }
             | Self::HostKeyUnknown { .. }
+            | Self::HostCertificate { .. }
             | Self::BadKey(_)
             | Self::HostKeyStore(_)
             | Self::Stubborn

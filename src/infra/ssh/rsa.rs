@@ -7,16 +7,19 @@ use std::fmt;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeyPairComponents, PublicKeyComponents};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RsaEncoding};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512,
+    RsaEncoding,
+};
 use num_bigint::BigUint;
 use pkcs8::der::asn1::UintRef;
 use pkcs8::der::{self, Decode, Reader, SliceReader};
 use russh::Signer;
 use russh::keys::agent::AgentIdentity;
-use russh::keys::ssh_key::Mpint;
 use russh::keys::ssh_key::private::RsaKeypair;
 use russh::keys::ssh_key::public::{KeyData, RsaPublicKey};
-use russh::keys::{HashAlg, PublicKey};
+use russh::keys::ssh_key::{Mpint, Signature};
+use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 use super::connector::Fault;
 
@@ -113,6 +116,24 @@ impl RsaKey {
         signature.extend(string(&bytes)?);
         string(&signature)
     }
+}
+
+/// Whether the owner of a key has made this signature, with SHA-2, of this message.
+pub(super) fn has_signed(key: &RsaPublicKey, message: &[u8], signature: &Signature) -> bool {
+    let parameters = match signature.algorithm() {
+        Algorithm::Rsa {
+            hash: Some(HashAlg::Sha256),
+        } => &RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::Rsa {
+            hash: Some(HashAlg::Sha512),
+        } => &RSA_PKCS1_2048_8192_SHA512,
+        _ => return false,
+    };
+    let (Some(n), Some(e)) = (key.n().as_positive_bytes(), key.e().as_positive_bytes()) else {
+        return false;
+    };
+    let components = PublicKeyComponents { n, e };
+    components.verify(parameters, message, signature.as_bytes()).is_ok()
 }
 
 fn number(reader: &mut SliceReader<'_>) -> der::Result<Mpint> {
