@@ -20,7 +20,10 @@ struct Certified {
 impl Certified {
     async fn start() -> Self {
         let mut server = Sshd::start().await;
-        server.configure(&format!("HostCertificate {}", server.path("host_key-cert.pub").display()));
+        server.configure(&format!(
+            "HostCertificate {}",
+            server.path("host_key-cert.pub").display()
+        ));
         generate_key(&server.path("ca"), "ed25519");
         Self { server }
     }
@@ -110,10 +113,19 @@ async fn authorities_and_host_keys_may_be_of_every_kind() {
 async fn a_certificate_that_is_not_for_this_machine_now_is_refused_with_why() {
     let mut certified = Certified::start().await;
     for (arguments, expected) in [
-        (&["-h", "-n", "i-0fedcba9876543210"][..], "it is for i-0fedcba9876543210, and the machine is i-0"),
+        (
+            &["-h", "-n", "i-0fedcba9876543210"][..],
+            "it is for i-0fedcba9876543210, and the machine is i-0",
+        ),
         (&["-h"], "it names no machine"),
-        (&["-h", "-n", INSTANCE, "-V", "-2h:-1h"], "it was valid only until 20"),
-        (&["-h", "-n", INSTANCE, "-V", "+1h:+2h"], "it is valid only from 20"),
+        (
+            &["-h", "-n", INSTANCE, "-V", "-2h:-1h"],
+            "it was valid only until 20",
+        ),
+        (
+            &["-h", "-n", INSTANCE, "-V", "+1h:+2h"],
+            "it is valid only from 20",
+        ),
         (&["-n", INSTANCE], "it is a user's certificate"),
         (
             &["-h", "-n", INSTANCE, "-O", "critical:moon-phase=full"],
@@ -135,7 +147,10 @@ async fn a_certificate_of_another_authority_or_a_revoked_one_is_refused() {
     let host = certified.server.host_key();
 
     let stranger = why(certified.trusting(&other).await);
-    assert!(stranger.contains("not among the trusted authorities"), "{stranger}");
+    assert!(
+        stranger.contains("not among the trusted authorities"),
+        "{stranger}"
+    );
     for (content, revoked) in [
         (format!("{ours}\n@revoked {ours}"), "authority"),
         (format!("{ours}\n@revoked {host}"), "key"),
@@ -157,7 +172,10 @@ async fn a_bare_key_is_refused_where_a_certificate_is_asked_for_unless_it_is_kno
     generate_key(&certified.server.path("ca"), "ed25519");
     let (authority, host) = (certified.public_key("ca"), certified.server.host_key());
     let why = why(certified.trusting(&authority).await);
-    assert!(why.contains("it has none, but shows the bare key ssh-ed25519 SHA256:"), "{why}");
+    assert!(
+        why.contains("it has none, but shows the bare key ssh-ed25519 SHA256:"),
+        "{why}"
+    );
 
     let both = format!("@cert-authority * {authority}\n{INSTANCE} {host}\n");
     certified.knowing(&both).await.unwrap();
@@ -190,6 +208,9 @@ async fn a_file_of_authorities_that_cannot_be_read_or_names_none_is_refused() {
     }
     let path = certified.server.path("missing");
     let policy = HostKeyPolicy::Authority { path };
-    let missing = certified.server.connect_with(|config| config.host_keys = policy).await;
+    let missing = certified
+        .server
+        .connect_with(|config| config.host_keys = policy)
+        .await;
     assert!(matches!(refusal(missing), Error::HostKeyStore(_)));
 }

@@ -21,7 +21,7 @@ use super::types::vm::{HealthResult, InstanceRecord, Service, Services, VmRecord
 use super::types::{Iso, Ms};
 use crate::actors::board::Observation;
 use crate::actors::context::AddressKind;
-use crate::actors::coordinator::{Checked, CloudStanding};
+use crate::actors::coordinator::{Checked, CloudStanding, KeyStanding};
 use crate::domain::failover::verdict::{Sign, Trouble};
 use crate::domain::health::Reading;
 use crate::domain::instance::Instance;
@@ -86,6 +86,16 @@ pub fn cloud_word(standing: &CloudStanding) -> &'static str {
         CloudStanding::NoCredentials { .. } => "no_credentials",
         CloudStanding::Unreachable { .. } => "unreachable",
         CloudStanding::Error { .. } => "error",
+    }
+}
+
+/// How the private key for SSH is, in a word.
+#[must_use]
+pub fn key_word(standing: KeyStanding) -> &'static str {
+    match standing {
+        KeyStanding::Current => "current",
+        KeyStanding::Kept => "kept",
+        KeyStanding::Missing => "missing",
     }
 }
 

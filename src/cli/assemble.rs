@@ -23,6 +23,7 @@ use crate::domain::studio::Studio;
 use crate::domain::{restart, show};
 use crate::infra::cloud::{Cloud, rest};
 use crate::infra::ledger::{self, Ledger};
+use crate::infra::secrets::SecretStore;
 use crate::infra::template::Templates;
 use crate::infra::vault::Vault;
 use crate::infra::{obs, probe, ssh};
@@ -116,7 +117,7 @@ async fn world(config: &Config, vault: Arc<Vault>) -> anyhow::Result<World> {
         cloud: cloud(config).await?,
         probe: Arc::new(probe::HttpProbe::new()?),
         obs,
-        ssh: shell(&config.ssh)?,
+        ssh: shell(&config.ssh).await?,
         vault,
         templates: templates(config).await?,
     })
@@ -292,11 +293,11 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>> {
+async fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>> {
     if !config.enabled {
         return Ok(None);
     }
-    let key = key_source(config)?;
+    let key = key_source(config).await?;
     let host_keys = match config.host_keys {
         config::HostKeys::Pin => ssh::HostKeyPolicy::PinOnFirstUse {
             store: config.pins_path.clone(),
@@ -324,12 +325,38 @@ fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>
 }
 
 /// The configuration was checked: there is one source at most.
-fn key_source(config: &config::Ssh) -> anyhow::Result<ssh::KeySource> {
-    match (&config.key_path, &config.key_base64) {
-        (Some(path), _) => Ok(ssh::KeySource::File(path.clone())),
-        (None, Some(given)) => Ok(ssh::KeySource::Given(given.clone())),
-        (None, None) => anyhow::bail!("ssh.enabled = true needs ssh.key_path: the private key's file"),
+async fn key_source(config: &config::Ssh) -> anyhow::Result<ssh::KeySource> {
+    if let Some(path) = &config.key_path {
+        Ok(ssh::KeySource::File(path.clone()))
+    } else if let Some(given) = &config.key_base64 {
+        Ok(ssh::KeySource::Given(given.clone()))
+    } else if let Some(arn) = &config.key_secret_arn {
+        let store = Box::pin(secret_store(arn.clone())).await?;
+        let stored = ssh::StoredKey::start(store, config.key_refresh);
+        Ok(ssh::KeySource::Stored(Arc::new(stored)))
+    } else {
+        anyhow::bail!("ssh.enabled = true needs ssh.key_path: the private key's file")
     }
+}
+
+#[cfg(feature = "secrets-manager")]
+async fn secret_store(arn: String) -> anyhow::Result<Arc<dyn SecretStore>> {
+    use crate::infra::secrets::aws::{Config, StoredSecret};
+    let config = Config {
+        arn,
+        endpoint_url: None,
+        access_key: None,
+    };
+    Ok(Arc::new(StoredSecret::new(config).await))
+}
+
+#[cfg(not(feature = "secrets-manager"))]
+#[expect(clippy::unused_async, reason = "with the adapter it does wait")]
+async fn secret_store(_: String) -> anyhow::Result<Arc<dyn SecretStore>> {
+    anyhow::bail!(
+        "this understudy was built without AWS Secrets Manager; build it with `cargo build --features secrets-manager`, \
+         or set ssh.key_path instead of ssh.key_secret_arn"
+    )
 }
 
 /// Unanswered keep-alives after which a connection is given up; OpenSSH's own `ServerAliveCountMax`.

@@ -314,7 +314,8 @@ fn ssh(config: &Config, found: &mut Vec<Conflict>) {
     if !by_authority && ssh.host_ca_path.is_some() {
         found.push(Conflict {
             keys: vec!["ssh.host_ca_path", "ssh.host_keys"],
-            message: "ssh.host_ca_path is for ssh.host_keys = \"ca\" alone, and would be left out of account".to_owned(),
+            message: "ssh.host_ca_path is for ssh.host_keys = \"ca\" alone, and would be left out of account"
+                .to_owned(),
         });
     }
     if ssh.enabled && ssh.host_keys == HostKeys::KnownHosts && ssh.known_hosts_path.is_none() {

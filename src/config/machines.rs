@@ -259,6 +259,10 @@ pub struct Ssh {
     pub key_path: Option<PathBuf>,
     /// The private key itself in base64, from the environment.
     pub key_base64: Option<Secret>,
+    /// The secret in AWS Secrets Manager that holds the private key.
+    pub key_secret_arn: Option<String>,
+    /// Between two readings of that secret.
+    pub key_refresh: Duration,
     /// File of the passphrase that protects the key.
     pub key_passphrase_path: Option<PathBuf>,
     pub host_keys: HostKeys,
@@ -313,17 +317,17 @@ impl Choice for HostKeys {
 impl Ssh {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let key_path = section.path_opt("key_path");
-        let key_base64 = section.secret_variable(
-            "key_base64",
-            "VM_SSH_KEY_BASE64",
-            "base64",
-            is_base64,
-        );
+        let key_base64 = section.secret_variable("key_base64", "VM_SSH_KEY_BASE64", "base64", is_base64);
+        let key_secret_arn = section.secret_arn_opt("key_secret_arn");
+        let key_refresh = section.span("key_refresh", mins(5), secs(1)..=mins(60 * 24));
         let key_passphrase_path = section.path_opt("key_passphrase_path");
+        let has_key = key_path.is_some() || key_base64.is_some() || key_secret_arn.is_some();
         Self {
-            enabled: section.flag("enabled", key_path.is_some() || key_base64.is_some()),
+            enabled: section.flag("enabled", has_key),
             key_path,
             key_base64,
+            key_secret_arn,
+            key_refresh,
             key_passphrase_path,
             user: section.text("user", "ubuntu", any),
             host_keys: section.choice("host_keys", HostKeys::Pin),
@@ -358,6 +362,7 @@ impl Ssh {
         let sources = [
             ("ssh.key_path", self.key_path.is_some()),
             ("ssh.key_base64", self.key_base64.is_some()),
+            ("ssh.key_secret_arn", self.key_secret_arn.is_some()),
         ];
         let set = sources.into_iter().filter(|(_, is_set)| *is_set);
         set.map(|(key, _)| key).collect()

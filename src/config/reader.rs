@@ -278,6 +278,13 @@ impl Section<'_> {
         self.optional(name, PATH, path)
     }
 
+    /// The ARN of a secret in AWS Secrets Manager.
+    pub(super) fn secret_arn_opt(&mut self, name: &str) -> Option<String> {
+        let allowed =
+            "the ARN of a secret, such as arn:aws:secretsmanager:us-east-1:123456789012:secret:name";
+        self.optional(name, allowed, secret_arn)
+    }
+
     pub(super) fn ip_opt(&mut self, name: &str) -> Option<IpAddr> {
         self.optional(name, "an IP address", |text| text.parse().ok())
     }
@@ -387,6 +394,28 @@ fn line(text: &str) -> Option<String> {
     let fits =
         !text.is_empty() && text.chars().count() <= TEXT_CHARS_MAX && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned())
+}
+
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_iam-permissions.html#iam-resources>.
+fn secret_arn(text: &str) -> Option<String> {
+    let text = line(text)?;
+    let parts: Vec<&str> = text.split(':').collect();
+    let [
+        "arn",
+        partition,
+        "secretsmanager",
+        region,
+        account,
+        "secret",
+        name,
+    ] = parts[..]
+    else {
+        return None;
+    };
+    let is_whole = [partition, region, account, name]
+        .iter()
+        .all(|part| !part.is_empty());
+    is_whole.then(|| text.clone())
 }
 
 fn path(text: &str) -> Option<PathBuf> {

@@ -65,6 +65,7 @@ const ALIASES: &[Alias] = &[
     plain("OBS_WEBSOCKET_PASSWORD", "obs.password"),
     plain("VM_SSH_KEY_PATH", "ssh.key_path"),
     plain("VM_SSH_KEY_BASE64", "ssh.key_base64"),
+    plain("VM_SSH_KEY_SECRET_ARN", "ssh.key_secret_arn"),
     plain("VM_SSH_USERNAME", "ssh.user"),
     plain("VM_SSH_ALLOW_FREE_COMMANDS", "ssh.allow_free_commands"),
 ];
@@ -80,7 +81,6 @@ const UNUSED: &[&str] = &[
     "GOOGLE_APPLICATION_CREDENTIALS",
     "NIMBLE_STATS_PORT",
     "VM_OBS_DIRECT_PROBE",
-    "VM_SSH_KEY_SECRET_ARN",
 ];
 
 /// The process's environment, for [`super::Config::load`]. What is not Unicode is kept with replacement

@@ -6,6 +6,7 @@ pub mod cloud;
 pub mod ledger;
 pub mod obs;
 pub mod probe;
+pub mod secrets;
 pub mod ssh;
 pub mod template;
 pub mod vault;

@@ -103,7 +103,10 @@ fn the_reference_names_each_older_variable_beside_its_key() {
         // A secret that has no file is mentioned where the key is that stands for it.
         let explicit = format!("UNDERSTUDY__{}", key.to_uppercase().replace('.', "__"));
         let mentions = || comments.values().find(|comment| comment.contains(&explicit));
-        let comment = comments.get(key).or_else(|| comments.get(&secret_file)).or_else(mentions);
+        let comment = comments
+            .get(key)
+            .or_else(|| comments.get(&secret_file))
+            .or_else(mentions);
         let comment = comment.unwrap_or_else(|| panic!("{key} is not in the reference"));
         assert!(
             comment.contains(variable),

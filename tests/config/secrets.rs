@@ -99,7 +99,10 @@ fn a_private_key_comes_from_the_environment_alone_and_turns_ssh_on() {
     assert_eq!(ssh.key_base64, Some(Secret::new("aGVs\nbG8=")));
 
     let in_file = complaint("[ssh]\nkey_base64 = \"aGVsbG8=\"", &[]);
-    assert!(in_file.contains("set VM_SSH_KEY_BASE64") && !in_file.contains("aGVs"), "{in_file}");
+    assert!(
+        in_file.contains("set VM_SSH_KEY_BASE64") && !in_file.contains("aGVs"),
+        "{in_file}"
+    );
     let wrong = complaint("", &[("VM_SSH_KEY_BASE64", "-----BEGIN hush")]);
     assert!(wrong.contains("base64") && !wrong.contains("hush"), "{wrong}");
 }

@@ -104,8 +104,8 @@ pub const OWNERS: &[Owned] = &[
     ),
     owned(
         "aws_*",
-        &["src/infra/cloud/ec2"],
-        "EC2's types stay behind the cloud trait",
+        &["src/infra/cloud/ec2", "src/infra/secrets/aws.rs"],
+        "AWS's types stay behind the cloud trait and the secret store's",
     ),
     owned("obws", &["src/infra/obs"], "OBS stays behind its trait"),
     owned(

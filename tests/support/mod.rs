@@ -11,6 +11,7 @@ pub mod memory;
 pub mod moto;
 pub mod scene;
 pub mod script;
+pub mod secrets;
 pub mod sshd;
 pub mod studios;
 

@@ -12,6 +12,7 @@ use crate::domain::pool::Denied;
 use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{Health as VmHealth, Status};
+pub use crate::infra::ssh::KeyStanding;
 
 /// Asks for a VM for a show.
 #[derive(Debug, Clone, Default)]
@@ -220,6 +221,8 @@ pub struct Readiness {
     pub reason: Option<String>,
     pub ledger: Result<(), String>,
     pub cloud: CloudStanding,
+    /// How the private key for SSH is, where it is in a store that may be away.
+    pub ssh_key: Option<KeyStanding>,
     pub stopping: bool,
 }
 

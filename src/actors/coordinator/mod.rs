@@ -15,8 +15,8 @@ mod configuring;
 mod remote;
 
 pub use self::command::{
-    Apply, Assign, Assigned, Checked, CloudStanding, CommandError, Configure, LaunchVm, Moving, PowerTurned,
-    Readiness, Release, Released, StreamTurned,
+    Apply, Assign, Assigned, Checked, CloudStanding, CommandError, Configure, KeyStanding, LaunchVm, Moving,
+    PowerTurned, Readiness, Release, Released, StreamTurned,
 };
 pub use self::remote::{Printed, Restarted, Work};
 use super::board::Board;
@@ -131,6 +131,7 @@ impl Coordinator {
             reason,
             ledger,
             cloud,
+            ssh_key: self.ctx.world.ssh.as_ref().and_then(|ssh| ssh.key_standing()),
             stopping: self.ctx.is_stopping(),
         }
     }

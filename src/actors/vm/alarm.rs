@@ -21,9 +21,10 @@ impl State {
             ssh::Error::HostKeyChanged { .. } | ssh::Error::HostKeyUnknown { .. } => {
                 (Level::Critical, format!("{}: {error}. {OTHER_KEY}", self.id))
             }
-            ssh::Error::HostCertificate { .. } => {
-                (Level::Critical, format!("{}: {error}. {BAD_CERTIFICATE}", self.id))
-            }
+            ssh::Error::HostCertificate { .. } => (
+                Level::Critical,
+                format!("{}: {error}. {BAD_CERTIFICATE}", self.id),
+            ),
             // The next try tells whether it is lost.
             ssh::Error::Closed => return,
             _ if vm.occupancy.tenant().is_none() => return,

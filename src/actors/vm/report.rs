@@ -406,6 +406,7 @@ fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
         | ssh::Error::NotListening(_)
         | ssh::Error::ForwardingForbidden(_)
         | ssh::Error::HostKeyStore(_)
+        | ssh::Error::KeyUnavailable(_)
         | ssh::Error::BadCommand(_) => None,
     }
 }

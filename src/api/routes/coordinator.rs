@@ -70,6 +70,7 @@ async fn coordinator_status(State(gateway): State<Gateway>) -> Reply<Coordinator
             } else {
                 "disconnected"
             },
+            ssh_key: readiness.ssh_key.map(project::key_word),
         },
         firebase,
         connected_clients: gateway.sockets(),

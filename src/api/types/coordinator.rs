@@ -47,6 +47,10 @@ pub struct Connections {
     pub aws: &'static str,
     /// `connected disconnected`
     pub obs: &'static str,
+    /// Where the private key for SSH is in a store: `current`; `kept` while the store is away and the last key is used;
+    /// `missing` while it never answered.
+    #[serde(rename = "sshKey", skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<&'static str>,
 }
 
 /// When somebody last did something.

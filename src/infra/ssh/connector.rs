@@ -20,7 +20,7 @@ use super::key::ClientKey;
 use super::key_source::{KeySource, Keys};
 use super::rsa::RsaSigner;
 use super::session::RusshSession;
-use super::{Connector, Endpoint, Error, Session};
+use super::{Connector, Endpoint, Error, KeyStanding, Session};
 
 /// Bytes of output that a server may send ahead of what we have read, per command.
 const WINDOW_BYTES: u32 = 256 * 1024;
@@ -74,6 +74,16 @@ impl RusshConnector {
 
     async fn open(&self, endpoint: &Endpoint) -> Result<RusshSession, Error> {
         let key = self.keys.current().await?;
+        match self.open_with(endpoint, &key).await {
+            Err(refused @ Error::AuthFailed { .. }) => match self.keys.instead_of(&key).await {
+                Some(changed) => self.open_with(endpoint, &changed).await,
+                None => Err(refused),
+            },
+            answer => answer,
+        }
+    }
+
+    async fn open_with(&self, endpoint: &Endpoint, key: &ClientKey) -> Result<RusshSession, Error> {
         let expected = self.expected(endpoint).await?;
         let stream = TcpStream::connect(endpoint.address).await.map_err(network)?;
         stream.set_nodelay(true).map_err(network)?;
@@ -92,7 +102,7 @@ impl RusshConnector {
         let mut handle = client::connect_stream(settings, stream, client)
             .await
             .map_err(|fault| fault.into_error(self.config.silence_max()))?;
-        self.authenticate(&mut handle, &key, &end).await?;
+        self.authenticate(&mut handle, key, &end).await?;
         // Only now: whoever else answers on a reused address would not have let us in.
         if let Some((key, Trust::FirstUse)) = shown.get() {
             self.remember(endpoint, key.clone()).await?;
@@ -188,6 +198,10 @@ impl Connector for RusshConnector {
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::TimedOut(limit)),
         }
+    }
+
+    fn key_standing(&self) -> Option<KeyStanding> {
+        self.keys.standing()
     }
 }
 

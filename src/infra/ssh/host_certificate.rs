@@ -106,7 +106,10 @@ fn is_signed(certificate: &Certificate) -> bool {
     let (Ok(bytes), Ok(signature_bytes)) = (certificate.to_bytes(), signature.encoded_len_prefixed()) else {
         return false;
     };
-    let signed = bytes.len().checked_sub(signature_bytes).and_then(|end| bytes.get(..end));
+    let signed = bytes
+        .len()
+        .checked_sub(signature_bytes)
+        .and_then(|end| bytes.get(..end));
     signed.is_some_and(|signed| rsa::has_signed(authority, signed, signature))
 }
 

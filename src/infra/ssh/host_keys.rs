@@ -142,7 +142,11 @@ impl Expected {
 
     /// # Errors
     /// [`Error::HostKeyChanged`], [`Error::HostKeyUnknown`] or [`Error::HostCertificate`].
-    pub(super) fn check_shown(&self, shown: &PublicKeyOrCertificate, now: SystemTime) -> Result<Trust, Error> {
+    pub(super) fn check_shown(
+        &self,
+        shown: &PublicKeyOrCertificate,
+        now: SystemTime,
+    ) -> Result<Trust, Error> {
         let key = shown.public_key();
         let Some(certificate) = shown.certificate() else {
             return self.check(&key);

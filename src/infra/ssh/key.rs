@@ -38,7 +38,9 @@ pub(super) enum Unusable {
     NotAKey,
     #[error("it is JSON: store the key itself, as PEM or as base64 of it")]
     Json,
-    #[error("it is protected by a passphrase: name a file with it in ssh.key_passphrase_path, or use a key without one")]
+    #[error(
+        "it is protected by a passphrase: name a file with it in ssh.key_passphrase_path, or use a key without one"
+    )]
     NeedsPassphrase,
     #[error("its passphrase is not the one in ssh.key_passphrase_path")]
     WrongPassphrase,
@@ -47,7 +49,9 @@ pub(super) enum Unusable {
          `ssh-keygen -p -f FILE`"
     )]
     OldProtection,
-    #[error("it is an RSA key that cannot be used: {0}; one of 2048 to 8192 bits is needed, or an Ed25519 key")]
+    #[error(
+        "it is an RSA key that cannot be used: {0}; one of 2048 to 8192 bits is needed, or an Ed25519 key"
+    )]
     Rsa(String),
     #[error("{0}")]
     Broken(String),
@@ -153,7 +157,9 @@ fn der(text: &str) -> Result<Vec<u8>, Unusable> {
         .skip(1)
         .take_while(|line| !line.starts_with("-----END"))
         .collect();
-    BASE64.decode(body).map_err(|error| Unusable::Broken(error.to_string()))
+    BASE64
+        .decode(body)
+        .map_err(|error| Unusable::Broken(error.to_string()))
 }
 
 fn unusable(error: russh::keys::Error, label: Option<&str>, with_passphrase: bool) -> Unusable {

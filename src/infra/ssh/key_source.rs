@@ -1,11 +1,13 @@
 //! Where the private key comes from, and when it is read again.
 
+use std::fmt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::key::{self, ClientKey, Unusable};
+use super::key::{self, ClientKey};
+use super::stored_key::{KeyStanding, StoredKey};
 use super::{Error, connector};
 use crate::domain::studio::Secret;
 
@@ -21,6 +23,8 @@ pub enum KeySource {
     File(PathBuf),
     /// The key itself, or base64 of it, as the environment handed it over.
     Given(Secret),
+    /// The key itself, or base64 of it, as a store has it.
+    Stored(Arc<StoredKey>),
 }
 
 /// The key as its source has it now.
@@ -41,7 +45,8 @@ struct Decoded {
 /// Tells what a key was decoded from without reading it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Versions {
-    key: Option<Stamp>,
+    file: Option<Stamp>,
+    text: Option<Secret>,
     passphrase: Option<Stamp>,
 }
 
@@ -65,19 +70,44 @@ impl Keys {
     /// The key as it is now.
     ///
     /// # Errors
-    /// [`Error::BadKey`].
+    /// [`Error::BadKey`]; [`Error::KeyUnavailable`] while a store has not given it.
     pub(super) async fn current(self: &Arc<Self>) -> Result<Arc<ClientKey>, Error> {
+        let text = match &self.source {
+            KeySource::File(_) => None,
+            KeySource::Given(text) => Some(text.clone()),
+            KeySource::Stored(stored) => Some(stored.current().await?),
+        };
         let keys = Arc::clone(self);
-        connector::blocking(move || keys.decode()).await
+        connector::blocking(move || keys.decode(text)).await
     }
 
-    fn decode(&self) -> Result<Arc<ClientKey>, Error> {
+    /// Another key than this one, which a machine has refused, if it was changed in its store.
+    pub(super) async fn instead_of(self: &Arc<Self>, refused: &ClientKey) -> Option<Arc<ClientKey>> {
+        // A file is looked at for each connection.
+        let KeySource::Stored(stored) = &self.source else {
+            return None;
+        };
+        stored.read_again().await;
+        let key = self.current().await.ok()?;
+        (key.public().key_data() != refused.public().key_data()).then_some(key)
+    }
+
+    pub(super) fn standing(&self) -> Option<KeyStanding> {
+        match &self.source {
+            KeySource::File(_) | KeySource::Given(_) => None,
+            KeySource::Stored(stored) => stored.standing(),
+        }
+    }
+
+    /// `text` is that of a key which is in no file.
+    fn decode(&self, text: Option<Secret>) -> Result<Arc<ClientKey>, Error> {
         let stamp_of = |path: &PathBuf| stamp(path).map_err(|why| bad(&path.display(), &why));
         let from = Versions {
-            key: match &self.source {
+            file: match &self.source {
                 KeySource::File(path) => Some(stamp_of(path)?),
-                KeySource::Given(_) => None,
+                KeySource::Given(_) | KeySource::Stored(_) => None,
             },
+            text,
             passphrase: self.passphrase.as_ref().map(stamp_of).transpose()?,
         };
         let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +115,7 @@ impl Keys {
             return Ok(known.key.clone());
         }
         let passphrase = self.passphrase.as_deref().map(read_passphrase).transpose()?;
-        let key = Arc::new(self.read(passphrase.as_ref())?);
+        let key = Arc::new(self.read(from.text.as_ref(), passphrase.as_ref())?);
         *decoded = Some(Decoded {
             from,
             key: key.clone(),
@@ -93,17 +123,20 @@ impl Keys {
         Ok(key)
     }
 
-    fn read(&self, passphrase: Option<&Secret>) -> Result<ClientKey, Error> {
-        match &self.source {
+    fn read(&self, text: Option<&Secret>, passphrase: Option<&Secret>) -> Result<ClientKey, Error> {
+        let place = match &self.source {
             KeySource::File(path) => {
-                let unusable = |why: &dyn std::fmt::Display| bad(&path.display(), why);
+                let unusable = |why: &dyn fmt::Display| bad(&path.display(), why);
                 let text = std::fs::read_to_string(path).map_err(|error| unusable(&error))?;
-                ClientKey::decode(&text, passphrase).map_err(|why| unusable(&why))
+                return ClientKey::decode(&text, passphrase).map_err(|why| unusable(&why));
             }
-            KeySource::Given(given) => key::text(given.expose())
-                .and_then(|text| ClientKey::decode(text.expose(), passphrase))
-                .map_err(|why: Unusable| bad(&"ssh.key_base64", &why)),
-        }
+            KeySource::Given(_) => "ssh.key_base64",
+            KeySource::Stored(_) => "the secret that ssh.key_secret_arn names",
+        };
+        let text = text.map_or("", Secret::expose);
+        key::text(text)
+            .and_then(|text| ClientKey::decode(text.expose(), passphrase))
+            .map_err(|why| bad(&place, &why))
     }
 }
 
@@ -121,7 +154,7 @@ fn stamp(path: &Path) -> Result<Stamp, String> {
 
 /// The first line: what an editor leaves behind it does not count.
 fn read_passphrase(path: &Path) -> Result<Secret, Error> {
-    let unusable = |why: &dyn std::fmt::Display| bad(&path.display(), why);
+    let unusable = |why: &dyn fmt::Display| bad(&path.display(), why);
     let meta = std::fs::metadata(path).map_err(|error| unusable(&error))?;
     let mode = meta.permissions().mode();
     if mode & OTHERS != 0 {
@@ -137,6 +170,6 @@ fn read_passphrase(path: &Path) -> Result<Secret, Error> {
     }
 }
 
-fn bad(place: &dyn std::fmt::Display, why: &dyn std::fmt::Display) -> Error {
+fn bad(place: &dyn fmt::Display, why: &dyn fmt::Display) -> Error {
     Error::BadKey(format!("{place}: {why}"))
 }

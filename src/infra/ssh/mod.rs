@@ -19,12 +19,14 @@ mod pins;
 mod quote;
 mod rsa;
 mod session;
+mod stored_key;
 pub mod tunnel;
 
 pub use connector::{Config, RusshConnector};
 pub use execution::{Control, Execution, Piece};
 pub use host_keys::HostKeyPolicy;
 pub use key_source::KeySource;
+pub use stored_key::{KeyStanding, StoredKey};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +47,11 @@ pub struct Endpoint {
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
     async fn connect(&self, endpoint: &Endpoint) -> Result<Arc<dyn Session>, Error>;
+
+    /// How the private key is, where it is in a store that may be away.
+    fn key_standing(&self) -> Option<KeyStanding> {
+        None
+    }
 }
 
 #[async_trait]
@@ -158,6 +165,8 @@ pub enum Error {
     HostKeyUnknown { host: String },
     #[error("the host certificate of {host} is refused: {why}")]
     HostCertificate { host: String, why: String },
+    #[error("there is no private key yet: {0}")]
+    KeyUnavailable(String),
     #[error("the private key cannot be used: {0}")]
     BadKey(String),
     #[error("the file of known host keys cannot be used: {0}")]
@@ -192,6 +201,7 @@ impl Error {
             | Self::TimedOut(_)
             | Self::Unreachable(_)
             | Self::AuthFailed { .. }
+            | Self::KeyUnavailable(_)
             | Self::Busy
             | Self::NotListening(_)
             | Self::Closed

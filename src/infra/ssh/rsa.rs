@@ -87,9 +87,8 @@ impl RsaKey {
 
     fn new(pair: KeyPair) -> Result<Self, String> {
         // `RSAPublicKey` in DER (RFC 8017, appendix A.1.1).
-        let numbers = SliceReader::new(pair.public_key().as_ref()).and_then(|mut reader| {
-            reader.sequence(|numbers| Ok((number(numbers)?, number(numbers)?)))
-        });
+        let numbers = SliceReader::new(pair.public_key().as_ref())
+            .and_then(|mut reader| reader.sequence(|numbers| Ok((number(numbers)?, number(numbers)?))));
         let (modulus, exponent) = numbers.map_err(|error: der::Error| error.to_string())?;
         let public = RsaPublicKey::new(exponent, modulus).map_err(|error| error.to_string())?;
         Ok(Self {
@@ -110,7 +109,9 @@ impl RsaKey {
             _ => return None,
         };
         let mut bytes = vec![0; self.pair.public_modulus_len()];
-        let signed = self.pair.sign(encoding, &SystemRandom::new(), message, &mut bytes);
+        let signed = self
+            .pair
+            .sign(encoding, &SystemRandom::new(), message, &mut bytes);
         signed.ok()?;
         let mut signature = string(name.as_bytes())?;
         signature.extend(string(&bytes)?);
@@ -133,7 +134,9 @@ pub(super) fn has_signed(key: &RsaPublicKey, message: &[u8], signature: &Signatu
         return false;
     };
     let components = PublicKeyComponents { n, e };
-    components.verify(parameters, message, signature.as_bytes()).is_ok()
+    components
+        .verify(parameters, message, signature.as_bytes())
+        .is_ok()
 }
 
 fn number(reader: &mut SliceReader<'_>) -> der::Result<Mpint> {
@@ -165,5 +168,29 @@ impl Signer for RsaSigner<'_> {
         let signature = hash.and_then(|hash| self.0.sign(hash, &message));
         message.extend(signature.ok_or(russh::Error::Inconsistent)?);
         Ok(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rsa::KeySize;
+    use russh::keys::ssh_encoding::Decode;
+
+    use super::*;
+
+    #[test]
+    fn what_is_signed_is_recognised_and_nothing_else() {
+        let key = RsaKey::new(KeyPair::generate(KeySize::Rsa2048).unwrap()).unwrap();
+        let KeyData::Rsa(public) = key.public().key_data().clone() else {
+            panic!("{:?}", key.public());
+        };
+        for hash in [HashAlg::Sha256, HashAlg::Sha512] {
+            let sent = key.sign(hash, b"message").unwrap();
+            // It is sent with its length before it.
+            let signature = Signature::decode(&mut &sent[4..]).unwrap();
+            assert_eq!(signature.algorithm(), Algorithm::Rsa { hash: Some(hash) });
+            assert!(has_signed(&public, b"message", &signature));
+            assert!(!has_signed(&public, b"massage", &signature));
+        }
     }
 }

@@ -1,0 +1,209 @@
+//! AWS Secrets Manager.
+//!
+//! Errors: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html#API_GetSecretValue_Errors>.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::http::HttpResponse;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+
+use super::{Error, SecretStore};
+use crate::domain::studio::Secret;
+
+/// Longest detail kept, in characters.
+const DETAIL_CHARS_MAX: usize = 300;
+const ATTEMPTS: u32 = 2;
+const CONNECT: Duration = Duration::from_secs(3);
+/// One try, credentials and the body of the answer included. The SDK has no limit of its own.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// All tries together.
+const OPERATION: Duration = Duration::from_secs(12);
+
+/// Which secret, and how to get at it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `arn:aws:secretsmanager:REGION:account:secret:name`; the region it names is asked.
+    pub arn: String,
+    /// Where to send requests instead of the region's public endpoint, or of what `AWS_ENDPOINT_URL_SECRETS_MANAGER` and
+    /// `AWS_ENDPOINT_URL` say.
+    pub endpoint_url: Option<String>,
+    /// `None`: the SDK's own chain: environment, profile and SSO, web identity, container, instance metadata.
+    pub access_key: Option<AccessKey>,
+}
+
+/// An access key of AWS.
+#[derive(Debug, Clone)]
+pub struct AccessKey {
+    pub id: String,
+    pub secret: Secret,
+}
+
+/// A secret in AWS Secrets Manager, its current version (`AWSCURRENT`).
+#[derive(Debug)]
+pub struct StoredSecret {
+    client: Client,
+    arn: String,
+}
+
+impl StoredSecret {
+    /// Sets the client up. Reads the SDK's environment and profile files, but contacts nobody: credentials are found
+    /// at the first call.
+    pub async fn new(config: Config) -> Self {
+        // Pinned, so that an SDK update does not change retries or time limits behind our back.
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT)
+                    .operation_attempt_timeout(ATTEMPT)
+                    .operation_timeout(OPERATION)
+                    .build(),
+            );
+        if let Some(region) = region(&config.arn) {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        if let Ok(name) = AppName::new("understudy") {
+            loader = loader.app_name(name);
+        }
+        if let Some(url) = &config.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        if let Some(AccessKey { id, secret }) = config.access_key {
+            let key = Credentials::new(id, secret.expose(), None, None, "configuration");
+            loader = loader.credentials_provider(key);
+        }
+        Self {
+            client: Client::new(&loader.load().await),
+            arn: config.arn,
+        }
+    }
+
+    fn failed(
+        &self,
+        failure: &SdkError<impl ProvideErrorMetadata + StdError + 'static, HttpResponse>,
+    ) -> Error {
+        let secret = self.arn.clone();
+        let detail = concise(&match failure {
+            SdkError::ServiceError(answer) => match answer.err().message() {
+                Some(message) => message.to_owned(),
+                None => format!("HTTP status {}", answer.raw().status().as_u16()),
+            },
+            // What a credential program printed may be among the causes.
+            other if is_credentials(other) => "the default chain of AWS found none".to_owned(),
+            other => chain(other),
+        });
+        let SdkError::ServiceError(answer) = failure else {
+            return if is_credentials(failure) {
+                Error::NoCredentials { secret, detail }
+            } else {
+                Error::Unavailable { secret, detail }
+            };
+        };
+        match (
+            answer.err().code().unwrap_or_default(),
+            answer.raw().status().as_u16(),
+        ) {
+            ("ResourceNotFoundException", _) => Error::NotFound { secret, detail },
+            ("AccessDeniedException" | "AccessDenied", _) => Error::Denied { secret, detail },
+            (
+                "UnrecognizedClientException"
+                | "InvalidClientTokenId"
+                | "InvalidSignatureException"
+                | "IncompleteSignature"
+                | "MissingAuthenticationToken"
+                | "ExpiredTokenException",
+                _,
+            ) => Error::NoCredentials { secret, detail },
+            // Marked for deletion, or its key does not decrypt it.
+            ("InvalidRequestException" | "InvalidParameterException" | "DecryptionFailure", _) => {
+                Error::Unusable { secret, detail }
+            }
+            (_, 401) => Error::NoCredentials { secret, detail },
+            (_, 403) => Error::Denied { secret, detail },
+            _ => Error::Unavailable { secret, detail },
+        }
+    }
+}
+
+#[async_trait]
+impl SecretStore for StoredSecret {
+    async fn read(&self) -> Result<Secret, Error> {
+        let asked = self.client.get_secret_value().secret_id(&self.arn).send().await;
+        let answer = asked.map_err(|failure| self.failed(&failure))?;
+        if let Some(text) = answer.secret_string() {
+            return Ok(Secret::new(text));
+        }
+        let bytes = answer.secret_binary().map(|bytes| bytes.as_ref().to_vec());
+        match bytes.map(String::from_utf8) {
+            Some(Ok(text)) => Ok(Secret::new(text)),
+            Some(Err(_)) => Err(self.unusable("it is binary, and not text")),
+            None => Err(self.unusable("it is empty")),
+        }
+    }
+}
+
+impl StoredSecret {
+    fn unusable(&self, detail: &str) -> Error {
+        Error::Unusable {
+            secret: self.arn.clone(),
+            detail: detail.to_owned(),
+        }
+    }
+}
+
+/// `arn:aws:secretsmanager:REGION:account:secret:name`.
+fn region(arn: &str) -> Option<&str> {
+    arn.split(':').nth(3).filter(|region| !region.is_empty())
+}
+
+/// The SDK reports failures to find credentials as failures to connect.
+fn is_credentials<E>(failure: &SdkError<E, HttpResponse>) -> bool
+where
+    E: StdError + 'static,
+{
+    let SdkError::DispatchFailure(dispatch) = failure else {
+        return false;
+    };
+    let mut source = dispatch
+        .as_connector_error()
+        .map(|error| error as &(dyn StdError + 'static));
+    while let Some(cause) = source {
+        if cause.is::<CredentialsError>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// An error and its causes, outermost first.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The first line, of bounded length.
+fn concise(message: &str) -> String {
+    let line = message.trim().lines().next().unwrap_or_default();
+    match line.char_indices().nth(DETAIL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
