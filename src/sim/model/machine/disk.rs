@@ -102,6 +102,7 @@ pub struct Disk {
     /// By path, without a slash at the end. The root is always there, and so is the parent of everything.
     nodes: BTreeMap<String, Node>,
     held: usize,
+    changes: u64,
 }
 
 /// A path as it is looked up: absolute, without `.`, `..` and double slashes.
@@ -153,7 +154,14 @@ impl Disk {
         Self {
             nodes: BTreeMap::from([("/".to_owned(), Node::folder(0o755, now))]),
             held: 0,
+            changes: 0,
         }
+    }
+
+    /// How often a file named `*.json` was changed: what is worth looking at again has changed if this has.
+    #[must_use]
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     // ----- looking -----
@@ -253,6 +261,7 @@ impl Disk {
         content.write(offset, bytes, before + free)?;
         node.modified = now;
         self.held = self.held - before + content.held();
+        self.count(&path);
         Ok(())
     }
 
@@ -275,6 +284,7 @@ impl Disk {
         content.resize(bytes, before + free)?;
         node.modified = now;
         self.held = self.held - before + content.held();
+        self.count(&path);
         Ok(())
     }
 
@@ -365,7 +375,10 @@ impl Disk {
         let inside: Vec<String> = self.inside(&below(&old)).map(|(path, _)| path.clone()).collect();
         for path in [&old].into_iter().chain(&inside) {
             if let Some(node) = self.nodes.remove(path) {
-                self.nodes.insert(format!("{new}{}", &path[old.len()..]), node);
+                let moved = format!("{new}{}", &path[old.len()..]);
+                self.count(path);
+                self.count(&moved);
+                self.nodes.insert(moved, node);
             }
         }
         Ok(())
@@ -409,8 +422,13 @@ impl Disk {
 
     // ----- what holds -----
 
+    fn count(&mut self, path: &str) {
+        self.changes += u64::from(path.ends_with(".json"));
+    }
+
     fn put(&mut self, path: String, mode: u32, content: Content, now: Timestamp) {
         self.held += content.held();
+        self.count(&path);
         let node = Node {
             content: Some(content),
             mode,
@@ -422,6 +440,7 @@ impl Disk {
     }
 
     fn take(&mut self, path: &str) {
+        self.count(path);
         // The root stays.
         if path != "/"
             && let Some(node) = self.nodes.remove(path)

@@ -87,13 +87,15 @@ pub struct Machine {
     disk: Disk,
     /// The file that the studio recorded to when the disk was last looked at.
     recording: Option<String>,
+    /// Changes to the disk that the studio has seen.
+    seen_changes: u64,
 }
 
 impl Machine {
     /// A machine that is switched off. `seed` makes its studio's identifiers its own.
     #[must_use]
     pub fn new(timing: MachineTiming, seed: u64) -> Self {
-        Self {
+        let mut machine = Self {
             timing,
             power: Power::Off,
             up_since: Timestamp::default(),
@@ -104,7 +106,10 @@ impl Machine {
             active_show: None,
             disk: Disk::image(Timestamp::default()),
             recording: None,
-        }
+            seen_changes: 0,
+        };
+        machine.install(Timestamp::default());
+        machine
     }
 
     #[must_use]
@@ -126,11 +131,6 @@ impl Machine {
     #[must_use]
     pub fn studio(&self) -> &Studio {
         &self.studio
-    }
-
-    /// The studio, to change it as somebody sitting before it could.
-    pub fn studio_mut(&mut self) -> &mut Studio {
-        &mut self.studio
     }
 
     /// The show that the show server was last told to serve.
@@ -226,6 +226,9 @@ impl Machine {
         for service in Service::ALL {
             match self.process(service) {
                 Process::Starting { ready_at } if ready_at <= now && self.power == Power::Up => {
+                    if service == Service::Studio {
+                        self.load_studio(now);
+                    }
                     self.set(service, Process::Running);
                     let generation = &mut self.generations[service.index()];
                     *generation = generation.wrapping_add(1);
@@ -252,7 +255,7 @@ impl Machine {
         if self.studio_answers() {
             self.studio.advance(now);
         }
-        self.store(now);
+        self.store_recordings(now);
     }
 
     /// When the next thing happens by itself.

@@ -199,3 +199,114 @@ fn a_unit_is_known_with_and_without_its_suffix() {
     }
     assert_eq!(Service::from_unit("nonsense"), None);
 }
+
+/// Waits for everything that is under way.
+fn settle(machine: &mut Machine, ms: u64) {
+    machine.advance(at(ms));
+    machine.advance(at(ms));
+}
+
+fn copy_template(machine: &mut Machine, ms: u64) {
+    use disk::{OBS_CONFIG, OBS_TEMPLATE, Pattern, Who};
+    let disk = machine.disk(at(ms));
+    disk.remove_all(Who::User, &format!("{OBS_CONFIG}/basic"))
+        .unwrap();
+    let found = disk.find(OBS_TEMPLATE, &Pattern::default()).unwrap();
+    let paths: Vec<(String, bool)> = found
+        .into_iter()
+        .map(|(path, node)| (path.to_owned(), node.is_folder()))
+        .collect();
+    for (path, is_folder) in paths {
+        let to = path.replace(OBS_TEMPLATE, OBS_CONFIG);
+        match is_folder {
+            true => disk.make_folders(Who::User, &to, at(ms)).unwrap(),
+            false => disk.copy(Who::User, &path, &to, at(ms)).unwrap(),
+        }
+    }
+}
+
+fn holds(machine: &mut Machine, ms: u64, text: &str) -> bool {
+    let disk = machine.disk(at(ms));
+    let found = disk.find(disk::OBS_CONFIG, &disk::Pattern::default()).unwrap();
+    let mut files = found.into_iter().filter_map(|(path, _)| disk.held(path));
+    files.any(|bytes| String::from_utf8_lossy(bytes).contains(text))
+}
+
+#[test]
+fn a_studio_is_what_its_files_were_when_it_started_and_writes_them_when_it_exits() {
+    let mut machine = running();
+    machine
+        .studio_mut()
+        .load_example("rtmp://127.0.0.1/live", "secret-key")
+        .unwrap();
+    let scenes = machine.studio().collection().scenes.len();
+    assert!(holds(&mut machine, UP, "secret-key"));
+    assert!(holds(&mut machine, UP, "Score Overlay"));
+
+    // Killed: what it had is what it has again.
+    machine.signal(Service::Studio, Signal::Kill, at(UP));
+    machine.start(Service::Studio, at(UP));
+    settle(&mut machine, 2 * UP);
+    assert_eq!(machine.studio().collection().scenes.len(), scenes);
+    assert_eq!(machine.studio().service().key(), Some("secret-key"));
+
+    // Put there while it runs, the template is written over when it exits.
+    copy_template(&mut machine, 2 * UP);
+    machine.restart(Service::Studio, at(2 * UP));
+    settle(&mut machine, 3 * UP);
+    settle(&mut machine, 4 * UP);
+    assert_eq!(machine.studio().service().key(), Some("secret-key"));
+
+    machine.stop(Service::Studio, at(4 * UP));
+    settle(&mut machine, 5 * UP);
+    copy_template(&mut machine, 5 * UP);
+    assert!(!holds(&mut machine, 5 * UP, "secret-key"));
+    machine.start(Service::Studio, at(5 * UP));
+    settle(&mut machine, 6 * UP);
+    assert_eq!(machine.studio().collection_names(), ["Untitled"]);
+    assert_eq!(machine.studio().collection().scenes.len(), 1);
+    assert_eq!(machine.studio().service().key(), Some(""));
+    assert!(!holds(&mut machine, 6 * UP, "secret-key"));
+}
+
+#[test]
+fn a_scene_collection_put_there_is_listed_at_once_and_changed_to_once_it_is_in_the_menu() {
+    let mut machine = running();
+    let text = br#"{"name":"From a file","sources":[{"name":"Wide","id":"scene"}]}"#;
+    let (folder, path) = (
+        format!("{}/basic/scenes", disk::OBS_CONFIG),
+        format!("{}/basic/scenes/x.json", disk::OBS_CONFIG),
+    );
+    let part = format!("{folder}/x.json.part");
+    let disk = machine.disk(at(UP));
+    disk.create(disk::Who::User, &part, 0o600, true, at(UP)).unwrap();
+    disk.write(disk::Who::User, &part, 0, text, at(UP)).unwrap();
+    disk.rename(disk::Who::User, &part, &path, true).unwrap();
+    let studio = machine.studio_mut();
+    assert_eq!(studio.collection_names(), ["From a file", "Untitled"]);
+    studio.switch_collection("From a file", at(UP)).unwrap();
+    assert_eq!(studio.collection_name(), "Untitled");
+    studio.create_collection("Menu", at(UP)).unwrap();
+    studio.switch_collection("From a file", at(UP)).unwrap();
+    assert_eq!(studio.program_scene(), Some("Wide"));
+
+    // Changed while another one is in use, it is another one when it is changed to.
+    studio.switch_collection("Untitled", at(UP)).unwrap();
+    let disk = machine.disk(at(UP));
+    let text = String::from_utf8(disk.held(&path).unwrap().to_vec()).unwrap();
+    let text = text.replace("Wide", "Long");
+    disk.write(disk::Who::User, &path, 0, text.as_bytes(), at(UP))
+        .unwrap();
+    let studio = machine.studio_mut();
+    studio.switch_collection("From a file", at(UP)).unwrap();
+    assert_eq!(studio.program_scene(), Some("Long"));
+
+    machine
+        .disk(at(UP))
+        .remove(disk::Who::User, &format!("{folder}/Menu.json"))
+        .unwrap();
+    assert_eq!(
+        machine.studio_mut().collection_names(),
+        ["From a file", "Untitled"]
+    );
+}

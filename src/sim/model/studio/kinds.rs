@@ -182,6 +182,15 @@ pub fn find_filter(id: &str) -> Option<&'static str> {
     FILTER_KINDS.iter().find(|kind| **kind == id).copied()
 }
 
+/// A kind without its version: `color_source` of `color_source_v3`.
+#[must_use]
+pub fn unversioned(id: &str) -> &str {
+    match id.rsplit_once("_v") {
+        Some((plain, version)) if version.parse::<u8>().is_ok() => plain,
+        Some(_) | None => id,
+    }
+}
+
 /// Filters that are not drawn.
 pub static SOUND_FILTER_KINDS: &[&str] = &[
     "async_delay_filter",

@@ -8,6 +8,8 @@
 //! them; obs-websocket requests for them are answered "unknown request type".
 
 pub mod collection;
+mod collection_file;
+mod config_files;
 mod desk;
 mod edit;
 pub mod event;
@@ -25,6 +27,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use self::collection::Collection;
+use self::config_files::ConfigFiles;
 use self::event::StudioEvent;
 pub use self::item::TransformChange;
 use self::record::RecordOutput;
@@ -46,6 +49,14 @@ pub struct Service {
 }
 
 impl Service {
+    /// That of a fresh installation.
+    fn first() -> Self {
+        Self {
+            kind: "rtmp_common".to_owned(),
+            settings: service_defaults("rtmp_common"),
+        }
+    }
+
     /// A custom server with a stream key.
     #[must_use]
     pub fn custom(server: &str, key: &str) -> Self {
@@ -153,6 +164,7 @@ pub struct Studio {
     service: Service,
     output: StreamOutput,
     record: RecordOutput,
+    config: ConfigFiles,
     /// The scene in preview, in studio mode.
     preview: Option<Uuid>,
     /// Its graphics work.
@@ -167,32 +179,33 @@ impl Studio {
     pub fn new(timing: StudioTiming, seed: u64) -> Self {
         let mut identifiers = Identifiers(seed);
         let first = Collection::new(&mut identifiers);
-        Self {
+        let mut studio = Self {
             timing,
             identifiers,
             collections: BTreeMap::from([(FIRST_COLLECTION.to_owned(), first)]),
             current: FIRST_COLLECTION.to_owned(),
-            service: Service {
-                kind: "rtmp_common".to_owned(),
-                settings: service_defaults("rtmp_common"),
-            },
+            service: Service::first(),
             output: StreamOutput::new(timing),
             record: RecordOutput::default(),
             preview: None,
             draws: true,
             switching_until: None,
             events: Vec::new(),
-        }
+            config: ConfigFiles::default(),
+        };
+        studio.save_all();
+        studio
     }
 
     /// The scene collection in use.
     #[must_use]
     pub fn collection(&self) -> &Collection {
-        // `current` is always a key: collections are created, never removed.
+        // `current` is always a key: the collection in use is never removed.
         &self.collections[&self.current]
     }
 
     fn collection_mut(&mut self) -> &mut Collection {
+        self.config.collection_changed(&self.current);
         let identifiers = &mut self.identifiers;
         self.collections
             .entry(self.current.clone())
@@ -262,12 +275,15 @@ impl Studio {
         }
         let collection = Collection::new(&mut self.identifiers);
         self.collections.insert(name.to_owned(), collection);
+        self.config.collection_changed(name);
+        self.config.menu_made();
         self.events
             .push(StudioEvent::CollectionListChanged(self.collection_names()));
         self.switch_collection(name, now)
     }
 
-    /// Makes another collection current. Other requests are not ready until it is loaded.
+    /// Makes another collection current. Other requests are not ready until it is loaded. Nothing happens to one that
+    /// is not in the menu yet.
     ///
     /// # Errors
     /// [`StudioError::NoSuchCollection`].
@@ -275,12 +291,13 @@ impl Studio {
         if !self.collections.contains_key(name) {
             return Err(StudioError::NoSuchCollection(name.to_owned()));
         }
-        if self.current == name {
+        if self.current == name || !self.config.is_in_menu(name) {
             return Ok(());
         }
         self.events
             .push(StudioEvent::CollectionChanging(self.current.clone()));
         name.clone_into(&mut self.current);
+        self.config.current_changed();
         self.preview = self.preview.map(|_| self.collection().program);
         self.switching_until = Some(now + self.timing.collection_switch);
         Ok(())
@@ -292,6 +309,9 @@ impl Studio {
         let collection = Collection::new(&mut self.identifiers);
         self.collections.insert(name.to_owned(), collection);
         name.clone_into(&mut self.current);
+        self.config.collection_changed(name);
+        self.config.service_changed();
+        self.config.current_changed();
         build(self);
         self.events.clear();
     }
@@ -316,6 +336,7 @@ impl Studio {
             };
         }
         self.service.settings.extend(settings);
+        self.config.service_changed();
         Ok(())
     }
 
@@ -369,6 +390,7 @@ impl Studio {
     /// OBS was asked to exit and says so; its stream ends first.
     pub(super) fn exit_started(&mut self, now: Timestamp) {
         self.events.push(StudioEvent::ExitStarted);
+        self.save_all();
         self.on_output(|output, states| output.stop(now, states));
     }
 

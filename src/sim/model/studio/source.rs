@@ -235,7 +235,7 @@ pub enum Bounds {
 }
 
 impl Bounds {
-    const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::None,
         Self::Stretch,
         Self::ScaleInner,

@@ -3,8 +3,7 @@
 use super::{Content, Disk, HOME, OBS_CONFIG, OBS_TEMPLATE, RECORDINGS, Who};
 use crate::domain::time::Timestamp;
 
-/// What OBS 30 keeps beside its scenes; of the keys those that matter here.
-const GLOBAL_INI: &str = "[General]\nFirstRun=true\n\n[Basic]\nProfile=Untitled\nProfileDir=Untitled\nSceneCollection=Untitled\nSceneCollectionFile=Untitled\n";
+/// What OBS 30 keeps of a profile; of the keys those that matter here.
 const BASIC_INI: &str = "[General]\nName=Untitled\n\n[Output]\nMode=Simple\n\n[SimpleOutput]\nFilePath=/home/ubuntu/recordings\nRecFormat2=mp4\n";
 
 impl Disk {
@@ -13,18 +12,13 @@ impl Disk {
     pub fn image(now: Timestamp) -> Self {
         let mut disk = Self::empty(now);
         let folders = [HOME, RECORDINGS, "/tmp", "/etc", "/var/log"];
-        let of_obs = [OBS_CONFIG, OBS_TEMPLATE].into_iter().flat_map(|folder| {
-            [
-                (format!("{folder}/global.ini"), GLOBAL_INI),
-                (format!("{folder}/basic/profiles/Untitled/basic.ini"), BASIC_INI),
-            ]
-        });
         for folder in folders {
             // A few short paths: there is room for them.
             let _ = disk.make_folders(Who::Root, folder, now);
         }
-        for (path, text) in of_obs {
-            let _ = disk.write_whole(&path, Content::Held(text.as_bytes().to_vec()), now);
+        for folder in [OBS_CONFIG, OBS_TEMPLATE] {
+            let path = format!("{folder}/basic/profiles/Untitled/basic.ini");
+            let _ = disk.write_whole(&path, Content::Held(BASIC_INI.into()), now);
         }
         disk
     }
