@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use understudy::domain::instance::{InstanceState, PowerChange};
+use understudy::domain::studio::Secret;
 use understudy::infra::ssh::files::{Error, Files, Kind};
 use understudy::infra::ssh::{
     Config, Connector, Endpoint, Exec, Exit, Finished, HostKeyPolicy, KeySource, Piece, RusshConnector,
@@ -20,14 +21,14 @@ use super::support::{DEADLINE, eventually, ssh_at, warm};
 const RECORDINGS: &str = "/home/ubuntu/recordings";
 
 /// A machine, and its coordinator's way in.
-struct Rig {
+pub struct Rig {
     world: World,
-    machine: MachineHandle,
-    session: Arc<dyn Session>,
+    pub machine: MachineHandle,
+    pub session: Arc<dyn Session>,
     folder: tempfile::TempDir,
 }
 
-async fn rig() -> Rig {
+pub async fn rig() -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let config = WorldConfig {
         ssh_key_dir: Some(folder.path().to_owned()),
@@ -310,6 +311,38 @@ async fn files_outlive_a_power_cut_except_in_tmp() {
         files.stat("/tmp/lost").await,
         Err(Error::NotFound { .. })
     ));
+}
+
+#[tokio::test]
+async fn obs_is_what_its_files_say_when_it_starts() {
+    let rig = rig().await;
+    rig.machine.load_example_studio("hush").unwrap();
+    let service = format!("{}/basic/profiles/Untitled/service.json", disk::OBS_CONFIG);
+    assert!(rig.printed(&["cat", &service]).await.contains("hush"));
+    let basic = format!("{}/basic", disk::OBS_CONFIG);
+    let (template, config) = (
+        format!("{}/.", disk::OBS_TEMPLATE),
+        format!("{}/", disk::OBS_CONFIG),
+    );
+    for step in [
+        &["sudo", "-n", "systemctl", "stop", "obs-headless"][..],
+        &["rm", "-rf", "--", &basic],
+        &["cp", "-R", &template, &config],
+        &["sudo", "-n", "systemctl", "start", "obs-headless"],
+    ] {
+        rig.printed(step).await;
+    }
+    rig.machine
+        .until(DEADLINE, |view| view.studio_answers)
+        .await
+        .expect("a studio");
+    let view = rig.machine.view();
+    assert_eq!(view.scene_collection, "Untitled");
+    assert_eq!(view.stream_key.as_ref().map(Secret::expose), Some(""));
+    assert!(!rig.printed(&["cat", &service]).await.contains("hush"));
+    let client = super::support::obws(&rig.machine).await;
+    let scenes = client.scenes().list().await.unwrap().scenes;
+    assert_eq!(scenes.len(), 1);
 }
 
 #[tokio::test]

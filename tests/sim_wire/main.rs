@@ -9,6 +9,7 @@ mod files;
 mod fleet;
 mod obs;
 mod protocol;
+mod shell;
 mod ssh;
 mod status;
 mod stream;

@@ -1,15 +1,16 @@
 //! A real SSH server before a simulated machine.
 //!
 //! Public key login for one authorised key, `exec` with separate standard output, standard error and exit
-//! status, SFTP, and forwarding to the machine's own ports (`direct-tcpip`), which is how an OBS that listens on
-//! localhost is reached. Keep-alive requests are answered. Shells, terminals, other subsystems and forwarding to
-//! elsewhere are refused. What a command does is [`command`]'s business.
+//! status, a login shell, terminals, SFTP, and forwarding to the machine's own ports (`direct-tcpip`), which is how an OBS that listens on
+//! localhost is reached. Keep-alive requests are answered. Other subsystems and forwarding to elsewhere are
+//! refused. What a command does is [`command`]'s business.
 
 mod command;
 mod figures;
 mod files;
 mod session;
 mod sftp;
+mod shell;
 mod units;
 mod words;
 

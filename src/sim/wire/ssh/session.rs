@@ -1,7 +1,8 @@
-//! A session of a client: a command, or SFTP (RFC 4254, section 6).
+//! A session of a client: a command, a login shell, or SFTP, on a terminal if it asks for one (RFC 4254, section 6).
 //!
 //! ```text
 //! opened ──exec──────► the command, until it ends, is signalled, or the client closes
+//!        ──shell────► the login shell, until `exit` or the client closes
 //!        ──subsystem─► SFTP, until the client closes
 //! ```
 
@@ -14,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::super::machine::Shared;
 use super::command::{self, Output};
 use super::sftp;
+use super::shell::{Gone, Shell, Size, crlf};
 
 /// Longest command line taken.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
@@ -28,32 +30,37 @@ pub(super) struct Session {
     pub(super) place: OwnedSemaphorePermit,
 }
 
-/// The client is gone, and nobody waits for anything more.
-struct Gone;
-
-impl From<()> for Gone {
-    fn from((): ()) -> Self {
-        Self
-    }
-}
-
-impl From<russh::Error> for Gone {
-    fn from(_: russh::Error) -> Self {
-        Self
-    }
-}
-
 impl Session {
     /// Does what the client asks for, to its end.
     pub(super) async fn run(mut self) {
         let id = self.channel.id();
+        let mut terminal = None;
         while let Some(message) = self.channel.wait().await {
             let answered = match message {
                 ChannelMsg::Exec { command, .. } if command.len() <= COMMAND_BYTES_MAX => {
                     let line = String::from_utf8_lossy(&command).into_owned();
                     // When it fails the client is gone, and then nobody waits for it.
-                    let _ = self.exec(&line).await;
+                    let _ = self.exec(&line, terminal.is_some()).await;
                     return;
+                }
+                ChannelMsg::RequestShell { .. } => {
+                    if self.client.channel_success(id).await.is_ok() {
+                        let _ = Shell::new(self.machine, self.channel, terminal).run().await;
+                    }
+                    return;
+                }
+                ChannelMsg::RequestPty {
+                    col_width: columns,
+                    row_height: rows,
+                    ..
+                }
+                | ChannelMsg::WindowChange {
+                    col_width: columns,
+                    row_height: rows,
+                    ..
+                } => {
+                    terminal = Some(Size { columns, rows });
+                    self.client.channel_success(id).await
                 }
                 ChannelMsg::RequestSubsystem { name, .. } if name == "sftp" => {
                     if self.client.channel_success(id).await.is_ok() {
@@ -62,8 +69,6 @@ impl Session {
                     return;
                 }
                 ChannelMsg::Exec { .. }
-                | ChannelMsg::RequestShell { .. }
-                | ChannelMsg::RequestPty { .. }
                 | ChannelMsg::RequestSubsystem { .. }
                 | ChannelMsg::RequestX11 { .. }
                 | ChannelMsg::SetEnv { .. } => self.client.channel_failure(id).await,
@@ -77,7 +82,7 @@ impl Session {
         }
     }
 
-    async fn exec(&mut self, line: &str) -> Result<(), Gone> {
+    async fn exec(&mut self, line: &str, on_terminal: bool) -> Result<(), Gone> {
         let id = self.channel.id();
         self.client.channel_success(id).await?;
         let machine = Arc::clone(&self.machine);
@@ -96,8 +101,12 @@ impl Session {
             stderr,
             status,
         } = output;
-        self.channel.data_bytes(stdout).await?;
-        self.channel.extended_data_bytes(STDERR, stderr).await?;
+        if on_terminal {
+            self.channel.data_bytes(crlf(&[stdout, stderr].concat())).await?;
+        } else {
+            self.channel.data_bytes(stdout).await?;
+            self.channel.extended_data_bytes(STDERR, stderr).await?;
+        }
         self.channel.exit_status(status).await?;
         self.close().await
     }
