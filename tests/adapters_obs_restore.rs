@@ -156,7 +156,7 @@ async fn studio_mode_is_restored_and_a_recording_is_not() {
     machines[0].operate(|studio, now| {
         studio.set_studio_mode(true);
         let preview = studio.collection().scenes[0].uuid;
-        studio.set_preview(preview).unwrap();
+        studio.set_preview(preview, now).unwrap();
         studio.start_record(now).unwrap();
         studio.pause_record(now).unwrap();
     });

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::event::{Named, StudioEvent};
 use super::source::{Scene, Transition, TransitionOverride, Uuid};
 use super::{Studio, StudioError};
+use crate::domain::time::Timestamp;
 
 impl Studio {
     /// The scene being prepared, while studio mode is on.
@@ -19,12 +20,31 @@ impl Studio {
             return;
         }
         self.preview = enabled.then_some(self.collection().program);
+        self.next_preview = None;
         self.events.push(StudioEvent::StudioMode(enabled));
     }
 
+    /// Puts a scene in preview, where it is a moment later.
+    ///
     /// # Errors
     /// [`StudioError::NoStudioMode`], [`StudioError::SourceGone`].
-    pub fn set_preview(&mut self, scene: Uuid) -> Result<(), StudioError> {
+    pub fn set_preview(&mut self, scene: Uuid, now: Timestamp) -> Result<(), StudioError> {
+        self.scene_name(scene)?;
+        if self.preview.is_none() {
+            return Err(StudioError::NoStudioMode);
+        }
+        self.next_preview = Some((scene, now + self.timing.preview));
+        Ok(())
+    }
+
+    pub(super) fn advance_preview(&mut self, now: Timestamp) {
+        if let Some((scene, _)) = self.next_preview.take_if(|(_, at)| *at <= now) {
+            // It may be gone by now, and then nothing changes.
+            let _ = self.show_in_preview(scene);
+        }
+    }
+
+    pub(super) fn show_in_preview(&mut self, scene: Uuid) -> Result<(), StudioError> {
         let name = self.scene_name(scene)?;
         let preview = self.preview.as_mut().ok_or(StudioError::NoStudioMode)?;
         if std::mem::replace(preview, scene) != scene {
@@ -103,5 +123,42 @@ impl Studio {
         let id = self.create_item(scene, uuid, true)?;
         self.set_item_index(scene, id, place.unwrap_or(0))?;
         Ok(uuid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::StudioTiming;
+    use super::*;
+
+    #[test]
+    fn a_scene_is_in_preview_a_moment_after_obs_says_so() {
+        let mut studio = Studio::new(StudioTiming::default(), 1);
+        let program = studio.collection().program;
+        let next = studio.create_scene("Next").unwrap();
+        assert_eq!(
+            studio.set_preview(next, Timestamp(0)),
+            Err(StudioError::NoStudioMode)
+        );
+        studio.set_studio_mode(true);
+        studio.set_preview(next, Timestamp(0)).unwrap();
+        assert_eq!(studio.preview(), Some(program));
+        studio.take_events();
+        let at = studio.next_deadline().unwrap();
+        assert_eq!(at, Timestamp(40));
+        studio.advance(at - Duration::from_millis(1));
+        assert_eq!((studio.preview(), studio.take_events().len()), (Some(program), 0));
+        studio.advance(at);
+        assert_eq!((studio.preview(), studio.take_events().len()), (Some(next), 1));
+        assert_eq!(studio.next_deadline(), None);
+
+        // Gone before it was shown.
+        let gone = studio.create_scene("Gone").unwrap();
+        studio.set_preview(gone, at).unwrap();
+        studio.remove_scene(gone).unwrap();
+        studio.advance(at + Duration::from_secs(1));
+        assert_eq!(studio.preview(), Some(next));
     }
 }

@@ -112,7 +112,7 @@ impl Studio {
             self.set_program(first)?;
         }
         if self.preview == Some(uuid) {
-            self.set_preview(self.collection().program)?;
+            self.show_in_preview(self.collection().program)?;
         }
         Ok(())
     }

@@ -167,6 +167,8 @@ pub struct Studio {
     config: ConfigFiles,
     /// The scene in preview, in studio mode.
     preview: Option<Uuid>,
+    /// The scene that will be, and when.
+    next_preview: Option<(Uuid, Timestamp)>,
     /// Its graphics work.
     draws: bool,
     switching_until: Option<Timestamp>,
@@ -188,6 +190,7 @@ impl Studio {
             output: StreamOutput::new(timing),
             record: RecordOutput::default(),
             preview: None,
+            next_preview: None,
             draws: true,
             switching_until: None,
             events: Vec::new(),
@@ -299,6 +302,7 @@ impl Studio {
         name.clone_into(&mut self.current);
         self.config.current_changed();
         self.preview = self.preview.map(|_| self.collection().program);
+        self.next_preview = None;
         self.switching_until = Some(now + self.timing.collection_switch);
         Ok(())
     }
@@ -399,12 +403,14 @@ impl Studio {
         self.output.process_died();
         self.record.process_died(now);
         self.preview = None;
+        self.next_preview = None;
         self.switching_until = None;
         self.events.clear();
     }
 
     pub(super) fn advance(&mut self, now: Timestamp) {
         self.on_output(|output, states| output.advance(now, states));
+        self.advance_preview(now);
         if self.switching_until.is_some_and(|until| until <= now) {
             self.switching_until = None;
             self.events
@@ -413,7 +419,11 @@ impl Studio {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        earliest(self.output.next_deadline(), self.switching_until)
+        let preview = self.next_preview.map(|(_, at)| at);
+        earliest(
+            earliest(self.output.next_deadline(), self.switching_until),
+            preview,
+        )
     }
 
     fn scene_name(&self, uuid: Uuid) -> Result<String, StudioError> {

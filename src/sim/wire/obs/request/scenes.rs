@@ -91,7 +91,7 @@ fn set_preview(call: &mut Call<'_>) -> Reply {
         return Err(Failure::bare(Code::StudioModeNotActive));
     }
     let scene = call.scene()?;
-    call.studio.set_preview(scene)?;
+    call.studio.set_preview(scene, call.now)?;
     Ok(None)
 }
 
