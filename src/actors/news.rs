@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::domain::execution::ExecutionId;
 use crate::domain::health::Reading;
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::time::Timestamp;
+use crate::domain::unix::AbsolutePath;
 use crate::domain::vm::Health;
 
 /// Items kept for a slow reader.
@@ -33,6 +35,8 @@ pub enum Item {
     },
     /// Something people should know now.
     Alert(Alert),
+    /// A file on its way to or from a VM has moved on.
+    Transferred(Transferred),
     /// The coordinator is going down.
     ShuttingDown { at: Timestamp, message: String },
 }
@@ -54,6 +58,21 @@ pub struct Alert {
     pub show: Option<ShowId>,
     pub vm: Option<VmId>,
     pub at: Timestamp,
+}
+
+/// How far a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transferred {
+    pub id: ExecutionId,
+    pub vm: VmId,
+    pub path: AbsolutePath,
+    /// To the VM, else from it.
+    pub is_upload: bool,
+    pub bytes: u64,
+    /// `None` if nobody said.
+    pub bytes_total: Option<u64>,
+    /// It is over, whole or not.
+    pub done: bool,
 }
 
 /// Handle to the broadcast; clones share it.

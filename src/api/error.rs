@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::project;
 use super::reply::json;
 use crate::actors::coordinator::CommandError;
+use crate::actors::executions::transfer::FileError;
 use crate::domain::operation::{InvalidCommand, Refused};
 use crate::domain::pool::Denied;
 use crate::domain::state::State;
@@ -222,6 +223,7 @@ impl ApiError {
             CommandError::NotRunning(id) => Self::new(StatusCode::CONFLICT, text)
                 .code("NOT_RUNNING")
                 .with("executionId", id.to_string()),
+            CommandError::File(error) => from_file(&error, text),
         }
     }
 
@@ -295,6 +297,30 @@ impl IntoResponse for ApiError {
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+fn from_file(error: &FileError, text: String) -> ApiError {
+    let (status, code) = match error {
+        FileError::OutsideRoots { .. } | FileError::LeadsOut { .. } => {
+            (StatusCode::FORBIDDEN, "FILE_FORBIDDEN")
+        }
+        FileError::NotFound { .. } => (StatusCode::NOT_FOUND, "FILE_NOT_FOUND"),
+        FileError::WrongKind { .. } => (StatusCode::CONFLICT, "WRONG_KIND"),
+        FileError::PastTheEnd { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "PAST_THE_END"),
+        FileError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE"),
+        FileError::BrokeOff { .. } => (StatusCode::BAD_REQUEST, "BROKE_OFF"),
+        FileError::Stalled { .. } => (StatusCode::GATEWAY_TIMEOUT, "STALLED"),
+        FileError::Cancelled { .. } => (StatusCode::CONFLICT, "CANCELLED"),
+        FileError::Machine { .. } => (StatusCode::BAD_GATEWAY, "FILE_FAILED"),
+        FileError::Lost { .. } => (StatusCode::BAD_GATEWAY, "SSH_FAILED"),
+        FileError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "BUSY"),
+    };
+    let answer = ApiError::new(status, text).code(code);
+    if matches!(error, FileError::Busy { .. }) {
+        answer.retry_after(1)
+    } else {
+        answer
     }
 }
 
@@ -437,6 +463,8 @@ mod tests {
                 "BUSY",
             ),
             (CommandError::NotRunning(ExecutionId(7)), 409, "NOT_RUNNING"),
+            (FileError::TooLarge { max: 7 }.into(), 413, "TOO_LARGE"),
+            (FileError::Busy { vm: vm() }.into(), 503, "BUSY"),
         ]
     }
 

@@ -26,6 +26,9 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,D
 const EXPOSED: HeaderValue = HeaderValue::from_static("X-Request-Id,Retry-After");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
+/// Longest time that a file may take on its way, however steadily it moves.
+const TRANSFER_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// Path of the Socket.IO transport.
 pub const SOCKET_PATH: &str = "/socket.io";
 
@@ -78,7 +81,7 @@ async fn answer(gateway: &Gateway, request: Request, next: Next, id: &HeaderValu
 /// Reads the body, if there is one, before the request takes a place that others wait for. Routes find it as an
 /// [`Upload`]: what is wrong with it is told by those alone that want one, and after who is asking is known.
 async fn with_body_read(gateway: &Gateway, request: Request) -> Result<Request, ApiError> {
-    if request.body().is_end_stream() {
+    if request.body().is_end_stream() || streams_its_body(request.method(), request.uri().path()) {
         return Ok(request);
     }
     let (mut parts, body) = request.into_parts();
@@ -93,6 +96,15 @@ async fn with_body_read(gateway: &Gateway, request: Request) -> Result<Request, 
     }
     parts.extensions.insert(Upload(read));
     Ok(Request::from_parts(parts, Body::empty()))
+}
+
+/// A file is passed on as it comes, within bounds of its own.
+fn streams_its_body(method: &Method, path: &str) -> bool {
+    *method == Method::PUT && moves_a_file(path)
+}
+
+fn moves_a_file(path: &str) -> bool {
+    path.starts_with("/api/admin/vm-pool/") && path.ends_with("/ssh/files")
 }
 
 /// The Socket.IO transport: long polls and WebSockets have bounds of their own.
@@ -154,6 +166,8 @@ fn deadline(gateway: &Gateway, path: &str) -> Duration {
         limit + WAIT_MAX
     } else if path.ends_with("/ssh/exec") {
         limit + TIMEOUT_MAX
+    } else if moves_a_file(path) {
+        TRANSFER_MAX
     } else {
         limit
     }

@@ -87,6 +87,7 @@ fn documented_routes() -> OpenApiRouter<Gateway> {
         .merge(routes::pool::routes())
         .merge(routes::vms::routes())
         .merge(routes::ssh::routes())
+        .merge(routes::files::routes())
         .merge(routes::competitions::routes())
         .merge(routes::shows::routes())
         .merge(routes::studio::routes())

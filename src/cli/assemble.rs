@@ -193,6 +193,9 @@ pub fn options(config: &Config, operations: Catalogue) -> Options {
             output_bytes_max: config.ssh.output_bytes_max,
             terminal_idle: config.ssh.terminal_idle,
             allow_free_commands: config.ssh.allow_free_commands,
+            file_roots: config.file_roots(),
+            upload_bytes_max: config.ssh.upload_bytes_max,
+            transfer_stall: config.ssh.transfer_stall,
         },
         units: Units {
             display: config.vm.display_unit.clone(),

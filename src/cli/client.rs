@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -313,6 +313,50 @@ impl Client {
         };
         match answered {
             Ok(_) => Err(advice::foreign("the answer does not come line by line")),
+            Err(error) => Err(advice::explain(self, error, None).await),
+        }
+    }
+
+    /// Sends a request whose answer is a file, for at most `limit` all in all.
+    ///
+    /// # Errors
+    /// As [`Client::ask`], for an answer that does not begin.
+    pub async fn file(&self, call: Call<'_>, limit: Duration) -> Result<reqwest::Response, Failure> {
+        let failed = |error: reqwest::Error| self.failed(&error, limit);
+        let answered = match self.request(&call, limit).send().await.map_err(failed) {
+            Ok(response) if response.status().is_success() => return Ok(response),
+            Ok(response) => self.read_answer(response, limit).await,
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(_) => Err(advice::foreign("the answer is no file")),
+            Err(error) => Err(advice::explain(self, error, None).await),
+        }
+    }
+
+    /// Sends a request with a body of so many bytes, for at most `limit` all in all. It is not repeated.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn send_file(
+        &self,
+        call: Call<'_>,
+        body: reqwest::Body,
+        bytes: u64,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        let failed = |error: reqwest::Error| self.failed(&error, limit);
+        let request = self.request(&call, limit);
+        let request = request
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, bytes)
+            .body(body);
+        let answered = match request.send().await.map_err(failed) {
+            Ok(response) => self.read_answer(response, limit).await,
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(answer) => Ok(answer),
             Err(error) => Err(advice::explain(self, error, None).await),
         }
     }

@@ -16,6 +16,7 @@ pub mod connection;
 pub mod demo;
 pub mod failovers;
 pub mod failure;
+mod files;
 pub mod gateway;
 mod lines;
 pub mod logging;

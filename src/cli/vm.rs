@@ -9,6 +9,7 @@ use super::answers::{self, Checks, Maintenance, Pool, Power, Services, Vm};
 use super::client::{Call, Client};
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
+use super::files;
 use super::show::tell;
 use super::span;
 use super::status::board;
@@ -49,6 +50,12 @@ pub enum VmCommand {
     Services(VmArgs),
     /// Restart a service of a VM
     RestartService(work::RestartArgs),
+    /// What is in a folder of a VM
+    Files(files::FilesArgs),
+    /// Put a file on a VM
+    Upload(files::UploadArgs),
+    /// Get a file from a VM
+    Download(files::DownloadArgs),
     /// The operations that can be run on a VM
     Operations(work::OperationsArgs),
     /// What was run on VMs, by whom, and how it ended
@@ -159,6 +166,9 @@ pub async fn run(command: VmCommand, terminal: &Terminal) -> Outcome {
         VmCommand::Info(args) => work::info(args, terminal).await,
         VmCommand::Services(args) => work::services(args, terminal).await,
         VmCommand::RestartService(args) => work::restart_service(args, terminal).await,
+        VmCommand::Files(args) => files::list(args, terminal).await,
+        VmCommand::Upload(args) => files::upload(args, terminal).await,
+        VmCommand::Download(args) => files::download(args, terminal).await,
         VmCommand::Operations(args) => work::operations(args, terminal).await,
         VmCommand::Executions(args) => work::executions(args, terminal).await,
     }

@@ -293,6 +293,12 @@ pub struct Ssh {
     pub output_bytes_max: usize,
     /// Until a terminal in which nothing is typed is closed.
     pub terminal_idle: Duration,
+    /// Folders on a VM below which files may be moved; see [`super::Config::file_roots`] for what stands in braces.
+    pub file_roots: Vec<String>,
+    /// Most bytes of a file that is put on a VM.
+    pub upload_bytes_max: u64,
+    /// Until a transfer in which nothing moves is given up.
+    pub transfer_stall: Duration,
 }
 
 /// Whether a server is the one it says it is.
@@ -345,9 +351,27 @@ impl Ssh {
             terminals_max: section.whole("terminals_max", 8, 0..=100),
             output_bytes_max: section.whole("output_bytes_max", 1 << 20, 1_024..=16 << 20),
             terminal_idle: section.span("terminal_idle", mins(15), secs(1)..=mins(60 * 12)),
+            file_roots: section.texts(
+                "file_roots",
+                &FILE_ROOTS,
+                "a list of absolute paths on the VM, or of these: {recordings_path} {obs_template_path} \
+                 {obs_config_path} {checkout_path}",
+                |root| FILE_ROOTS.contains(&root) || remote_path(root).is_ok(),
+            ),
+            upload_bytes_max: section.whole("upload_bytes_max", 1 << 30, 1_024..=1 << 40),
+            transfer_stall: section.span("transfer_stall", secs(30), ms(100)..=mins(10)),
         }
     }
 }
+
+/// What files are moved for: recordings from a VM, overlays and configuration to it.
+const FILE_ROOTS: [&str; 5] = [
+    "{recordings_path}",
+    "{obs_template_path}",
+    "{obs_config_path}",
+    "{checkout_path}",
+    "/tmp",
+];
 
 /// Whether it can be one; what it holds is for whoever reads the key.
 fn is_base64(text: &str) -> bool {

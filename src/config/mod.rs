@@ -38,6 +38,7 @@ pub use server::{Auth, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision}
 pub use source::{Setting, Source, Warning};
 pub use variables::{aliases, environment};
 
+use crate::domain::unix::AbsolutePath;
 use reader::Reader;
 
 /// The reference: every key with its default, unit and reason.
@@ -158,6 +159,25 @@ impl Config {
             .key_pair_name
             .clone()
             .unwrap_or_else(|| format!("{}-key-pair", self.pool.project))
+    }
+
+    /// The folders of [`Ssh::file_roots`] on a VM; a key of [`Vm`] in braces stands for its value.
+    #[must_use]
+    pub fn file_roots(&self) -> Vec<AbsolutePath> {
+        let vm = &self.vm;
+        let checkout = vm.checkout_path.replace("{project}", &self.pool.project);
+        let folder = |root: &String| {
+            let text = match root.as_str() {
+                "{recordings_path}" => vm.recordings_path.as_str(),
+                "{obs_template_path}" => vm.obs_template_path.as_str(),
+                "{obs_config_path}" => vm.obs_config_path.as_str(),
+                "{checkout_path}" => checkout.as_str(),
+                other => other,
+            };
+            // Each was checked when it was read, the checkout with the operations.
+            AbsolutePath::new(text).ok()
+        };
+        self.ssh.file_roots.iter().filter_map(folder).collect()
     }
 
     fn read(reader: &mut Reader) -> Self {

@@ -67,6 +67,8 @@ pub enum Deed {
     Upload { path: AbsolutePath },
     /// A file read from it.
     Download { path: AbsolutePath },
+    /// A folder of it looked into.
+    List { path: AbsolutePath },
 }
 
 /// How it ended.

@@ -38,6 +38,8 @@ async fn the_document_describes_every_route_and_is_generated() {
         "get /api/admin/vm-pool/ssh/operations",
         "get /api/admin/executions",
         "get /api/admin/vm-pool/{vmId}",
+        "get /api/admin/vm-pool/{vmId}/ssh/files",
+        "get /api/admin/vm-pool/{vmId}/ssh/files/list",
         "get /api/admin/vm-pool/{vmId}/ssh/logs",
         "get /api/admin/vm-pool/{vmId}/ssh/services",
         "get /api/admin/vm-pool/{vmId}/system-info",
@@ -78,6 +80,7 @@ async fn the_document_describes_every_route_and_is_generated() {
         "post /api/coordinator/stop",
         "post /api/coordinator/wake",
         "put /api/admin/vm-pool/config",
+        "put /api/admin/vm-pool/{vmId}/ssh/files",
     ];
     assert_eq!(routes, expected.map(str::to_owned).into());
     served.stop().await;

@@ -46,7 +46,13 @@ impl Connector for To {
 
 /// One simulated VM whose SSH is a real server, and a caller who may run command lines.
 async fn served(sshd: &Sshd) -> (Served, String) {
+    served_with(sshd, |_| {}).await
+}
+
+/// The same with other settings.
+pub async fn served_with(sshd: &Sshd, change: impl FnOnce(&mut config::Config)) -> (Served, String) {
     let mut stage = stage(1, 0).await;
+    change(&mut stage.config);
     stage.config.ssh.allow_free_commands = true;
     stage.config.ssh.output_bytes_max = 64 * 1024;
     // The studio is the simulated machine's, and no tunnel from the real server ends there.

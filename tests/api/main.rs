@@ -8,6 +8,7 @@ mod configured;
 mod documents;
 mod errors;
 mod executions;
+mod files;
 mod operations;
 mod pool;
 mod script;

@@ -73,12 +73,12 @@ fn every_key_can_be_overridden_by_a_variable() {
     for setting in &defaults.settings {
         let variable = format!("UNDERSTUDY__{}", setting.key.to_uppercase().replace('.', "__"));
         let value = match setting.value.as_str() {
-            "(none)" if secrets.contains(&setting.key.as_str()) => TOKEN,
-            "(none)" => "",
-            "[\"*\"]" => "*",
-            shown => shown.trim_matches('"'),
+            "(none)" if secrets.contains(&setting.key.as_str()) => TOKEN.to_owned(),
+            "(none)" => String::new(),
+            list if list.starts_with('[') => list.trim_matches(['[', ']']).replace('"', ""),
+            shown => shown.trim_matches('"').to_owned(),
         };
-        environment.push((variable, value.to_owned()));
+        environment.push((variable, value));
     }
     let again = Config::parse(Path::new("test.toml"), "", environment).unwrap();
     for setting in &again.settings {

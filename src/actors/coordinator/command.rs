@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::actors::executions::transfer::FileError;
 use crate::domain::execution::ExecutionId;
 use crate::domain::health::Reading;
 use crate::domain::ids::{Epoch, InstanceId, RequestKey, ShowId, VmId};
@@ -210,6 +211,8 @@ pub enum CommandError {
     TooManyExecutions { what: String, max: usize },
     #[error("{0} is not running")]
     NotRunning(ExecutionId),
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// What the tree needs before it can serve the pool, and how it does.

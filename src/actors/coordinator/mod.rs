@@ -12,12 +12,14 @@ use tokio::sync::broadcast;
 
 mod command;
 mod configuring;
+mod files;
 mod remote;
 
 pub use self::command::{
     Apply, Assign, Assigned, Checked, CloudStanding, CommandError, Configure, KeyStanding, LaunchVm, Moving,
     PowerTurned, Readiness, Release, Released, StreamTurned,
 };
+pub use self::files::{Entry, EntryKind};
 pub use self::remote::{Printed, Restarted, Work};
 use super::board::Board;
 use super::context::{AddressKind, Context};

@@ -99,7 +99,7 @@ impl Coordinator {
     }
 
     /// A VM's session, and the right to use it for this.
-    async fn admit(
+    pub(super) async fn admit(
         &self,
         vm: &VmId,
         by: String,

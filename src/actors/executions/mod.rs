@@ -13,6 +13,7 @@
 
 pub mod run;
 pub mod terminal;
+pub mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use super::vm::commit_error;
 use crate::domain::event::Event;
 use crate::domain::execution::{self, Deed, Ending, ExecutionId};
 use crate::domain::ids::VmId;
+use crate::domain::unix::AbsolutePath;
 use crate::domain::vm::{Occupancy, Power};
 
 /// Limit on being given a ticket and on giving it back: one commit each.
@@ -85,6 +87,12 @@ pub struct ExecutionOptions {
     pub terminal_idle: Duration,
     /// Whether callers may run command lines of their own.
     pub allow_free_commands: bool,
+    /// Folders on a VM below which files may be moved.
+    pub file_roots: Vec<AbsolutePath>,
+    /// Most bytes of a file that is put on a VM.
+    pub upload_bytes_max: u64,
+    /// A transfer in which nothing moves for so long is given up.
+    pub transfer_stall: Duration,
 }
 
 /// Handle to the executions actor.
@@ -385,5 +393,6 @@ fn name(deed: &Deed) -> String {
         Deed::Terminal => "a terminal".to_owned(),
         Deed::Upload { .. } => "an upload".to_owned(),
         Deed::Download { .. } => "a download".to_owned(),
+        Deed::List { .. } => "a look into a folder".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod competitions;
 pub mod coordinator;
+pub mod files;
 pub mod pool;
 pub mod show_config;
 pub mod shows;

@@ -33,6 +33,13 @@ pub struct Client {
     gateway: Gateway,
 }
 
+impl Client {
+    /// Whether it may work on VMs.
+    pub fn is_admin(&self) -> bool {
+        auth::authorize(self.gateway.options(), self.caller, Access::Admin).is_ok()
+    }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
         self.gateway.forget_socket(self.deltas);

@@ -13,6 +13,7 @@
 //! | its studio is made from its configuration | `showConfigured` |
 //! | it is released | `vmReleased` |
 //! | the settings change | `vmPoolConfigUpdated` |
+//! | a file to or from a VM has moved on | `fileProgress`, to administrators |
 //!
 //! The pool's snapshots and deltas are not events of one entry; [`super::fanout`] sends them.
 
@@ -41,6 +42,8 @@ pub enum Audience {
     Everybody,
     /// Clients that connected for this competition.
     Show(ShowId),
+    /// Clients that may work on VMs.
+    Admins,
 }
 
 /// One event on its way out.
@@ -468,6 +471,19 @@ pub fn of_news(item: &Item, seq: Seq, board: &Board, reach: Reach, alert_number:
             everybody("vmPoolMaintenance", payload)
         }
         Item::Alert(alert) => Some(alert_created(alert, seq, alert_number)),
+        Item::Transferred(far) => Some(Told {
+            name: "fileProgress",
+            to: Audience::Admins,
+            payload: json!({
+                "id": far.id.to_string(),
+                "vmId": far.vm.as_str(),
+                "path": far.path.as_str(),
+                "direction": if far.is_upload { "upload" } else { "download" },
+                "bytes": far.bytes,
+                "totalBytes": far.bytes_total,
+                "done": far.done,
+            }),
+        }),
         Item::ShuttingDown { .. } => None,
     }
 }

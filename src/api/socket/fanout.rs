@@ -37,6 +37,8 @@ use crate::domain::state::State;
 
 /// Everybody who has joined.
 const ALL: &str = "all";
+/// Those who may work on VMs.
+const ADMINS: &str = "admins";
 /// Those who get snapshots, and those who get deltas.
 const SNAPSHOTS: &str = "snapshots";
 const DELTAS: &str = "deltas";
@@ -166,6 +168,9 @@ impl Fanout {
         if let Some(show) = &client.show {
             socket.join(room(show));
         }
+        if client.is_admin() {
+            socket.join(ADMINS);
+        }
         let status = self.status_for(client.deltas);
         self.send(socket, "vmPoolStatus", &status);
     }
@@ -284,7 +289,7 @@ impl Fanout {
             (Item::Checked { vm, .. }, Some(told)) => {
                 self.checks.insert(vm, told);
             }
-            (Item::Replenished { .. } | Item::Alert(_), Some(told)) => {
+            (Item::Replenished { .. } | Item::Alert(_) | Item::Transferred(_), Some(told)) => {
                 self.tell(&told).await;
                 self.rest();
             }
@@ -330,6 +335,7 @@ impl Fanout {
         let room = match &told.to {
             Audience::Everybody => ALL.to_owned(),
             Audience::Show(show) => room(show),
+            Audience::Admins => ADMINS.to_owned(),
         };
         self.emit(room, told.name, &told.payload).await;
     }

@@ -4,6 +4,7 @@
 pub mod assignment;
 pub mod configuration;
 pub mod coordinator;
+pub mod files;
 pub mod operation;
 pub mod pool;
 pub mod show;

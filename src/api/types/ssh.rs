@@ -451,6 +451,10 @@ impl ExecutionView {
                 self.kind = "download";
                 self.path = Some(path.to_string());
             }
+            Deed::List { path } => {
+                self.kind = "list";
+                self.path = Some(path.to_string());
+            }
         }
     }
 

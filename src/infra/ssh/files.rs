@@ -40,6 +40,12 @@ pub trait Files: Send + Sync + 'static {
     /// [`Error::NotFound`].
     async fn stat(&self, path: &str) -> Result<Entry, Error>;
 
+    /// Where a path leads on the machine, without links and dots. What it leads to need not be there, but the folder must.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn real_path(&self, path: &str) -> Result<String, Error>;
+
     /// Reads a file from this byte on, up to the size that it has now. Few transfers fit beside each other.
     ///
     /// # Errors

@@ -227,6 +227,16 @@ impl Files for Sftp {
         Ok(entry(path.to_owned(), &found.attrs))
     }
 
+    async fn real_path(&self, path: &str) -> Result<String, Error> {
+        let found = self.ask("resolve", path, self.raw.realpath(path)).await?;
+        let real = found.files.into_iter().next().map(|file| file.filename);
+        real.ok_or_else(|| Error::Failed {
+            act: "resolve",
+            path: path.to_owned(),
+            why: "it named no path".to_owned(),
+        })
+    }
+
     async fn read(self: Arc<Self>, path: &str, from: u64) -> Result<Download, Error> {
         let place = self.transfer()?;
         let open = self.raw.open(path, OpenFlags::READ, FileAttributes::empty());
