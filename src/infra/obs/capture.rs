@@ -87,7 +87,7 @@ pub(super) async fn capture(link: &Link) -> Result<Studio, Error> {
     })
 }
 
-async fn recording(link: &Link) -> Result<Recording, Error> {
+pub(super) async fn recording(link: &Link) -> Result<Recording, Error> {
     let status = link
         .call("GetRecordStatus", |client| async move {
             client.recording().status().await

@@ -114,6 +114,9 @@ pub trait Session: Send + Sync + 'static {
     /// If the stream does not connect in time, or silence cannot be proven, the answer is [`Error::TimedOut`], and a
     /// stream may still begin.
     async fn stop_stream(&self) -> Result<(), Error>;
+
+    /// Ends a recording and returns once OBS says that its file is finished. Ending none is not an error.
+    async fn stop_recording(&self) -> Result<(), Error>;
 }
 
 /// What OBS told without being asked.

@@ -11,10 +11,13 @@ use super::connector::open_quiet;
 use super::link::{Link, OUTPUT_NOT_RUNNING, OUTPUT_RUNNING, denied_with};
 use super::notices::{Phase, Phases};
 use super::{Endpoint, Error, Frame, Restored, Session, capture, frame, restore};
-use crate::domain::studio::{Output, Studio};
+use crate::domain::studio::{Output, Recording, Studio};
 
 /// How often OBS is asked whether a stream that was told to stop has stopped. It takes about 0.2 s.
 const STOP_POLL: Duration = Duration::from_millis(20);
+
+/// How often OBS is asked whether it has finished the file of a recording.
+const RECORDING_POLL: Duration = Duration::from_millis(50);
 
 /// How often a stream that may be connecting is told to stop, should the event that it has connected be lost.
 const CONNECTING_POLL: Duration = Duration::from_millis(100);
@@ -69,6 +72,24 @@ impl ObwsSession {
         }
         while self.output().await?.active {
             sleep(STOP_POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn end_recording(&self) -> Result<(), Error> {
+        let stopped = self
+            .link
+            .call(
+                "StopRecord",
+                |client| async move { client.recording().stop().await },
+            )
+            .await;
+        if denied_with(&stopped, OUTPUT_NOT_RUNNING) {
+            return Ok(());
+        }
+        stopped?;
+        while capture::recording(&self.link).await? != Recording::Off {
+            sleep(RECORDING_POLL).await;
         }
         Ok(())
     }
@@ -174,5 +195,15 @@ impl Session for ObwsSession {
                 limit,
             }),
         }
+    }
+
+    async fn stop_recording(&self) -> Result<(), Error> {
+        let limit = self.link.call_deadline();
+        timeout(limit, self.end_recording())
+            .await
+            .unwrap_or(Err(Error::TimedOut {
+                call: "StopRecord",
+                limit,
+            }))
     }
 }
