@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::board::Board;
+use super::cleaning::CleaningOptions;
 use super::clock::Clock;
 use super::coordinator::CloudStanding;
 use super::executions::{ExecutionOptions, Executions};
@@ -85,6 +86,7 @@ pub struct Options {
     /// What may be done on a VM over SSH.
     pub operations: Arc<Catalogue>,
     pub executions: ExecutionOptions,
+    pub cleaning: CleaningOptions,
     /// What the services are called on the VMs.
     pub units: Units,
     pub restart: restart::Policy,

@@ -15,6 +15,7 @@
 //! show → pool → vm → ledger; everything else is a cast.
 
 pub mod board;
+pub mod cleaning;
 pub mod clock;
 mod cloud;
 pub mod context;

@@ -1,6 +1,8 @@
-//! A task with an actor around it, so that it can be watched, killed and restarted like any other.
+//! Tasks of actors: one that ends with whoever started it, and one with an actor around it, so that it can be
+//! watched, killed and restarted like any other.
 //!
-//! For work that is one long conversation rather than a mailbox: a link to a machine, the gateway's server.
+//! The first is for an effect whose result is cast back. The second is for work that is one long conversation rather
+//! than a mailbox: a link to a machine, the gateway's server.
 
 use std::sync::Arc;
 
@@ -28,13 +30,24 @@ pub fn spec(restart: Restart, task: impl Fn() -> BoxFuture<'static, ()> + Send +
     }
 }
 
+/// A task that ends with whatever holds it: with an actor's state, however the actor ends.
+#[derive(Debug)]
+pub(super) struct Task(AbortHandle);
+
+impl Task {
+    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work).abort_handle())
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        !self.0.is_finished()
+    }
+}
+
 struct Shell;
 
 /// The task has ended.
 struct Ended;
-
-/// Aborts the task when the actor's state goes, however the actor ends.
-struct Task(AbortHandle);
 
 impl Drop for Task {
     fn drop(&mut self) {

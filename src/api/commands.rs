@@ -8,6 +8,7 @@ use super::extract::{self, WAIT_MAX};
 use super::gateway::Gateway;
 use super::project;
 use super::types::assignment::{AssignBody, AssignReply, ReleaseBody, ReleaseReply};
+use super::types::cleaning::Cleaning;
 use super::types::pool::PowerReply;
 use crate::actors::coordinator::{Assign, Assigned, CommandError, PowerTurned, Release};
 use crate::domain::ids::{RequestKey, ShowId, VmId};
@@ -139,6 +140,7 @@ pub async fn release(
         instance_id: record.map(|vm| vm.instance_id().to_string()),
         status: released.status.map(Status::as_str),
         archived: (body.archive_recordings && vm.is_some()).then_some(false),
+        cleaning: released.report.as_deref().map(Cleaning::from),
         message: vm.is_none().then_some("No VM was assigned to this competition"),
     })
 }

@@ -78,6 +78,9 @@ pub struct Vm {
     pub health_status: Option<String>,
     pub services: Option<Services>,
     pub error_reason: Option<String>,
+    /// The show whose leftover is not removed yet.
+    pub not_clean_after: Option<String>,
+    pub cleaning: Option<Cleaning>,
 }
 
 /// What was last seen of a VM's services.
@@ -129,6 +132,27 @@ pub struct Assigned {
 pub struct Released {
     pub vm_id: Option<String>,
     pub status: Option<String>,
+    pub cleaning: Option<Cleaning>,
+}
+
+/// How a VM was cleaned.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cleaning {
+    pub competition_id: String,
+    pub clean: bool,
+    /// Milliseconds.
+    pub took: u64,
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    pub recordings: Option<u32>,
+}
+
+/// What was found of one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Finding {
+    pub clean: bool,
+    pub found: String,
 }
 
 /// `POST /api/competitions/{id}/vm/failover`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::actors::cleaning::CleaningOptions;
 use crate::actors::clock::Clock;
 use crate::actors::context::{
     AddressKind, FailoverOptions, ObsOptions, ObsVia, Options, ProbeOptions, SshOptions, World,
@@ -13,6 +14,7 @@ use crate::actors::executions::ExecutionOptions;
 use crate::actors::root::Node;
 use crate::actors::supervisor::Spec;
 use crate::config::{self, Config};
+use crate::domain::cleaning::Policy;
 use crate::domain::event::Event;
 use crate::domain::failover::{Cap, verdict};
 use crate::domain::health::Thresholds;
@@ -197,6 +199,7 @@ pub fn options(config: &Config, operations: Catalogue) -> Options {
             upload_bytes_max: config.ssh.upload_bytes_max,
             transfer_stall: config.ssh.transfer_stall,
         },
+        cleaning: cleaning(config),
         units: Units {
             display: config.vm.display_unit.clone(),
             obs: config.vm.obs_unit.clone(),
@@ -276,6 +279,19 @@ fn failover(config: &config::Failover) -> FailoverOptions {
         restore_deadline: config.restore_deadline,
         verify_deadline: config.verify_deadline,
         ingest_check_deadline: config.ingest_check_deadline,
+    }
+}
+
+fn cleaning(config: &Config) -> CleaningOptions {
+    CleaningOptions {
+        policy: match config.shows.cleanup {
+            config::Cleanup::Strict => Policy::Strict,
+            config::Cleanup::BestEffort => Policy::BestEffort,
+        },
+        deadline: config.shows.cleanup_deadline,
+        config_path: config.vm.obs_config_path.clone(),
+        template_path: config.vm.obs_template_path.clone(),
+        recordings_path: config.vm.recordings_path.clone(),
     }
 }
 

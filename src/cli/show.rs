@@ -268,7 +268,13 @@ pub async fn release(args: ReleaseArgs, terminal: &Terminal) -> Outcome {
         (Some(vm), None) => format!("{show} gave {vm} back"),
         (None, _) => format!("{show} had no VM; nothing to do"),
     };
-    tell(terminal, &answer, &text)
+    let exit = tell(terminal, &answer, &text)?;
+    for finding in released.cleaning.iter().flat_map(|cleaning| &cleaning.findings) {
+        if !finding.clean {
+            terminal.note(&format!("not clean: {}", finding.found));
+        }
+    }
+    Ok(exit)
 }
 
 /// # Errors

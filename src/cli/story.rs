@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::style::Tone;
 use super::table::Line;
 use super::terminal::Terminal;
+use crate::domain::cleaning::{Report, Way};
 use crate::domain::event::{Entry, Event};
 use crate::domain::failover::{Fence, Record};
 use crate::domain::ids::{ShowId, VmId};
@@ -131,6 +132,7 @@ fn vm_line(event: &VmEvent) -> Option<(Tone, String)> {
         VmEvent::Stopped => (Tone::Dim, "is off".to_owned()),
         VmEvent::Gone => (Tone::Dim, "is gone".to_owned()),
         VmEvent::Faulted { reason } | VmEvent::StopFailed { reason } => (Tone::Bad, reason.clone()),
+        VmEvent::Cleaned { report, .. } => cleaned(report)?,
         VmEvent::FaultCleared => (Tone::Good, "has proven itself and is available again".to_owned()),
         VmEvent::Adopted { .. }
         | VmEvent::Described { .. }
@@ -140,6 +142,22 @@ fn vm_line(event: &VmEvent) -> Option<(Tone, String)> {
         | VmEvent::MaintenanceEnded => return None,
     };
     Some(line)
+}
+
+/// `None` where there was nothing to clean.
+fn cleaned(report: &Report) -> Option<(Tone, String)> {
+    let seconds = report.ended_at.since(report.began_at).as_secs_f64();
+    match report.way {
+        Way::Nothing => None,
+        Way::Template | Way::Studio if report.is_clean() => {
+            let text = format!("is clean of show {}, after {seconds:.1} s", report.show);
+            Some((Tone::Good, text))
+        }
+        Way::Template | Way::Studio => {
+            let text = format!("is not clean of show {}: {}", report.show, report.faults());
+            Some((Tone::Bad, text))
+        }
+    }
 }
 
 /// Tells a story on a terminal.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::answers::{self, Checks, Maintenance, Pool, Power, Services, Vm};
+use super::answers::{self, Checks, Cleaning, Maintenance, Pool, Power, Services, Vm};
 use super::client::{Call, Client};
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
@@ -212,6 +212,20 @@ async fn show(args: VmArgs, terminal: &Terminal) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// What was found when it was cleaned last.
+fn cleaning_in_words(cleaning: &Cleaning) -> Cell {
+    let seconds = Duration::from_millis(cleaning.took).as_secs_f64();
+    let mut text = format!("after show {}, {seconds:.1} s", cleaning.competition_id);
+    for finding in &cleaning.findings {
+        let mark = if finding.clean { "" } else { "NOT CLEAN: " };
+        text.push_str(&format!("\n{mark}{}", finding.found));
+    }
+    if let Some(recordings) = cleaning.recordings.filter(|recordings| *recordings > 0) {
+        text.push_str(&format!("\n{recordings} recordings stay on it"));
+    }
+    Cell::new(text).tone(if cleaning.clean { Tone::Plain } else { Tone::Bad })
+}
+
 /// Name and value of everything known.
 fn facts(vm: &Vm, answer: &Value, now: Timestamp) -> Table {
     let mut table = Table::new([Column::new("VM"), Column::new("").flexible()]).wrapping();
@@ -265,6 +279,11 @@ fn facts(vm: &Vm, answer: &Value, now: Timestamp) -> Table {
     fact("zone", text(&vm.availability_zone));
     fact("launched", when(vm.launch_time));
     fact("last change", when(vm.last_state_change));
+    fact(
+        "not clean after",
+        text(&vm.not_clean_after).map(|show| show.tone(Tone::Busy)),
+    );
+    fact("cleaned", vm.cleaning.as_ref().map(cleaning_in_words));
     fact("tags", tags_in_words(&answer["tags"]));
     table
 }

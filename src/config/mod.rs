@@ -34,7 +34,7 @@ use std::path::Path;
 pub use error::{Error, Problem};
 pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsVia, Probe, Provider, Ssh, Vm};
 pub use operations::OperationsError;
-pub use server::{Auth, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
+pub use server::{Auth, Cleanup, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
 pub use source::{Setting, Source, Warning};
 pub use variables::{aliases, environment};
 

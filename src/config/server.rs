@@ -190,10 +190,30 @@ impl Ledger {
 pub struct Shows {
     /// Folder with templates of one's own, beside the built-in one.
     pub templates_path: Option<PathBuf>,
+    /// What becomes of a VM that a show leaves and that is not proven clean.
+    pub cleanup: Cleanup,
+    /// Limit on cleaning a VM, once it is silent.
+    pub cleanup_deadline: Duration,
+}
+
+/// What becomes of a VM that is not proven clean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// It goes to `error`, and is cleaned again before it is used.
+    Strict,
+    /// It is available all the same.
+    BestEffort,
+}
+
+impl Choice for Cleanup {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("strict", Self::Strict), ("best-effort", Self::BestEffort)];
 }
 
 section!("shows" => Shows {
     templates_path: path_opt(),
+    cleanup: choice(Cleanup::Strict),
+    cleanup_deadline: span(secs(15), ms(500)..=mins(5)),
 });
 
 /// How many machines, and how long things may take. Over the wire some of these can be changed later, within

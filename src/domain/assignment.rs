@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::cleaning::Leftover;
 use super::ids::{Epoch, RequestKey, ShowId, VmId};
 use super::show::{Event, Phase, Rejected as ShowRejected, Show};
 use super::state::{Done, Rejected, Request, State};
@@ -158,7 +159,7 @@ impl State {
             return Err(old.wrong_status().into());
         }
         self.require_usable(vm)?;
-        self.free(from, &show.id, at)?;
+        self.free(from, show, at)?;
         self.take(vm, show, epoch, at)?;
         show.comes_to(vm, epoch);
         Ok(())
@@ -240,7 +241,7 @@ impl State {
             let (show, vm) = (show.id.clone(), vm.clone());
             return Err(ShowRejected::NotSilent { show, vm }.into());
         }
-        self.free(vm, &show.id, at)?;
+        self.free(vm, show, at)?;
         become_idle(show, at);
         Ok(())
     }
@@ -262,6 +263,11 @@ impl State {
             vm.assigned_at = Some(at);
             vm.assigned_by.clone_from(&show.assigned_by);
             vm.total_assignments += 1;
+            if vm.power == Power::Ready {
+                // Only older journals have such: what was ready counted as clean. It must not be cleaned while a show
+                // has it.
+                vm.leftover = None;
+            }
         })
     }
 
@@ -300,22 +306,18 @@ impl State {
         }
     }
 
-    /// Takes a VM from the show that holds it.
-    pub(super) fn free(&mut self, vm: &VmId, show: &ShowId, at: Timestamp) -> Result<(), Rejected> {
+    /// Takes a VM from the show that holds it, with what that leaves on it.
+    pub(super) fn free(&mut self, vm: &VmId, show: &Show, at: Timestamp) -> Result<(), Rejected> {
         let current = self.vm_clone(vm)?;
         match current.occupancy.tenant() {
-            Some((tenant, _)) if tenant == show => {}
+            Some((tenant, _)) if *tenant == show.id => {}
             Some((tenant, _)) => {
                 let (vm, show, status) = (vm.clone(), tenant.clone(), current.status());
                 return Err(VmRejected::Occupied { vm, show, status }.into());
             }
             None => return Err(VmRejected::NotOccupied { vm: vm.clone() }.into()),
         }
-        self.edit(vm, at, |vm| {
-            vm.occupancy = Occupancy::Free;
-            vm.assigned_at = None;
-            vm.assigned_by = None;
-        })
+        self.edit(vm, at, |vm| vm.vacate(Leftover::of(show)))
     }
 
     pub(super) fn fault(&mut self, vm: &VmId, reason: &str, at: Timestamp) -> Result<(), Rejected> {

@@ -4,7 +4,7 @@
 //! ends, and the target may publish only once it is fenced.
 
 use super::failover::{Ending, Failover, Record};
-use super::ids::{Epoch, ShowId, VmId};
+use super::ids::{Epoch, VmId};
 use super::show::{Event, Phase, Rejected as ShowRejected, Show};
 use super::state::{Rejected, State};
 use super::time::Timestamp;
@@ -136,9 +136,9 @@ impl State {
             failover.fenced = None;
             show.vm = Some(vm.clone());
             show.may_publish = true;
-            self.free(&old, &id, at)?;
+            self.free(&old, show, at)?;
         } else {
-            self.free(vm, &id, at)?;
+            self.free(vm, show, at)?;
         }
         self.fault(vm, reason, at)?;
         show.epoch = epoch;
@@ -157,15 +157,15 @@ impl State {
         let published = failover.publishing_at.is_some();
         match (ending, failover.to.clone()) {
             (Ending::OnAir, Some(to)) if published => {
-                self.free(&failover.from, &show.id, at)?;
+                self.free(&failover.from, show, at)?;
                 self.settle(show, to, epoch, true, at)?;
             }
             (Ending::Moved, Some(to)) if fenced && !published => {
-                self.free(&failover.from, &show.id, at)?;
+                self.free(&failover.from, show, at)?;
                 self.settle(show, to, epoch, false, at)?;
             }
             (Ending::Abandoned, Some(to)) if fenced => {
-                self.free(&failover.from, &show.id, at)?;
+                self.free(&failover.from, show, at)?;
                 self.settle(show, to, epoch, false, at)?;
             }
             (Ending::Returned, None) => {
@@ -178,11 +178,11 @@ impl State {
             (Ending::Abandoned, None) => self.settle(show, failover.from.clone(), epoch, false, at)?,
             (Ending::Recovered, target) if !fenced => {
                 self.require_running(&failover.from)?;
-                self.free_target(target.as_ref(), &show.id, at)?;
+                self.free_target(target.as_ref(), show, at)?;
                 self.recover(show, &failover, epoch, at)?;
             }
             (Ending::Abandoned, target) if !fenced => {
-                self.free_target(target.as_ref(), &show.id, at)?;
+                self.free_target(target.as_ref(), show, at)?;
                 self.settle(show, failover.from.clone(), epoch, false, at)?;
             }
             (Ending::OnAir | Ending::Moved | Ending::Recovered | Ending::Returned | Ending::Abandoned, _) => {
@@ -207,7 +207,7 @@ impl State {
         Ok(())
     }
 
-    fn free_target(&mut self, to: Option<&VmId>, show: &ShowId, at: Timestamp) -> Result<(), Rejected> {
+    fn free_target(&mut self, to: Option<&VmId>, show: &Show, at: Timestamp) -> Result<(), Rejected> {
         to.map_or(Ok(()), |to| self.free(to, show, at))
     }
 

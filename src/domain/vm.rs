@@ -8,6 +8,9 @@
 //! health      unknown | healthy | degraded | unhealthy       + fault: why it must not be used
 //! ```
 //!
+//! What a show leaves on a VM ([`super::cleaning`]) stays with it until it is removed: a free VM that is ready and not
+//! clean is `releasing` to people.
+//!
 //! A cold VM given to a show is `assigned` while it is still `starting`: that is its reservation. People see
 //! one [`Status`], a pure function of the above ([`Vm::status`]).
 //!
@@ -15,9 +18,11 @@
 //! [`super::placement`]) and does not know shows beyond their id and epoch (see [`super::show`]).
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::cleaning::{Leftover, Report};
 use super::ids::{Attempt, Epoch, InstanceId, ShowId, VmId};
 use super::instance::{Instance, InstanceState};
 use super::time::Timestamp;
@@ -157,6 +162,12 @@ pub struct Vm {
     pub total_assignments: u64,
     /// Attempts used so far: the next slow effect takes the next one.
     pub attempts: Attempt,
+    /// What shows that it had have left on it. It is not ready for another before that is removed.
+    #[serde(default)]
+    pub leftover: Option<Arc<Leftover>>,
+    /// How it was cleaned last.
+    #[serde(default)]
+    pub cleaning: Option<Arc<Report>>,
 }
 
 /// Facts about one VM alone. Those that also concern a show are [`super::show::Event`]s.
@@ -177,7 +188,7 @@ pub enum Event {
     },
     /// The cloud says it runs, or it was rebooted: its services must prove themselves.
     Booting,
-    /// Its services have answered.
+    /// Its services have answered, and nothing of a show before is on it.
     Ready,
     /// A stop is being asked of the cloud.
     Stopping {
@@ -198,6 +209,11 @@ pub enum Event {
         reason: String,
     },
     FaultCleared,
+    /// It was cleaned of what shows had left on it, or that was tried. `accepted`: nothing more is to be done about it.
+    Cleaned {
+        report: Arc<Report>,
+        accepted: bool,
+    },
     MaintenanceBegan {
         reason: Option<String>,
     },
@@ -257,6 +273,8 @@ impl Vm {
             assigned_by: None,
             total_assignments: 0,
             attempts: Attempt(0),
+            leftover: None,
+            cleaning: None,
         }
     }
 
@@ -277,10 +295,19 @@ impl Vm {
             (_, Power::Stopped) => Status::Stopped,
             (_, Power::Starting { .. } | Power::Booting) => Status::Starting,
             (_, Power::Ready) if self.health == Health::Unhealthy => Status::Error,
+            (Occupancy::Free, Power::Ready) if self.leftover.is_some() => Status::Releasing,
             (Occupancy::Free, Power::Ready) => Status::Available,
             (Occupancy::Assigned { .. }, Power::Ready) => Status::Assigned,
             (Occupancy::OnAir { .. }, Power::Ready) => Status::InUse,
         }
+    }
+
+    /// A show leaves it.
+    pub(super) fn vacate(&mut self, left: Leftover) {
+        self.occupancy = Occupancy::Free;
+        self.assigned_at = None;
+        self.assigned_by = None;
+        self.leftover = Some(Arc::new(left.and(self.leftover.as_deref())));
     }
 
     /// The pool may stop, terminate or take it for maintenance.
@@ -361,7 +388,8 @@ impl Vm {
             | Event::Gone
             | Event::HealthTurned { .. }
             | Event::Faulted { .. }
-            | Event::FaultCleared => true,
+            | Event::FaultCleared
+            | Event::Cleaned { .. } => true,
         };
         if allowed { Ok(()) } else { Err(self.wrong_status()) }
     }
@@ -389,6 +417,8 @@ impl Vm {
                 self.power = Power::Ready;
                 self.health = Health::Healthy;
                 self.fault = None;
+                // Older journals have no cleaning: what was made ready was used as it was.
+                self.leftover = None;
             }
             Event::Stopping { attempt } => {
                 self.power = Power::Stopping { attempt: *attempt };
@@ -407,6 +437,12 @@ impl Vm {
             Event::HealthTurned { health } => self.health = *health,
             Event::Faulted { reason } => self.set_fault(reason, before, at),
             Event::FaultCleared => self.fault = None,
+            Event::Cleaned { report, accepted } => {
+                self.cleaning = Some(Arc::clone(report));
+                if *accepted {
+                    self.leftover = None;
+                }
+            }
             Event::MaintenanceBegan { reason } => {
                 self.occupancy = Occupancy::Maintenance {
                     reason: reason.clone(),

@@ -55,6 +55,7 @@ fn the_built_in_operations_have_the_names_limits_and_rights_that_clients_expect(
         ("SYSTEM_INFO", false, 10),
         ("CLEAR_RECORDINGS", false, 30),
         ("RESET_OBS_CONFIG", false, 30),
+        ("CLEAR_TEMPORARY_FILES", true, 30),
     ];
     for (id, sudo, seconds) in expected {
         let operation = catalogue.get(id).unwrap_or_else(|| panic!("no {id}"));
@@ -70,7 +71,12 @@ fn the_built_in_operations_have_the_names_limits_and_rights_that_clients_expect(
         .collect();
     assert_eq!(
         refused,
-        ["CLEAR_RECORDINGS", "RESET_OBS_CONFIG", "RESTART_DISPLAY"]
+        [
+            "CLEAR_RECORDINGS",
+            "CLEAR_TEMPORARY_FILES",
+            "RESET_OBS_CONFIG",
+            "RESTART_DISPLAY"
+        ]
     );
 }
 
@@ -97,6 +103,20 @@ fn units_and_paths_come_from_the_configuration() {
     assert_eq!(
         argvs(&catalogue, "CLEAR_RECORDINGS", &[]),
         ["find /home/ubuntu/recordings -maxdepth 1 -type f -name *.mp4 -print -delete"]
+    );
+    assert_eq!(
+        argvs(&catalogue, "RESET_OBS_CONFIG", &[]),
+        [
+            "test -d /home/ubuntu/obs-config-template/basic",
+            "sudo -n -- systemctl stop obs@main",
+            "rm -rf -- /home/ubuntu/.config/obs-studio/basic",
+            "cp -R /home/ubuntu/obs-config-template/. /home/ubuntu/.config/obs-studio/",
+            "sudo -n -- systemctl start obs@main",
+        ]
+    );
+    assert_eq!(
+        argvs(&catalogue, "CLEAR_TEMPORARY_FILES", &[]),
+        ["sudo -n -- find /tmp -maxdepth 1 -name competition-* -print -exec rm -rf -- {} +"]
     );
 }
 

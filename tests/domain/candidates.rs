@@ -13,7 +13,7 @@ use understudy::domain::show;
 use understudy::domain::studio::Studio;
 use understudy::domain::vm::{self, Health};
 
-use crate::fixtures::{evidence, instance, of_show, of_vm, set_up, show_id, vm_id};
+use crate::fixtures::{cleaned, evidence, instance, of_show, of_vm, set_up, show_id, vm_id};
 use crate::model::{Model, Stage};
 
 pub const VMS: usize = 4;
@@ -199,6 +199,8 @@ fn other_vm_events() -> Vec<(&'static str, vm::Event)> {
             },
         ),
         ("vm fault cleared", vm::Event::FaultCleared),
+        ("vm cleaned", cleaned(true)),
+        ("vm not clean", cleaned(false)),
         ("vm maintenance", vm::Event::MaintenanceBegan { reason: None }),
         ("vm maintenance ended", vm::Event::MaintenanceEnded),
     ]

@@ -28,6 +28,13 @@ The VM is free, without a fault, and healthy if it is ready. Cells are `power: s
 instance.
 ";
 
+const VM_NOT_CLEAN: &str = "
+### Events of a VM that a show has left something on
+
+However a show leaves its VM, it leaves something on it: *left* in the cells. It is gone when the VM was cleaned, and
+the VM is not available before. The coordinator makes no such VM ready; journals from before it cleaned VMs do.
+";
+
 const VM_BY_OCCUPANCY: &str = "
 ### Events of a VM, by occupancy
 
@@ -82,6 +89,11 @@ fn vm(page: &mut String) {
     page.push_str(VM_BY_POWER);
     header(page, &[&["event"], &vm_table::POWERS[..]].concat());
     for (event, cells) in vm_table::BY_POWER {
+        row(page, &[&[event], &cells[..]].concat());
+    }
+    page.push_str(VM_NOT_CLEAN);
+    header(page, &[&["event"], &vm_table::POWERS[..]].concat());
+    for (event, cells) in vm_table::NOT_CLEAN {
         row(page, &[&[event], &cells[..]].concat());
     }
     page.push_str(VM_BY_OCCUPANCY);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use understudy::domain::cleaning::{Finding, Leftover, Report, Subject};
 use understudy::domain::configuration::Configuration;
 use understudy::domain::event::Event;
 use understudy::domain::failover::{Cause, Ending, Evidence, Fence};
@@ -87,6 +88,26 @@ pub fn of_vm(n: usize, event: vm::Event) -> Event {
 
 pub fn of_show(n: usize, event: show::Event) -> Event {
     Event::show(&show_id(n), event)
+}
+
+/// What a show leaves on a VM.
+pub fn leftover(show: usize) -> Leftover {
+    Leftover {
+        show: show_id(show),
+        keys: Vec::new(),
+    }
+}
+
+/// It was cleaned of what show 1 had left.
+pub fn cleaned(accepted: bool) -> vm::Event {
+    let mut report = Report::nothing(show_id(1), at(5));
+    report
+        .findings
+        .push(Finding::new(Subject::Stream, accepted, "it was looked at"));
+    vm::Event::Cleaned {
+        report: Arc::new(report),
+        accepted,
+    }
 }
 
 pub fn evidence() -> Evidence {

@@ -8,6 +8,7 @@ mod show_table;
 mod verdict_table;
 mod vm_table;
 
+mod leaving;
 mod pool_edges;
 mod show_edges;
 

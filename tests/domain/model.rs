@@ -46,6 +46,8 @@ pub struct Machine {
     pub started_at: Option<Timestamp>,
     /// When its status last changed.
     pub changed_at: Timestamp,
+    /// A show has left something on it.
+    pub left: bool,
 }
 
 impl Machine {
@@ -69,6 +71,8 @@ impl Machine {
             "stopped"
         } else if self.on != On::Ready {
             "starting"
+        } else if self.used == Use::Free && self.left {
+            "releasing"
         } else if self.used == Use::Free {
             "available"
         } else if matches!(self.used, Use::Held { how: How::OnAir, .. }) {
@@ -205,6 +209,7 @@ impl Model {
             attempts: 0,
             started_at: None,
             changed_at: self.at,
+            left: false,
         };
         self.vms.insert(id.clone(), vm);
         Some(())
@@ -247,6 +252,7 @@ impl Model {
                 vm.on = On::Ready;
                 vm.health = Health::Healthy;
                 vm.fault_since = None;
+                vm.left = false;
             }
             VmEvent::Stopping { attempt } if vm.on != On::Off && stoppable && attempt.0 > vm.attempts => {
                 vm.on = On::Stopping;
@@ -267,6 +273,7 @@ impl Model {
             VmEvent::HealthTurned { health } => vm.health = *health,
             VmEvent::Faulted { .. } => vm.fault_since = Some(at),
             VmEvent::FaultCleared => vm.fault_since = None,
+            VmEvent::Cleaned { accepted, .. } => vm.left &= !*accepted,
             VmEvent::MaintenanceBegan { .. } if vm.used == Use::Free => vm.used = Use::Maintenance,
             VmEvent::MaintenanceEnded if vm.used == Use::Maintenance => vm.used = Use::Free,
             VmEvent::Described { .. }
@@ -307,11 +314,16 @@ impl Model {
             epoch,
             how,
         };
-        self.vms.get_mut(id).unwrap().used = used;
+        let vm = self.vms.get_mut(id).unwrap();
+        // One that is ready counts as clean when it is given to a show.
+        vm.left &= vm.on != On::Ready;
+        vm.used = used;
     }
 
     pub fn let_go(&mut self, id: &VmId) {
-        self.vms.get_mut(id).unwrap().used = Use::Free;
+        let vm = self.vms.get_mut(id).unwrap();
+        vm.used = Use::Free;
+        vm.left = true;
     }
 
     /// A VM that is ready, and whose show wants a stream or has one, may be sending it: the order to start may

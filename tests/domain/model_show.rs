@@ -252,7 +252,8 @@ impl Model {
             Ending::Abandoned if m.fenced && m.to.is_some() => (m.to.clone()?, false),
             Ending::Abandoned => (m.from.clone(), false),
         };
-        for vm in [Some(&m.from), m.to.as_ref()].into_iter().flatten() {
+        let had = [Some(&m.from), m.to.as_ref()].into_iter().flatten();
+        for vm in had.filter(|vm| **vm != stays) {
             self.let_go(vm);
         }
         let (how, stage) = if on_air {

@@ -214,6 +214,7 @@ fn same_vm(vm: &Vm, plain: &Machine, event: &Event) {
         (&plain.instance, &plain.name),
         "{told}"
     );
+    assert_eq!(vm.leftover.is_some(), plain.left, "{told}");
     assert_eq!(vm.attempts.0, plain.attempts, "{told}");
     assert_eq!(vm.status().as_str(), plain.status(), "{told}");
 }

@@ -1,12 +1,14 @@
 //! One VM against its own history: every fact about it is found again by looking back through all it went
 //! through.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use understudy::domain::ids::{Attempt, Epoch};
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Event, Health, Occupancy, Power, Vm};
 
-use crate::fixtures::{instance, machine, show_id};
+use crate::fixtures::{cleaned, instance, leftover, machine, show_id};
 
 /// What a VM went through, accepted events only.
 struct Past {
@@ -73,6 +75,14 @@ impl Past {
         begun > count(|event| matches!(event, Event::MaintenanceEnded))
     }
 
+    /// Something of a show is on it.
+    fn is_left(&self, length: usize) -> bool {
+        let is_clean = |(event, _): &(Event, Timestamp)| {
+            matches!(event, Event::Ready | Event::Cleaned { accepted: true, .. })
+        };
+        self.first.leftover.is_some() && !self.before(length).iter().any(is_clean)
+    }
+
     fn status(&self, length: usize) -> String {
         let power = self.power(length);
         let broken = !self.faults(length).is_empty();
@@ -86,6 +96,7 @@ impl Past {
             (_, Power::Starting { .. } | Power::Booting) => "starting",
             (Occupancy::Assigned { .. }, _) => "assigned",
             (Occupancy::OnAir { .. }, _) => "in_use",
+            _ if self.is_left(length) => "releasing",
             _ => "available",
         };
         text.to_owned()
@@ -118,7 +129,8 @@ impl Past {
             | Event::Gone
             | Event::HealthTurned { .. }
             | Event::Faulted { .. }
-            | Event::FaultCleared => true,
+            | Event::FaultCleared
+            | Event::Cleaned { .. } => true,
         }
     }
 
@@ -138,6 +150,7 @@ impl Past {
             matches!(vm.occupancy, Occupancy::Maintenance { .. }),
             self.in_maintenance(now)
         );
+        assert_eq!(vm.leftover.is_some(), self.is_left(now));
         assert_eq!(vm.status().as_str(), self.status(now));
         assert_eq!(vm.attempts.0, self.attempts());
         let fault = vm
@@ -171,7 +184,7 @@ impl Past {
 /// What is tried: an event whose attempt, if it has one, is this far from the last used.
 fn tries() -> impl Strategy<Value = (usize, u64, u64)> {
     (
-        0usize..16,
+        0usize..18,
         prop_oneof![4 => Just(1), 1 => Just(0), 1 => Just(3)],
         1u64..1_000,
     )
@@ -203,6 +216,7 @@ fn event(kind: usize, ahead: u64, vm: &Vm) -> Event {
         13 => Event::FaultCleared,
         14 => Event::MaintenanceBegan { reason: None },
         15 => Event::MaintenanceEnded,
+        16 | 17 => cleaned(kind == 16),
         other => panic!("no event has number {other}"),
     }
 }
@@ -221,10 +235,12 @@ proptest! {
     #[test]
     fn a_vm_is_what_its_history_says(
         occupancy in occupancies(),
+        left in any::<bool>(),
         tries in prop::collection::vec(tries(), 1..60),
     ) {
         let mut vm = machine(1, Power::Stopped);
         vm.occupancy = occupancy;
+        vm.leftover = left.then(|| Arc::new(leftover(2)));
         let mut past = Past { first: vm.clone(), log: Vec::new() };
         let mut now = Timestamp(1_000);
         for (kind, ahead, ms) in tries {

@@ -1,6 +1,7 @@
 //! What happens to a VM: every power by every event, every occupancy by every event, and the status people see.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use understudy::domain::event::Event as Fact;
 use understudy::domain::failover::{Cause, Failover};
@@ -9,7 +10,7 @@ use understudy::domain::show::{Phase, Show};
 use understudy::domain::state::State;
 use understudy::domain::vm::{Event, Fault, Health, Occupancy, Power, Status, Vm};
 
-use crate::fixtures::{at, evidence, instance, machine, of_vm, show_id, state_of, vm_id};
+use crate::fixtures::{at, cleaned, evidence, instance, leftover, machine, of_vm, show_id, state_of, vm_id};
 
 /// Refused: the state is as before.
 const NO: &str = "–";
@@ -18,7 +19,7 @@ pub const POWERS: [&str; 5] = ["stopped", "starting", "booting", "ready", "stopp
 
 /// A free VM without a fault, healthy if it is ready: `power: status` afterwards.
 #[rustfmt::skip]
-pub const BY_POWER: [(&str, [&str; 5]); 15] = [
+pub const BY_POWER: [(&str, [&str; 5]); 16] = [
     ("Adopted",                 [NO, NO, NO, NO, NO]),
     ("Described",               ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Starting",                ["starting: starting", NO, NO, NO, NO]),
@@ -32,6 +33,7 @@ pub const BY_POWER: [(&str, [&str; 5]); 15] = [
     ("HealthTurned degraded",   ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Faulted",                 ["stopped: error", "starting: error", "booting: error", "ready: error", "stopping: stopping"]),
     ("FaultCleared",            ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
+    ("Cleaned",                 ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("MaintenanceBegan",        ["stopped: maintenance", "starting: maintenance", "booting: maintenance", "ready: maintenance", "stopping: maintenance"]),
     ("MaintenanceEnded",        [NO, NO, NO, NO, NO]),
 ];
@@ -49,7 +51,7 @@ pub const OCCUPANCIES: [&str; 7] = [
 
 /// A VM that is ready, or in the power named; its status afterwards.
 #[rustfmt::skip]
-pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 15] = [
+pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 16] = [
     ("Adopted",                "ready",    [NO, NO, NO, NO, NO, NO, NO]),
     ("Described",              "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
     ("Starting",               "stopped",  ["starting", "starting", "starting", "releasing", "starting", "starting", "maintenance"]),
@@ -63,8 +65,24 @@ pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 15] = [
     ("HealthTurned degraded",  "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
     ("Faulted",                "ready",    ["error", "error", "error", "releasing", "error", "error", "maintenance"]),
     ("FaultCleared",           "ready",    ["available", "assigned", "in_use", "releasing", "in_use", "assigned", "maintenance"]),
+    ("Cleaned",                "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
     ("MaintenanceBegan",       "ready",    ["maintenance", NO, NO, NO, NO, NO, NO]),
     ("MaintenanceEnded",       "ready",    [NO, NO, NO, NO, NO, NO, "available"]),
+];
+
+/// A free VM that a show has left something on, healthy if it is ready: `power: status` afterwards, and whether it is
+/// still there.
+#[rustfmt::skip]
+pub const NOT_CLEAN: [(&str, [&str; 5]); 9] = [
+    ("(as it is)",              ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
+    ("Starting",                ["starting: starting, left", NO, NO, NO, NO]),
+    ("Booting",                 ["booting: starting, left", "booting: starting, left", "booting: starting, left", "booting: starting, left", "booting: starting, left"]),
+    ("Ready",                   [NO, NO, "ready: available", NO, NO]),
+    ("Stopped",                 ["stopped: stopped, left", "stopped: stopped, left", "stopped: stopped, left", "stopped: stopped, left", "stopped: stopped, left"]),
+    ("Faulted",                 ["stopped: error, left", "starting: error, left", "booting: error, left", "ready: error, left", "stopping: stopping, left"]),
+    ("FaultCleared",            ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
+    ("Cleaned",                 ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
+    ("Cleaned, not accepted",   ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
 ];
 
 /// Power, occupancy; status when healthy, degraded or unknown · unhealthy · with a fault.
@@ -133,6 +151,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::HealthTurned { .. } => "HealthTurned",
         Event::Faulted { .. } => "Faulted",
         Event::FaultCleared => "FaultCleared",
+        Event::Cleaned { .. } => "Cleaned",
         Event::MaintenanceBegan { .. } => "MaintenanceBegan",
         Event::MaintenanceEnded => "MaintenanceEnded",
     }
@@ -165,6 +184,7 @@ fn event_named(name: &str) -> Event {
             reason: "it crashed".into(),
         },
         "FaultCleared" => Event::FaultCleared,
+        "Cleaned" => cleaned(true),
         "MaintenanceBegan" => Event::MaintenanceBegan { reason: None },
         "MaintenanceEnded" => Event::MaintenanceEnded,
         other => panic!("no event is called {other}"),
@@ -277,6 +297,27 @@ fn every_event_in_every_power_does_what_the_table_says() {
             let actual = outcome(&state, &of_vm(1, event_named(name)), |vm| {
                 format!("{}: {}", power_name(vm.power), vm.status())
             });
+            assert_eq!(actual, expected, "{name} while {power}");
+        }
+    }
+}
+
+#[test]
+fn what_a_show_left_on_a_vm_keeps_it_from_being_available_until_it_is_cleaned() {
+    for (name, row) in NOT_CLEAN {
+        for (power, expected) in POWERS.into_iter().zip(row) {
+            let mut vm = machine(1, power_named(power));
+            vm.leftover = Some(Arc::new(leftover(1)));
+            let state = state_of(vec![vm], Vec::new());
+            let tell = |vm: &Vm| {
+                let left = vm.leftover.as_ref().map_or("", |_| ", left");
+                format!("{}: {}{left}", power_name(vm.power), vm.status())
+            };
+            let actual = match name {
+                "(as it is)" => tell(state.vm(&vm_id(1)).unwrap()),
+                "Cleaned, not accepted" => outcome(&state, &of_vm(1, cleaned(false)), tell),
+                event => outcome(&state, &of_vm(1, event_named(event)), tell),
+            };
             assert_eq!(actual, expected, "{name} while {power}");
         }
     }

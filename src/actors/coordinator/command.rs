@@ -1,9 +1,11 @@
 //! What the tree is asked, what it answers, and why it may not do it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::executions::transfer::FileError;
+use crate::domain::cleaning::Report;
 use crate::domain::execution::ExecutionId;
 use crate::domain::health::Reading;
 use crate::domain::ids::{Epoch, InstanceId, RequestKey, ShowId, VmId};
@@ -60,6 +62,8 @@ pub struct Released {
     pub vm: Option<VmId>,
     /// Status of that VM now.
     pub status: Option<Status>,
+    /// How it was cleaned after this show; `None` if it was not, or is to be later.
+    pub report: Option<Arc<Report>>,
 }
 
 /// A move of the show has been decided and is durable; it goes on by itself.

@@ -212,6 +212,7 @@ impl Coordinator {
                 show,
                 vm: None,
                 status: None,
+                report: None,
             });
         }
         let message = |reply| show::Message::Release {

@@ -3,11 +3,12 @@
 use ractor::RpcReplyPort;
 
 use super::configuring::SetUp;
-use super::release::{Cleaning, Quiet};
+use super::release::{Quiet, Unreleased};
 use crate::actors::coordinator::{Assign, Assigned, CommandError, Moving, Release, Released, StreamTurned};
+use crate::domain::cleaning::Report;
 use crate::domain::failover::Fence;
 use crate::domain::failover::verdict::Signals;
-use crate::domain::ids::{Epoch, RequestKey, VmId};
+use crate::domain::ids::{Epoch, VmId};
 use crate::domain::studio::Studio;
 use crate::domain::time::Timestamp;
 
@@ -102,12 +103,17 @@ pub enum Message {
     },
     /// What the ledger did not decide in time is decided now.
     Settled,
-    Cleaned {
-        epoch: Epoch,
-        key: Option<RequestKey>,
+    /// Its VM was silenced for its release.
+    Silenced {
+        release: Box<Unreleased>,
         result: Result<Quiet, String>,
     },
-    CleanAgain(Box<Cleaning>),
+    /// Its VM was cleaned for its release.
+    Cleaned {
+        release: Box<Unreleased>,
+        report: Box<Report>,
+    },
+    ReleaseAgain(Box<Unreleased>),
     CaptureDue {
         round: u64,
     },

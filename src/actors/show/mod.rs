@@ -4,7 +4,7 @@
 //! effect starts and derived again from the journal after a restart: the actor holds only what is in flight.
 //!
 //! * [`assignment`](self) — assign;
-//! * `release` — silence the VM and give it back;
+//! * `release` — silence the VM, have it cleaned, and give it back;
 //! * `stream` — start and stop, and noticing that somebody else did;
 //! * `watch` — signals in, verdict out;
 //! * `moving` — the failover, driven by [`crate::domain::failover::Failover::next`];
@@ -30,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::task::AbortHandle;
 
 pub(in crate::actors) use self::configuring::SetUp;
 pub(super) use self::effects::capture;
@@ -40,6 +39,7 @@ pub use self::message::{Ended, Message, Order};
 use super::context::Context;
 use super::coordinator::{CommandError, Released, StreamTurned};
 use super::mailbox::answer;
+use super::task::Task;
 use crate::domain::event::Event;
 use crate::domain::failover::Action;
 use crate::domain::failover::verdict::{IngestSign, Signals};
@@ -114,25 +114,6 @@ enum Step {
     Fence,
     Restore,
     Publish,
-}
-
-/// A task that ends with whatever holds it.
-struct Task(AbortHandle);
-
-impl Task {
-    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work).abort_handle())
-    }
-
-    fn is_running(&self) -> bool {
-        !self.0.is_finished()
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Actor for ShowActor {
@@ -217,8 +198,9 @@ impl Actor for ShowActor {
             Message::StudioMended { epoch, result } => state.studio_mended(&me, epoch, result).await,
             Message::MendAgain { epoch } => state.mend_again(&me, epoch),
             Message::Settled => state.take_up(&me).await,
-            Message::Cleaned { epoch, key, result } => state.cleaned(&me, epoch, key, result).await,
-            Message::CleanAgain(cleaning) => state.clean_again(&me, *cleaning),
+            Message::Silenced { release, result } => state.silenced(&me, *release, result).await,
+            Message::Cleaned { release, report } => state.cleaned(&me, *release, *report).await,
+            Message::ReleaseAgain(release) => state.release_again(&me, *release),
             Message::CaptureDue { round } => state.capture_due(&me, round),
             Message::Captured { epoch, result } => state.captured(&me, epoch, result).await,
             Message::IdleCheck => state.idle_check(&me),
@@ -295,7 +277,7 @@ impl State {
                 }
                 let _ = me.cast(Message::Drive);
             }
-            Phase::Releasing { .. } => self.clean(me, &show, None),
+            Phase::Releasing { .. } => self.silence(me, &show, None),
         }
     }
 
@@ -328,7 +310,7 @@ impl State {
             }
             Phase::FailingOver(_) => self.drive(me).await,
             Phase::Releasing { .. } if self.is_turning() => {}
-            Phase::Releasing { .. } => self.clean(me, &show, None),
+            Phase::Releasing { .. } => self.silence(me, &show, None),
         }
     }
 

@@ -1,8 +1,16 @@
-//! Release: the VM is silenced, then given back.
+//! Release: the VM is silenced, cleaned, then given back.
+//!
+//! ```text
+//! release began ──► silence ──► clean and prove ──► released (and faulted, if that is the policy and it is not clean)
+//! ```
 //!
 //! A show that gives its VM back may have another a moment later. So what was told to stream is not let go before
 //! it is known not to: asked to stop, else fenced like a VM that a failover leaves. Until that has worked the show
 //! stays in `releasing`, visibly, and it is tried again and again.
+//!
+//! Cleaning is tried once, within its limit: a VM that is not clean then is given back all the same, and what is left on
+//! it is its own matter, as it is for a VM that is off, is coming up, or has a fault (see [`crate::actors::vm`]).
+//! Whoever dies on the way begins with the silence again; every step may be repeated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +18,26 @@ use std::time::Duration;
 use ractor::ActorRef;
 
 use super::{Message, Reply, State, Task, effects, queue};
+use crate::actors::cleaning;
 use crate::actors::coordinator::{CommandError, Release, Released};
 use crate::actors::mailbox::answer;
 use crate::actors::news::Level;
+use crate::actors::vm::commit_error;
+use crate::domain::cleaning::{Leftover, Report};
 use crate::domain::event::Event;
 use crate::domain::failover::Fence;
 use crate::domain::ids::{Epoch, RequestKey, VmId};
 use crate::domain::show::{Event as Fact, Phase, Show};
 use crate::domain::state::Request;
-use crate::domain::vm;
+use crate::domain::vm::{self, Power, Vm};
 use crate::infra::ledger::CommitError;
 
 /// Pause before a VM that could not be silenced is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
-/// What is to be taken up again of a release.
-pub(in crate::actors) struct Cleaning {
+/// A release under way.
+#[derive(Clone)]
+pub(in crate::actors) struct Unreleased {
     vm: VmId,
     epoch: Epoch,
     key: Option<RequestKey>,
@@ -36,7 +48,7 @@ pub(in crate::actors) struct Cleaning {
 pub(in crate::actors) struct Quiet {
     /// How that was made certain; `None` if it had never been told to publish.
     pub how: Option<Fence>,
-    /// Why it is not fit for the next show.
+    /// Why it is not fit for the next show, unless it can be cleaned.
     pub unfit: Option<String>,
 }
 
@@ -49,7 +61,7 @@ impl State {
         }
     }
 
-    /// `None`: the VM is being cleaned, and the answer comes when it is.
+    /// `None`: the VM is being silenced and cleaned, and the answer comes when it is.
     async fn begin_release(
         &mut self,
         me: &ActorRef<Message>,
@@ -60,12 +72,7 @@ impl State {
             if done.request != Request::Release || done.show != self.id {
                 return Err(CommandError::KeyReused);
             }
-            let status = ledger.vm(&done.vm).map(|vm| vm.status());
-            return Ok(Some(Released {
-                show: self.id.clone(),
-                vm: Some(done.vm.clone()),
-                status,
-            }));
+            return Ok(Some(self.tell_released(&done.vm)));
         }
         let show = self.show();
         match &show.phase {
@@ -74,13 +81,14 @@ impl State {
                     show: self.id.clone(),
                     vm: None,
                     status: None,
+                    report: None,
                 }));
             }
             Phase::Releasing { .. } => return Ok(None),
             Phase::FailingOver(_) => {
                 let began = Fact::ReleaseBegan { stop_vm: ask.stop_vm };
                 let show = self.abandon_move(Some(began)).await?;
-                self.clean(me, &show, ask.key.clone());
+                self.silence(me, &show, ask.key.clone());
                 return Ok(None);
             }
             Phase::OffAir | Phase::OnAir => {}
@@ -91,115 +99,186 @@ impl State {
         self.turning = None;
         self.mending = None;
         let began = Fact::ReleaseBegan { stop_vm: ask.stop_vm };
-        if self.is_quiet(&show, &vm) {
-            let released = Fact::Released {
-                vm: vm.clone(),
-                key: ask.key.clone(),
-            };
-            self.commit(vec![began, released]).await?;
+        if self.is_quiet(&show, &vm) && !self.is_to_be_cleaned(&vm) {
+            let key = ask.key.clone();
+            let released = Fact::Released { vm: vm.clone(), key };
+            let mut events = vec![Event::show(&self.id, began), Event::show(&self.id, released)];
+            events.extend(self.nothing_to_clean(&vm, &show));
+            let committed = self.ctx.commit(events).await;
+            committed
+                .inspect_err(|error| self.look_again_if_undecided(error))
+                .map_err(commit_error)?;
             return Ok(Some(self.let_go(me, &vm, ask.stop_vm)));
         }
         let show = self.commit(vec![began]).await?;
-        self.clean(me, &show, ask.key.clone());
+        self.silence(me, &show, ask.key.clone());
         Ok(None)
     }
 
-    /// Nothing is streaming and nothing was meant to: there is nothing to clean.
+    /// It can be cleaned now. One that is off or has a fault is cleaned before it is used again.
+    fn is_to_be_cleaned(&self, vm: &VmId) -> bool {
+        let is_usable = |vm: &Vm| vm.power == Power::Ready && vm.fault.is_none();
+        let state = self.ctx.state();
+        cleaning::is_possible(&self.ctx) && state.vm(vm).is_some_and(|vm| is_usable(vm))
+    }
+
+    /// For the record, where nothing can have been put on it.
+    fn nothing_to_clean(&self, vm: &VmId, show: &Show) -> Option<Event> {
+        let is_possible = cleaning::is_possible(&self.ctx);
+        (!is_possible).then(|| Event::vm(vm, cleaning::nothing(&self.ctx, &Leftover::of(show))))
+    }
+
+    /// Nothing is streaming and nothing was meant to.
     pub(super) fn is_quiet(&self, show: &Show, vm: &VmId) -> bool {
         let output = self.ctx.board.latest(vm).output;
         let active = output.is_some_and(|output| output.active);
         show.phase == Phase::OffAir && !show.may_publish && !active
     }
 
-    /// Silences the VM; [`Message::Cleaned`] says how that went.
-    pub(super) fn clean(&mut self, me: &ActorRef<Message>, show: &Show, key: Option<RequestKey>) {
-        let Some(vm) = show.vm.clone() else { return };
-        let (ctx, me, epoch) = (Arc::clone(&self.ctx), me.clone(), show.epoch);
-        let may_publish = show.may_publish;
+    /// Silences the VM; [`Message::Silenced`] says how that went.
+    pub(super) fn silence(&mut self, me: &ActorRef<Message>, show: &Show, key: Option<RequestKey>) {
+        let (Phase::Releasing { stop_vm }, Some(vm)) = (&show.phase, show.vm.clone()) else {
+            return;
+        };
+        let release = Unreleased {
+            vm: vm.clone(),
+            epoch: show.epoch,
+            key,
+            stop_vm: *stop_vm,
+        };
+        // What is read from here on is not the show's any more.
+        self.capturing = None;
+        let (ctx, me, may_publish) = (Arc::clone(&self.ctx), me.clone(), show.may_publish);
         self.turning = Some(Task::spawn(async move {
             let result = effects::silence(&ctx, &vm, may_publish).await;
-            let _ = me.cast(Message::Cleaned { epoch, key, result });
+            let release = Box::new(release);
+            let _ = me.cast(Message::Silenced { release, result });
         }));
     }
 
-    pub(super) fn clean_again(&mut self, me: &ActorRef<Message>, cleaning: Cleaning) {
+    pub(super) fn release_again(&mut self, me: &ActorRef<Message>, release: Unreleased) {
         let show = self.show();
-        if show.epoch != cleaning.epoch {
+        if show.epoch != release.epoch {
             return;
         }
         let under_way = self.turning.as_ref().is_some_and(Task::is_running);
         match show.phase {
-            Phase::Releasing { .. } if !under_way => self.clean(me, &show, cleaning.key),
+            Phase::Releasing { .. } if !under_way => self.silence(me, &show, release.key),
             // Its end was recorded after all.
             Phase::Idle => {
-                self.let_go(me, &cleaning.vm, cleaning.stop_vm);
+                self.let_go(me, &release.vm, release.stop_vm);
             }
             Phase::OffAir | Phase::OnAir | Phase::FailingOver(_) | Phase::Releasing { .. } => {}
         }
     }
 
-    pub(super) async fn cleaned(
+    fn is_under_way(&self, release: &Unreleased) -> bool {
+        let show = self.show();
+        let releasing = matches!(show.phase, Phase::Releasing { .. });
+        releasing && show.epoch == release.epoch && show.vm.as_ref() == Some(&release.vm)
+    }
+
+    pub(super) async fn silenced(
         &mut self,
         me: &ActorRef<Message>,
-        epoch: Epoch,
-        key: Option<RequestKey>,
+        release: Unreleased,
         result: Result<Quiet, String>,
     ) {
-        let show = self.show();
-        let (Phase::Releasing { stop_vm }, Some(vm)) = (&show.phase, show.vm.clone()) else {
-            return;
-        };
-        if show.epoch != epoch {
+        if !self.is_under_way(&release) {
             return;
         }
-        let cleaning = Cleaning {
-            vm: vm.clone(),
-            epoch,
-            key: key.clone(),
-            stop_vm: *stop_vm,
-        };
         let quiet = match result {
             Ok(quiet) => quiet,
-            Err(message) => return self.not_silent(me, cleaning, message),
+            Err(message) => return self.not_silent(me, release, message),
         };
-        let mut events = Vec::with_capacity(3);
         if let Some(how) = quiet.how {
-            events.push(Event::show(&self.id, Fact::Silenced { epoch, how }));
+            let epoch = release.epoch;
+            // Before it is cleaned: who takes this up meanwhile must not fence a studio that is down for that.
+            let silenced = Event::show(&self.id, Fact::Silenced { epoch, how });
+            if let Err(error) = self.ctx.commit(vec![silenced]).await {
+                return self.not_recorded(me, release, error);
+            }
         }
-        events.push(Event::show(&self.id, Fact::Released { vm: vm.clone(), key }));
+        if self.is_to_be_cleaned(&release.vm) {
+            return self.clean(me, release);
+        }
+        let mut events: Vec<Event> = self
+            .nothing_to_clean(&release.vm, &self.show())
+            .into_iter()
+            .collect();
         if let Some(why) = quiet.unfit {
             let reason = format!("it could not be cleaned after show {}: {why}", self.id);
-            events.push(Event::vm(&vm, vm::Event::Faulted { reason }));
+            events.push(Event::vm(&release.vm, vm::Event::Faulted { reason }));
         }
-        let answered = match self.ctx.commit(events).await {
-            Ok(_) => Ok(self.let_go(me, &vm, cleaning.stop_vm)),
-            Err(error) => {
-                self.record_later(me, cleaning, &error);
-                Err(crate::actors::vm::commit_error(error))
-            }
+        self.give_back(me, release, events).await;
+    }
+
+    /// Cleans the VM; [`Message::Cleaned`] has the report.
+    fn clean(&mut self, me: &ActorRef<Message>, release: Unreleased) {
+        let leftover = Leftover::of(&self.show());
+        let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
+        self.turning = Some(Task::spawn(async move {
+            let report = cleaning::clean(&ctx, &release.vm, &leftover).await;
+            let (release, report) = (Box::new(release), Box::new(report));
+            let _ = me.cast(Message::Cleaned { release, report });
+        }));
+    }
+
+    pub(super) async fn cleaned(&mut self, me: &ActorRef<Message>, release: Unreleased, report: Report) {
+        if !self.is_under_way(&release) {
+            return;
+        }
+        let (cleaned, unclean) = cleaning::verdict(&self.ctx, report);
+        let mut events = vec![Event::vm(&release.vm, cleaned)];
+        if let Some(reason) = unclean {
+            cleaning::alert(&self.ctx, &release.vm, &reason);
+            events.push(Event::vm(&release.vm, vm::Event::Faulted { reason }));
+        }
+        self.give_back(me, release, events).await;
+    }
+
+    /// Gives the VM back, with what is to be recorded of it.
+    async fn give_back(&mut self, me: &ActorRef<Message>, release: Unreleased, of_vm: Vec<Event>) {
+        let released = Fact::Released {
+            vm: release.vm.clone(),
+            key: release.key.clone(),
         };
+        let mut events = vec![Event::show(&self.id, released)];
+        events.extend(of_vm);
+        if let Err(error) = self.ctx.commit(events).await {
+            return self.not_recorded(me, release, error);
+        }
+        let released = self.let_go(me, &release.vm, release.stop_vm);
         for reply in self.waiting_for_release.drain(..) {
-            answer(reply, answered.clone());
+            answer(reply, Ok(released.clone()));
         }
     }
 
-    /// The VM is silent and the ledger did not take it: tried again, without a key that belongs to another request.
-    fn record_later(&self, me: &ActorRef<Message>, mut cleaning: Cleaning, error: &CommitError) {
-        tracing::warn!(show = %self.id, vm = %cleaning.vm, %error, "the release was not recorded; trying again");
+    fn not_recorded(&mut self, me: &ActorRef<Message>, release: Unreleased, error: CommitError) {
+        self.record_later(me, release, &error);
+        let error = commit_error(error);
+        for reply in self.waiting_for_release.drain(..) {
+            answer(reply, Err(error.clone()));
+        }
+    }
+
+    /// The ledger did not take what was done: tried again, without a key that belongs to another request.
+    fn record_later(&self, me: &ActorRef<Message>, mut release: Unreleased, error: &CommitError) {
+        tracing::warn!(show = %self.id, vm = %release.vm, %error, "the release was not recorded; trying again");
         if matches!(error, CommitError::Rejected(_)) {
-            cleaning.key = None;
+            release.key = None;
         }
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
         tokio::spawn(async move {
             tokio::time::sleep(TRY_AGAIN).await;
             ctx.decided().await;
-            let _ = me.cast(Message::CleanAgain(Box::new(cleaning)));
+            let _ = me.cast(Message::ReleaseAgain(Box::new(release)));
         });
     }
 
     /// The release goes on; whoever waits for it is told why it is not over.
-    fn not_silent(&mut self, me: &ActorRef<Message>, cleaning: Cleaning, message: String) {
-        let vm = &cleaning.vm;
+    fn not_silent(&mut self, me: &ActorRef<Message>, release: Unreleased, message: String) {
+        let vm = &release.vm;
         tracing::error!(show = %self.id, %vm, message, "the VM is not silenced yet; trying again");
         let source = format!("vm-not-silent-{}", self.id);
         let text = format!(
@@ -213,7 +292,7 @@ impl State {
             let (vm, message) = (vm.clone(), message.clone());
             answer(reply, Err(CommandError::NotSilent { vm, message }));
         }
-        me.send_after(TRY_AGAIN, move || Message::CleanAgain(Box::new(cleaning)));
+        me.send_after(TRY_AGAIN, move || Message::ReleaseAgain(Box::new(release)));
     }
 
     fn let_go(&mut self, me: &ActorRef<Message>, vm: &VmId, stop_vm: bool) -> Released {
@@ -234,11 +313,19 @@ impl State {
         }
         self.ctx.pool.poke();
         self.linger(me);
-        let status = self.ctx.state().vm(vm).map(|vm| vm.status());
+        self.tell_released(vm)
+    }
+
+    fn tell_released(&self, vm: &VmId) -> Released {
+        let state = self.ctx.state();
+        let known = state.vm(vm);
+        let report = known.and_then(|vm| vm.cleaning.clone());
         Released {
             show: self.id.clone(),
             vm: Some(vm.clone()),
-            status,
+            status: known.map(|vm| vm.status()),
+            // The next show may have left it by now.
+            report: report.filter(|report| report.show == self.id),
         }
     }
 }

@@ -21,6 +21,15 @@ impl State {
         by: Option<String>,
         key: Option<RequestKey>,
     ) -> Result<Arc<LedgerState>, VmError> {
+        if let Some(vm) = self.vm()
+            && vm.status() == Status::Releasing
+        {
+            // The ledger would take it: older journals know nothing of cleaning.
+            return Err(VmError::WrongStatus {
+                status: vm.status(),
+                advice: "it is being cleaned of what a show left on it",
+            });
+        }
         let event = show::Event::Assigned {
             vm: self.id.clone(),
             epoch,
@@ -54,11 +63,12 @@ impl State {
             .ok_or(VmError::Gone)
     }
 
-    pub(super) fn duty_changed(&mut self, me: &ActorRef<Message>) {
+    pub(super) async fn duty_changed(&mut self, me: &ActorRef<Message>) {
         if let Some(vm) = self.vm() {
             self.send_order(&vm);
             self.notify(me, &vm);
         }
+        self.clean_if_left(me).await;
     }
 
     /// Tells the links whom to talk to and how often.
@@ -94,7 +104,7 @@ impl State {
                 if streams { Pace::OnAir } else { Pace::Watched }
             }
             (Occupancy::Releasing { .. }, _) | (_, Power::Booting) => Pace::Watched,
-            (Occupancy::Free, _) if vm.fault.is_some() => Pace::Watched,
+            (Occupancy::Free, _) if vm.fault.is_some() || vm.leftover.is_some() => Pace::Watched,
             (Occupancy::Free | Occupancy::Maintenance { .. }, _) => Pace::Idle,
         }
     }

@@ -13,6 +13,7 @@
 //! carries out power changes.
 
 mod alarm;
+mod clean;
 mod cut;
 mod duty;
 mod handle;
@@ -38,6 +39,7 @@ use super::context::Context;
 use super::coordinator::{Checked, PowerTurned};
 use super::mailbox::answer;
 use super::supervisor::{Children, Retry};
+use crate::domain::cleaning::{Leftover, Report};
 use crate::domain::failover::verdict::Signals;
 use crate::domain::health::Hysteresis;
 use crate::domain::ids::{Attempt, Epoch, InstanceId, RequestKey, ShowId, VmId};
@@ -137,6 +139,11 @@ pub enum Message {
     },
     /// An attempt to stop an abandoned stream ended.
     Silenced,
+    /// It was cleaned of what shows had left on it, or that was tried.
+    Cleaned {
+        leftover: Arc<Leftover>,
+        report: Box<Report>,
+    },
     /// A check frame was drawn by this session's studio, or why not.
     FrameChecked {
         studio: Arc<dyn Studio>,
@@ -174,6 +181,7 @@ pub(super) struct State {
     studio: Option<Arc<dyn Studio>>,
     /// Also for the link to the studio, which may lead through it.
     shell: tokio::sync::watch::Sender<Option<Arc<dyn Shell>>>,
+    cleaning: clean::Cleaning,
     /// Whether that studio draws.
     frame: ready::CheckFrame,
     troubles: ready::Troubles,
@@ -237,6 +245,7 @@ impl Actor for Machine {
             observation: (*ctx.board.latest(&id)).clone(),
             studio: None,
             shell: tokio::sync::watch::Sender::new(None),
+            cleaning: clean::Cleaning::default(),
             frame: ready::CheckFrame::default(),
             troubles: ready::Troubles::default(),
             bytes: None,
@@ -306,7 +315,7 @@ impl Actor for Machine {
                 let shell = state.shell.borrow().clone();
                 answer(reply, shell);
             }
-            Message::DutyChanged => state.duty_changed(&me),
+            Message::DutyChanged => state.duty_changed(&me).await,
             Message::Sighted { sighting, looked_at } => state.sighted(&me, &sighting, looked_at).await,
             Message::PowerCalled {
                 attempt,
@@ -322,6 +331,7 @@ impl Actor for Machine {
             Message::Notified { show } => state.notified(&me, show),
             Message::Silenced => state.silencing = false,
             Message::FrameChecked { studio, result } => state.frame_checked(&me, &studio, result).await,
+            Message::Cleaned { leftover, report } => state.cleaned(&me, &leftover, *report).await,
             Message::Settled => state.settled(&me).await,
             Message::RestartLink(retry) => {
                 let again = state
@@ -371,6 +381,7 @@ impl State {
         }
         self.resume_power(me, vm);
         self.start_if_awaited(me).await;
+        self.clean_if_left(me).await;
     }
 
     fn look_again_if_undecided(&self, error: &CommitError) {
@@ -382,7 +393,7 @@ impl State {
         if let Some(vm) = self.vm() {
             self.resume_power(me, &vm);
             self.start_if_awaited(me).await;
-            self.duty_changed(me);
+            self.duty_changed(me).await;
         }
     }
 

@@ -48,7 +48,9 @@ pub async fn run(mut link: Conversation) {
                 link.report(Report::StudioDown { since, error });
                 let longest = match pace {
                     Pace::OnAir => RECONNECT_MAX_ON_AIR,
-                    Pace::Idle | Pace::Watched => link.ctx.options.obs.reconnect_max,
+                    // A studio that is started anew is awaited: while it is cleaned, or boots.
+                    Pace::Watched => WATCHED_EVERY.min(link.ctx.options.obs.reconnect_max),
+                    Pace::Idle => link.ctx.options.obs.reconnect_max,
                 };
                 rest(&mut link, backoff).await;
                 backoff = (backoff * 2).min(longest);

@@ -203,7 +203,7 @@ impl State {
         match (change, result) {
             (PowerChange::ForceStop, Ok(change)) if change.current.is_off() => {
                 self.commit(vec![vm::Event::Stopped]).await;
-                self.after_power(me, &vm);
+                self.after_power(me, &vm).await;
             }
             (PowerChange::Start, Ok(_)) => {
                 self.start_accepted_at.get_or_insert(self.ctx.now());
@@ -214,7 +214,7 @@ impl State {
                 let reason = format!("it could not be stopped: {error}");
                 self.commit(vec![vm::Event::StopFailed { reason }]).await;
                 self.await_ready(me);
-                self.after_power(me, &vm);
+                self.after_power(me, &vm).await;
             }
         }
     }
@@ -303,11 +303,11 @@ impl State {
         self.fail_start(&vm, reason, false).await;
     }
 
-    pub(super) fn after_power(&mut self, me: &ActorRef<Message>, before: &Vm) {
+    pub(super) async fn after_power(&mut self, me: &ActorRef<Message>, before: &Vm) {
         if self.vm().is_some_and(|vm| vm.power != before.power) {
             self.forget_machine_if_off();
         }
-        self.duty_changed(me);
+        self.duty_changed(me).await;
         self.ctx.pool.poke();
     }
 
@@ -329,6 +329,7 @@ impl State {
         self.studio = None;
         self.shell.send_replace(None);
         self.frame = super::ready::CheckFrame::default();
+        self.cleaning = super::clean::Cleaning::default();
         self.troubles = super::ready::Troubles::default();
         self.shell_alert = None;
         self.bytes = None;

@@ -1,7 +1,7 @@
 //! Readiness: what a VM that boots must have shown before it is given to a show.
 //!
 //! The show server, OBS and SSH have each answered since it booted, over the sessions that are open now, and OBS has
-//! drawn a check frame: one that runs without drawing answers everything. What is missing is named in the VM's record
+//! drawn a check frame: one that runs without drawing answers everything. What a show left on it is gone ([`super::clean`]). What is missing is named in the VM's record
 //! all the while. A studio that a show holds is looked at and not touched, and may show black.
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
+use super::clean::Cleaning;
 use super::link::Link;
 use super::report::stray;
 use super::{Message, State, Studio};
@@ -62,6 +63,9 @@ impl State {
         if !self.reboot.is_none_or(|reboot| reboot.is_over(links, now)) {
             missing.push("its reboot".to_owned());
         }
+        if missing.is_empty() {
+            missing.extend(self.clean_before_ready(me, vm, was_probe).await);
+        }
         if missing.is_empty() && self.ctx.world.obs.is_some() {
             match &self.frame {
                 CheckFrame::Drawn => {}
@@ -113,6 +117,9 @@ impl State {
     /// Everything that keeps it from being ready, for people.
     pub(super) fn all_missing(&self) -> String {
         let mut missing = self.missing();
+        if let Cleaning::Failed(why) = &self.cleaning {
+            missing.push(format!("cleaning ({why})"));
+        }
         if let CheckFrame::Failed(why) = &self.frame {
             missing.push(format!("check frame ({why})"));
         }
@@ -177,7 +184,7 @@ impl State {
             self.observation.error = None;
             self.observation.proven_at = Some(self.ctx.now());
             self.ctx.board.post(&self.id, self.observation.clone());
-            self.duty_changed(me);
+            self.duty_changed(me).await;
             self.tell_show(vm, |vm| show::Message::VmReady { vm });
             self.ctx.pool.poke();
         }

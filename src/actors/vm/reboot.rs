@@ -187,7 +187,7 @@ impl State {
             self.forget_machine();
             self.reboot = asked;
             self.await_ready(me);
-            self.duty_changed(me);
+            self.duty_changed(me).await;
         }
         let instance = vm.instance_id().clone();
         Ok(super::power::turned(self.id.clone(), instance, change, None))

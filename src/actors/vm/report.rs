@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
+use super::clean::proven;
 use super::ready::CheckFrame;
 use super::{Message, State, Studio};
 use crate::actors::news::Item;
@@ -78,9 +79,10 @@ impl State {
         match vm.power {
             Power::Booting => self.settle_boot(me, &vm, was_probe).await,
             Power::Ready if self.is_stray(&vm) => self.set_aside_stray().await,
-            Power::Ready if was_probe => self.settle_health(me, &vm).await,
+            Power::Ready if was_probe && !self.is_being_cleaned(&vm) => self.settle_health(me, &vm).await,
             Power::Ready | Power::Stopped | Power::Starting { .. } | Power::Stopping { .. } => {}
         }
+        self.clean_if_left(me).await;
     }
 
     fn take_in(&mut self, vm: &Vm, report: Report) {
@@ -287,7 +289,7 @@ impl State {
     }
 
     /// A VM with a fault becomes usable again once checks in a row found everything in order, and it is
-    /// certain that it publishes nothing for the show that left it.
+    /// certain that it publishes nothing for the show that left it, and that nothing of that is left on it.
     async fn prove(&mut self, me: &ActorRef<Message>, level: Health) {
         if self.publishes() {
             self.good_in_a_row = 0;
@@ -304,15 +306,13 @@ impl State {
             return;
         }
         self.good_in_a_row = 0;
-        let mut events = vec![vm::Event::FaultCleared];
-        if self.vm().is_some_and(|vm| vm.health != Health::Healthy) {
-            events.push(vm::Event::HealthTurned {
-                health: Health::Healthy,
-            });
+        let Some(vm) = self.vm() else { return };
+        if vm.leftover.is_some() {
+            return self.clean(me, &vm).await;
         }
-        if self.commit(events).await {
+        if self.commit(proven(&vm)).await {
             self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);
-            self.duty_changed(me);
+            self.duty_changed(me).await;
             self.ctx.pool.poke();
         }
     }

@@ -39,12 +39,12 @@ impl State {
         self.note_tags(&vm, sighting);
         let events = reconcile(&vm, &look);
         if !events.is_empty() && self.commit(events.clone()).await {
-            self.reconciled(me, &vm, &events, looked_at);
+            self.reconciled(me, &vm, &events, looked_at).await;
         }
         self.start_if_awaited(me).await;
     }
 
-    fn reconciled(
+    async fn reconciled(
         &mut self,
         me: &ActorRef<Message>,
         before: &Arc<Vm>,
@@ -67,7 +67,7 @@ impl State {
                 self.tell_show(before, |vm| show::Message::VmFailed { vm, reason });
             }
         }
-        self.after_power(me, before);
+        self.after_power(me, before).await;
     }
 
     fn note_cloud(&mut self, vm: &Vm, look: &Look<'_>) {

@@ -11,10 +11,10 @@ use crate::api::extract::{Body, VmPath};
 use crate::api::gateway::Gateway;
 use crate::api::openapi::{BodyRefusals, Refusals, VmIdParam};
 use crate::api::reply::Reply;
+use crate::api::types::cleaning::VmView;
 use crate::api::types::pool::{
     MaintenanceBody, MaintenanceReply, PowerReply, RebootBody, StateChange, TerminateReply, Terminating,
 };
-use crate::api::types::vm::VmRecord;
 
 const REASON_CHARS_MAX: usize = 500;
 
@@ -32,7 +32,7 @@ pub fn routes() -> OpenApiRouter<Gateway> {
     get, path = "/api/admin/vm-pool/{vmId}", tag = "vms",
     params(VmIdParam),
     responses(
-        (status = 200, body = VmRecord),
+        (status = 200, body = VmView),
         (status = 400, body = ErrorBody, description = "Not a legal id"),
         (status = 404, body = ErrorBody, description = "No such VM"),
         Refusals
@@ -42,11 +42,11 @@ async fn vm(
     _: Granted<Pool>,
     State(gateway): State<Gateway>,
     VmPath(id): VmPath,
-) -> Result<Reply<VmRecord>, ApiError> {
+) -> Result<Reply<VmView>, ApiError> {
     gateway.require_initialized()?;
     let state = gateway.state();
     let vm = state.vm(&id).ok_or_else(|| unknown_vm(id.as_str()))?;
-    Ok(Reply(gateway.record(vm, gateway.reach())))
+    Ok(Reply(VmView::of(vm, gateway.record(vm, gateway.reach()))))
 }
 
 /// Starts a stopped VM.

@@ -182,6 +182,7 @@ impl<'a> Words<'a> {
             | vm::Event::HealthTurned { .. }
             | vm::Event::Faulted { .. }
             | vm::Event::FaultCleared
+            | vm::Event::Cleaned { .. }
             | vm::Event::MaintenanceBegan { .. }
             | vm::Event::MaintenanceEnded => {}
         }

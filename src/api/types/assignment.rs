@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Ms;
+use super::cleaning::Cleaning;
 use super::vm::Services;
 
 /// Asks for a VM for a competition.
@@ -83,6 +84,9 @@ pub struct ReleaseReply {
     /// Whether recordings were archived, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archived: Option<bool>,
+    /// How the VM was cleaned after the competition; absent if it is cleaned later, before it is used again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleaning: Option<Cleaning>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<&'static str>,
 }

@@ -2,6 +2,7 @@
 //! domain is in [`super::project`].
 
 pub mod assignment;
+pub mod cleaning;
 pub mod configuration;
 pub mod coordinator;
 pub mod files;

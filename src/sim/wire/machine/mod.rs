@@ -21,6 +21,7 @@ use super::ssh;
 use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
 use crate::sim::model::fault::{Fault, FaultKind};
+use crate::sim::model::machine::disk::Disk;
 use crate::sim::model::machine::{Machine, Power};
 use crate::sim::model::studio::stream::Phase;
 use crate::sim::model::studio::{Studio, StudioError};
@@ -155,6 +156,11 @@ impl MachineHandle {
     /// Changes the studio as somebody sitting before it could.
     pub fn operate<T>(&self, change: impl FnOnce(&mut Studio, Timestamp) -> T) -> T {
         self.shared.change(|model, now| change(model.studio_mut(), now))
+    }
+
+    /// Looks at the machine's files, or changes them as somebody who has logged in could.
+    pub fn files<T>(&self, work: impl FnOnce(&mut Disk, Timestamp) -> T) -> T {
+        self.shared.change(|model, now| work(model.disk(now), now))
     }
 
     #[must_use]

@@ -1,0 +1,340 @@
+//! What a show leaves on a VM is gone before the VM is another's, however the show went and whoever died.
+
+mod support;
+
+use std::time::Duration;
+
+use support::eventually::eventually;
+use support::scene::{SOON, Scene};
+use understudy::actors::coordinator::{Assign, Release, Released};
+use understudy::cli::stage::stream_key;
+use understudy::config::{Cleanup, Config};
+use understudy::domain::cleaning::{Report, Subject, Way};
+use understudy::domain::execution::Deed;
+use understudy::domain::ids::{ShowId, VmId};
+use understudy::domain::show::Phase;
+use understudy::domain::studio::Recording;
+use understudy::domain::vm::Status;
+use understudy::sim::model::machine::disk::{OBS_CONFIG, OBS_TEMPLATE, RECORDINGS, Who};
+use understudy::sim::wire::MachineHandle;
+use understudy::sim::world::WorldConfig;
+
+const TEMPORARY: &str = "/tmp/competition-gala";
+
+/// How long OBS takes to start where a test wants to find a cleaning under way.
+const SLOW_START: Duration = Duration::from_secs(2);
+
+/// What people leave beside what the stage sets up: another scene collection, a temporary folder, a recording.
+fn litter(machine: &MachineHandle) {
+    machine.operate(|studio, now| {
+        studio.create_collection("Leftover", now).unwrap();
+        studio.start_record(now).unwrap();
+    });
+    machine.files(|disk, now| {
+        disk.make_folders(Who::User, &format!("{TEMPORARY}/overlay"), now)
+            .unwrap();
+    });
+}
+
+/// Whether a file of OBS's configuration holds this.
+fn holds(machine: &MachineHandle, text: &str) -> bool {
+    machine.files(|disk, _| {
+        let service = disk.read(
+            &format!("{OBS_CONFIG}/basic/profiles/Untitled/service.json"),
+            0,
+            1 << 20,
+        );
+        service.is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text))
+    })
+}
+
+fn is_pristine(machine: &MachineHandle) {
+    machine.operate(|studio, _| {
+        assert_eq!(studio.collection_names(), ["Untitled"]);
+        assert_eq!(studio.collection().scenes.len(), 1);
+        assert!(studio.collection().inputs.is_empty());
+        assert_eq!(studio.service().key(), Some(""));
+        assert_eq!(studio.recording(), Recording::Off);
+    });
+    machine.files(|disk, _| assert!(disk.stat(TEMPORARY).is_err(), "temporary files are left"));
+}
+
+async fn release(scene: &Scene, show: &ShowId) -> Released {
+    let released = scene
+        .coordinator()
+        .release(show.clone(), Release::default())
+        .await;
+    released.unwrap()
+}
+
+fn report_of(released: &Released) -> &Report {
+    released.report.as_deref().expect("it was cleaned")
+}
+
+async fn until_status(scene: &Scene, vm: &VmId, status: Status) {
+    let what = format!("{vm} {status}");
+    scene
+        .until(&what, |state| (state.vm(vm)?.status() == status).then_some(()))
+        .await;
+}
+
+/// Waits until OBS's configuration is being replaced.
+async fn until_being_reset(scene: &Scene) {
+    scene
+        .until("a reset under way", |state| {
+            let mut running = state.executions().running();
+            let is_reset =
+                |deed: &Deed| matches!(deed, Deed::Operation { id, .. } if id.as_str() == "RESET_OBS_CONFIG");
+            running.any(|execution| is_reset(&execution.deed)).then_some(())
+        })
+        .await;
+}
+
+fn slow_to_start(warm: u32) -> WorldConfig {
+    let mut world = WorldConfig::for_test(warm, 0);
+    world.machine.studio = SLOW_START;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_vm_has_nothing_of_its_show_left_and_is_available() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let machine = scene.machine(&vm);
+    litter(&machine);
+    assert!(holds(&machine, &stream_key(&show)), "OBS keeps the key in a file");
+    let released = release(&scene, &show).await;
+    assert_eq!(released.status, Some(Status::Available));
+    let report = report_of(&released);
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!((&report.show, report.way), (&show, Way::Template));
+    assert_eq!(report.recordings, Some(1), "recordings stay");
+    assert!(machine.files(|disk, _| disk.list(RECORDINGS).unwrap().len() == 1));
+    for subject in [
+        Subject::Reset,
+        Subject::Obs,
+        Subject::Stream,
+        Subject::Recording,
+        Subject::Scenes,
+        Subject::StreamKey,
+        Subject::Files,
+        Subject::TemporaryFiles,
+    ] {
+        let looked = report.findings.iter().any(|finding| finding.subject == subject);
+        assert!(looked, "{subject:?} was not looked at: {report:#?}");
+    }
+    is_pristine(&machine);
+    assert!(!holds(&machine, &stream_key(&show)));
+    let state = scene.coordinator().state();
+    let known = state.vm(&vm).unwrap();
+    assert_eq!((known.leftover.as_ref(), known.fault.as_ref()), (None, None));
+    // It is as good as before.
+    let (_, next) = scene.on_air("finals").await;
+    assert_eq!(next, vm);
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_was_only_assigned_is_cleaned_as_well() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let show = ShowId::new("gala").unwrap();
+    let assigned = scene.coordinator().assign(show.clone(), Assign::default()).await;
+    let vm = assigned.unwrap().vm;
+    let machine = scene.machine(&vm);
+    machine.load_example_studio("by hand").unwrap();
+    let released = release(&scene, &show).await;
+    assert_eq!(released.status, Some(Status::Available));
+    assert!(report_of(&released).is_clean());
+    is_pristine(&machine);
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_template_or_without_ssh_the_studio_is_emptied_through_obs() {
+    for ssh in [true, false] {
+        let mut world = WorldConfig::for_test(1, 0);
+        world.machine.studio = Duration::from_millis(50);
+        let scene = Scene::world(world, 1, |_| ()).await;
+        let scene = if ssh {
+            scene
+        } else {
+            let Scene { mut stage, node } = scene;
+            node.stop().await.unwrap();
+            stage.config.ssh.enabled = false;
+            let node = stage.coordinator(|_| None).await.unwrap();
+            Scene { stage, node }
+        };
+        let (show, vm) = scene.on_air("gala").await;
+        let machine = scene.machine(&vm);
+        machine.operate(|studio, now| studio.start_record(now).unwrap());
+        machine.files(|disk, _| disk.remove_all(Who::Root, OBS_TEMPLATE).unwrap());
+        let released = release(&scene, &show).await;
+        let report = report_of(&released);
+        assert!(report.is_clean(), "{report:#?}");
+        assert_eq!(report.way, Way::Studio);
+        assert_eq!(released.status, Some(Status::Available));
+        machine.operate(|studio, _| {
+            assert_eq!(studio.collection().scenes.len(), 1);
+            assert!(studio.collection().inputs.is_empty());
+            assert_eq!(studio.service().key(), Some(""));
+            assert_eq!(studio.recording(), Recording::Off);
+        });
+        assert!(!holds(&machine, &stream_key(&show)));
+        scene.node.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_is_not_proven_clean_goes_to_error_and_comes_back_once_it_is() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let machine = scene.machine(&vm);
+    machine.operate(|studio, _| studio.set_drawing(false));
+    let released = release(&scene, &show).await;
+    assert_eq!(released.status, Some(Status::Error));
+    assert!(!report_of(&released).is_clean());
+    let state = scene.coordinator().state();
+    let known = state.vm(&vm).unwrap();
+    let reason = known.fault.as_ref().unwrap().reason.clone();
+    assert_eq!(
+        reason,
+        "it is not clean after show gala: OBS answers and draws nothing"
+    );
+    assert_eq!(known.leftover.as_ref().unwrap().show, show);
+    // It answers well, and is not taken back for that alone.
+    let first = known.cleaning.clone().unwrap();
+    scene
+        .until("a second try", |state| {
+            let report = state.vm(&vm)?.cleaning.clone()?;
+            (report.began_at > first.began_at).then_some(())
+        })
+        .await;
+    assert_eq!(
+        scene.coordinator().state().vm(&vm).unwrap().status(),
+        Status::Error
+    );
+    machine.operate(|studio, _| studio.set_drawing(true));
+    until_status(&scene, &vm, Status::Available).await;
+    let state = scene.coordinator().state();
+    assert!(state.vm(&vm).unwrap().cleaning.as_ref().unwrap().is_clean());
+    is_pristine(&machine);
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_best_effort_it_is_available_all_the_same_and_the_report_says_what_was_found() {
+    let best_effort = |config: &mut Config| config.shows.cleanup = Cleanup::BestEffort;
+    let scene = Scene::set(1, 0, best_effort).await;
+    let (show, vm) = scene.on_air("gala").await;
+    scene.machine(&vm).operate(|studio, _| studio.set_drawing(false));
+    let released = release(&scene, &show).await;
+    assert_eq!(released.status, Some(Status::Available));
+    let report = report_of(&released);
+    assert_eq!(report.faults(), "OBS answers and draws nothing");
+    let state = scene.coordinator().state();
+    assert!(state.vm(&vm).unwrap().leftover.is_none());
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_is_to_be_stopped_is_cleaned_before() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    litter(&scene.machine(&vm));
+    let ask = Release {
+        stop_vm: true,
+        ..Release::default()
+    };
+    let released = scene.coordinator().release(show.clone(), ask).await.unwrap();
+    assert!(report_of(&released).is_clean());
+    until_status(&scene, &vm, Status::Stopped).await;
+    assert!(scene.coordinator().state().vm(&vm).unwrap().leftover.is_none());
+    assert!(!holds(&scene.machine(&vm), &stream_key(&show)));
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cleaning_goes_on_when_the_actor_or_the_coordinator_that_began_it_is_gone() {
+    for coordinator_too in [false, true] {
+        let scene = Scene::world(slow_to_start(1), 1, |_| ()).await;
+        let (show, vm) = scene.on_air("gala").await;
+        let machine = scene.machine(&vm);
+        litter(&machine);
+        let (coordinator, asked) = (scene.coordinator(), show.clone());
+        let waiting = tokio::spawn(async move { coordinator.release(asked, Release::default()).await });
+        until_being_reset(&scene).await;
+        let scene = if coordinator_too {
+            let Scene { stage, node } = scene;
+            node.stop().await.unwrap();
+            let node = stage.coordinator(|_| None).await.unwrap();
+            Scene { stage, node }
+        } else {
+            assert!(scene.coordinator().kill_show_actor(&show));
+            scene
+        };
+        // It is asked again of the actor that takes over; with the coordinator whoever waits is told that it ends.
+        assert_eq!(waiting.await.unwrap().is_ok(), !coordinator_too);
+        scene
+            .until("the VM given back", |state| {
+                let idle = state.show(&show)?.phase == Phase::Idle;
+                (idle && state.vm(&vm)?.status() == Status::Available).then_some(())
+            })
+            .await;
+        let state = scene.coordinator().state();
+        let known = state.vm(&vm).unwrap();
+        let report = known.cleaning.as_ref().unwrap();
+        assert!(report.is_clean(), "{report:#?}");
+        assert!(known.leftover.is_none() && known.fault.is_none());
+        is_pristine(&machine);
+        scene.node.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vm_that_a_failover_left_is_cleaned_before_it_is_a_spare_again() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, old) = scene.on_air("gala").await;
+    litter(&scene.machine(&old));
+    scene.crash_studio_of(&old);
+    let new = scene.moved(&show, 1).await;
+    assert_ne!(new, old);
+    let machine = scene.machine(&old);
+    machine.heal(understudy::sim::model::fault::FaultKind::StudioCrash);
+    scene
+        .stage
+        .world
+        .change(
+            &scene.instance(&old),
+            understudy::domain::instance::PowerChange::Reboot,
+        )
+        .unwrap();
+    let left = scene.coordinator().state().vm(&old).unwrap().leftover.clone();
+    assert_eq!(left.unwrap().show, show);
+    until_status(&scene, &old, Status::Available).await;
+    let state = scene.coordinator().state();
+    assert!(state.vm(&old).unwrap().cleaning.as_ref().unwrap().is_clean());
+    is_pristine(&machine);
+    assert!(!holds(&machine, &stream_key(&show)));
+    eventually("the show is undisturbed", SOON, async || {
+        let state = scene.coordinator().state();
+        (state.show(&show)?.phase == Phase::OnAir).then_some(())
+    })
+    .await;
+    assert_eq!(scene.coordinator().state().show(&show).unwrap().records.len(), 1);
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_a_vms_actor_does_not_end_its_cleaning() {
+    let scene = Scene::world(slow_to_start(1), 1, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let machine = scene.machine(&vm);
+    machine.operate(|studio, _| studio.set_drawing(false));
+    assert_eq!(release(&scene, &show).await.status, Some(Status::Error));
+    machine.operate(|studio, _| studio.set_drawing(true));
+    until_being_reset(&scene).await;
+    assert!(scene.coordinator().kill_vm_actor(&vm));
+    until_status(&scene, &vm, Status::Available).await;
+    is_pristine(&machine);
+    scene.node.stop().await.unwrap();
+}
