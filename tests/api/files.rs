@@ -17,6 +17,7 @@ use understudy::config::Config;
 
 use crate::executions::served_with;
 use crate::operations::exec;
+use crate::script::Script;
 use crate::served::{Answer, LIMIT, Served, send};
 use crate::support::PLENTY;
 use crate::support::eventually::eventually;
@@ -139,6 +140,24 @@ async fn a_file_goes_up_and_comes_down_as_it_was_and_that_is_written_down() {
         }
     }
     assert_eq!(last, Some((sent.len() as u64, true)));
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_hears_how_far_a_file_is() {
+    let sshd = Sshd::start().await;
+    let (served, vm) = served(&sshd, |_| {}).await;
+    let mut client = Script::connected(&served, &json!({})).await;
+    let path = sshd.path("root").join("file");
+    let reply = put(&served, &vm, &path, content(300_000)).await.is(200);
+    let told = client
+        .event_with("fileProgress", |event| event["done"] == true)
+        .await;
+    let expected = json!({
+        "id": reply["executionId"], "vmId": vm, "path": path.display().to_string(), "direction": "upload",
+        "bytes": 300_000, "totalBytes": 300_000, "done": true,
+    });
+    assert_eq!(told, expected);
     served.stop().await;
 }
 

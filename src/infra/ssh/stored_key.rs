@@ -20,6 +20,8 @@ const READ: Duration = Duration::from_secs(15);
 /// Between two readings because a machine refused the key. A machine that boots does not know its users yet, and that is
 /// no reason to ask the store each time.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+/// Limit on waiting for such a reading: a store that is away must not make a machine that refused look silent.
+const REFUSED_WAIT: Duration = Duration::from_secs(3);
 /// Between two readings while there is no key at all, or the store is away; never longer than the interval.
 const TROUBLED_AGAIN: Duration = Duration::from_secs(30);
 /// Connections that wait for a reading at the same time; more do not get one.
@@ -106,13 +108,13 @@ impl StoredKey {
         }
     }
 
-    /// Has it read again, since a machine has refused it, and waits for that. It is not if that was done just now, or
-    /// if too many wait already.
+    /// Has it read again, since a machine has refused it, and waits a little for that. It is not if that was done just now,
+    /// or if too many wait already.
     pub(super) async fn read_again(&self) {
         let (done, read) = oneshot::channel();
         if self.refused.try_send(done).is_ok() {
-            // The task ends with the runtime.
-            let _ = read.await;
+            // Late, or the task ended with the runtime: the key is what it was.
+            let _ = timeout(REFUSED_WAIT, read).await;
         }
     }
 }
