@@ -92,6 +92,10 @@ impl Coordinator {
         coordinator
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     async fn until_ready(&mut self) {
         let url = format!("http://{}/readyz", self.address);
         let (http, child) = (&self.http, &mut self.child);

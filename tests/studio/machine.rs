@@ -10,6 +10,9 @@ use super::network::{attach, iptables};
 use super::program::{installed, ours, output, run};
 use super::support::eventually::eventually;
 
+/// Where every machine's obs-websocket listens.
+pub const OBS_PORT: &str = "4455";
+
 pub struct Machine {
     name: String,
     address: Ipv4Addr,
@@ -24,6 +27,10 @@ impl Machine {
     /// A machine that is off, with an empty disk over `image`.
     pub async fn build(name: &str, address: Ipv4Addr, image: &Path, folder: &Path) -> Self {
         attach(name, address).await;
+        // As the VMs' security group has it: OBS's WebSocket is reached through SSH, or not at all.
+        let obs = ["-p", "tcp", "--dport", OBS_PORT];
+        let from_outside = [&["-A", "INPUT", "!", "-i", "lo"][..], &obs, &["-j", "DROP"]].concat();
+        iptables(name, &from_outside).await;
         Self {
             name: name.to_owned(),
             address,

@@ -1,7 +1,7 @@
 //! Everything that a test needs around the coordinator, set up and checked at the end.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ use super::support::eventually::eventually;
 use super::support::moto::{IMAGE, Moto, NewInstance};
 use super::support::sshd::generate_key;
 
+/// Of the coordinator, in the folder of the test.
+const KEY_FILE: &str = "key";
 const PROJECT: &str = "understudy-studio";
 /// Where the coordinator serves. On loopback everybody may call it.
 const COORDINATOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
@@ -29,7 +31,7 @@ pub struct Rig {
     pub coordinator: Coordinator,
     /// The pool's instances: all of them run.
     pub instances: Vec<String>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Rig {
@@ -50,7 +52,7 @@ impl Rig {
             instances.push(moto.run(&new).await);
         }
         let image = folder.path().join("image");
-        let key = folder.path().join("key");
+        let key = folder.path().join(KEY_FILE);
         generate_key(&key, "ed25519");
         let public_key = folder.path().join("key.pub");
         let words = [
@@ -70,8 +72,19 @@ impl Rig {
             ingest,
             coordinator,
             instances,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// The private key that the coordinator logs in with.
+    pub fn key_file(&self) -> PathBuf {
+        self.folder.path().join(KEY_FILE)
+    }
+
+    /// The VM of an instance.
+    pub async fn vm(&self, instance: &str) -> String {
+        let pool = self.coordinator.pool().await;
+        pool.id(instance).expect("it is in the pool")
     }
 
     /// Where the machine of an instance is.
@@ -92,12 +105,7 @@ impl Rig {
             &key(show),
         )
         .await;
-        let vm = self
-            .coordinator
-            .pool()
-            .await
-            .id(instance)
-            .expect("it is in the pool");
+        let vm = self.vm(instance).await;
         let assign = format!("/api/competitions/{show}/vm/assign");
         let assigned = self
             .coordinator
@@ -176,6 +184,7 @@ subnet_id = "{subnet}"
 [ssh]
 key_path = "{key}"
 user = "ubuntu"
+allow_free_commands = true
 pins_path = "{folder_path}/host_keys"
 
 [log]

@@ -5,4 +5,6 @@ mod ending;
 mod failover;
 mod hosts;
 mod on_air;
+mod operations;
+mod reach;
 mod witness;
