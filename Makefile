@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-studio check bench
+.PHONY: help demo test test-studio check bench bench-studio
 
 # What is kept between clones: the Python environment of the tests, and cargo-deny.
 export UNDERSTUDY_CACHE ?= $(HOME)/.cache/understudy
@@ -47,6 +47,12 @@ check: ## Format, licences and sources, lints, documentation, layers
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --test layering
+
+# The program is built outside, where there is a network; OBS takes most of the time that is measured.
+bench-studio: ## Measure both ways of restoring a studio, on real OBS; as root
+	@scripts/setup-studio
+	cargo bench --no-default-features --profile dev --bench restore --no-run
+	tests/studio/in-namespaces tests/studio/with-obs cargo bench --offline --no-default-features --profile dev --bench restore
 
 bench: ## Measure what the targets speak of
 	@scripts/setup-build

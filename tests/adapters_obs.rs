@@ -9,7 +9,7 @@ use support::studios::{connect, connect_hasty, endpoint, next, refusal, scene_na
 use support::{BRIEF, PLENTY};
 
 use understudy::domain::studio::Secret;
-use understudy::infra::obs::{Endpoint, Error, Notice};
+use understudy::infra::obs::{Endpoint, Error, Means, Notice};
 use understudy::sim::model::fault::{Fault, FaultKind};
 use understudy::sim::wire::{MachineHandle, MachineView};
 use understudy::sim::world::{World, WorldConfig};
@@ -314,7 +314,10 @@ async fn a_crash_closes_the_session_at_once() {
     let asked = Instant::now();
     assert_eq!(session.output().await, Err(Error::Closed));
     assert_eq!(session.capture().await, Err(Error::Closed));
-    assert_eq!(session.restore(&small()).await, Err(Error::Closed));
+    assert_eq!(
+        session.restore(&small(), &Means::Requests).await,
+        Err(Error::Closed)
+    );
     assert_eq!(session.start_stream().await, Err(Error::Closed));
     assert_eq!(session.stop_stream().await, Err(Error::Closed));
     assert!(asked.elapsed() < PLENTY / 4, "took {:?}", asked.elapsed());

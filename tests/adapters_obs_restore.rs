@@ -9,7 +9,7 @@ use serde_json::json;
 use understudy::domain::studio::{
     Audio, Filter, Json, Monitor, Recording, SceneItem, Studio, Transition, TransitionOverride,
 };
-use understudy::infra::obs::{Error, Session};
+use understudy::infra::obs::{Error, Means, Session};
 use understudy::sim::model::fault::Fault;
 use understudy::sim::wire::MachineView;
 
@@ -78,7 +78,10 @@ async fn a_studio_is_captured_and_restored_on_a_blank_one() {
     // On a blank studio also the scenes are in order.
     assert_eq!(spare.capture().await.unwrap(), studio);
     // And onto itself there is nothing to do.
-    assert_eq!(source.restore(&studio).await.unwrap().requests, 0);
+    assert_eq!(
+        source.restore(&studio, &Means::Requests).await.unwrap().requests,
+        0
+    );
 }
 
 fn filter(name: &str, kind: &str, settings: &str) -> Filter {
@@ -115,7 +118,7 @@ async fn filters_of_inputs_and_scenes_are_made_changed_ordered_and_removed() {
     let alien = filter("Alien", "alien_filter_v9", "{}");
     let unreadable = filter("Unreadable", "crop_filter", "{");
     studio.inputs[0].filters = vec![alien, tone.clone(), unreadable];
-    let restored = session.restore(&studio).await.unwrap();
+    let restored = session.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!(restored.differences.len(), 2, "{:#?}", restored.differences);
     assert!(
         restored.differences[0].contains("\"Alien\" of \"red\""),
@@ -143,7 +146,7 @@ async fn an_input_that_is_monitored_from_its_making_is_not_heard_where_it_must_n
         monitor: Monitor::AndOutput,
         tracks: [true, false, true, false, true, false],
     });
-    let restored = session.restore(&studio).await.unwrap();
+    let restored = session.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!((restored.requests, restored.differences), (6, Vec::new()));
     assert_eq!(session.capture().await.unwrap(), studio);
 }
@@ -152,7 +155,7 @@ async fn an_input_that_is_monitored_from_its_making_is_not_heard_where_it_must_n
 async fn studio_mode_is_restored_and_a_recording_is_not() {
     let (_world, machines) = world(2).await;
     let (source, _) = connect(&machines[0]).await;
-    source.restore(&small()).await.unwrap();
+    source.restore(&small(), &Means::Requests).await.unwrap();
     machines[0].operate(|studio, now| {
         studio.set_studio_mode(true);
         let preview = studio.collection().scenes[0].uuid;
@@ -165,7 +168,7 @@ async fn studio_mode_is_restored_and_a_recording_is_not() {
     assert_eq!(studio.recording, Recording::Paused);
 
     let (spare, _) = connect(&machines[1]).await;
-    let restored = spare.restore(&studio).await.unwrap();
+    let restored = spare.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!(restored.differences, Vec::<String>::new());
     let mut captured = spare.capture().await.unwrap();
     assert_eq!(captured.preview_scene, studio.preview_scene);
@@ -173,7 +176,7 @@ async fn studio_mode_is_restored_and_a_recording_is_not() {
     captured.recording = Recording::Paused;
     assert_eq!(captured, studio);
     // And out of studio mode again.
-    spare.restore(&small()).await.unwrap();
+    spare.restore(&small(), &Means::Requests).await.unwrap();
     assert_eq!(spare.capture().await.unwrap().preview_scene, None);
 }
 
@@ -186,7 +189,7 @@ async fn transitions_are_configured_and_missing_ones_are_named() {
         name: Some("Fade".to_owned()),
         duration_ms: Some(700),
     });
-    source.restore(&studio).await.unwrap();
+    source.restore(&studio, &Means::Requests).await.unwrap();
     let wipe = |luma: &str| json!({"luma_image": luma}).as_object().unwrap().clone();
     for (machine, luma) in machines.iter().zip(["linear-h.png", "iris.png"]) {
         machine.operate(|studio, _| {
@@ -211,7 +214,7 @@ async fn transitions_are_configured_and_missing_ones_are_named() {
 
     let (spare, _) = connect(&machines[1]).await;
     // A new collection has a cut and a fade, no more.
-    let restored = spare.restore(&studio).await.unwrap();
+    let restored = spare.restore(&studio, &Means::Requests).await.unwrap();
     let film = "transition \"Film\" of kind obs_stinger_transition is missing, and OBS makes none on request";
     assert_eq!(restored.differences.len(), 2, "{:#?}", restored.differences);
     assert!(restored.differences.contains(&film.to_owned()), "{restored:?}");
@@ -219,7 +222,7 @@ async fn transitions_are_configured_and_missing_ones_are_named() {
         let luma = json!({"luma_image": "iris.png"}).as_object().unwrap().clone();
         studio.add_transition("Wipe", "wipe_transition", luma).unwrap();
     });
-    let restored = spare.restore(&studio).await.unwrap();
+    let restored = spare.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!(restored.differences, [film]);
     let captured = spare.capture().await.unwrap();
     assert_eq!(captured.transition, studio.transition);
@@ -234,7 +237,7 @@ async fn transitions_are_configured_and_missing_ones_are_named() {
 
     let mut plain = studio.clone();
     plain.scenes[1].transition_override = None;
-    let restored = spare.restore(&plain).await.unwrap();
+    let restored = spare.restore(&plain, &Means::Requests).await.unwrap();
     assert!(
         restored
             .differences
@@ -248,7 +251,7 @@ async fn transitions_are_configured_and_missing_ones_are_named() {
 async fn a_group_is_captured_restored_where_it_is_and_named_where_it_is_missing() {
     let (_world, machines) = world(2).await;
     let (source, _) = connect(&machines[0]).await;
-    source.restore(&small()).await.unwrap();
+    source.restore(&small(), &Means::Requests).await.unwrap();
     machines[0].operate(|studio, _| {
         let scene = studio
             .collection()
@@ -272,7 +275,10 @@ async fn a_group_is_captured_restored_where_it_is_and_named_where_it_is_missing(
             .iter()
             .any(|scene| sources(&scene.items) == ["red", "Lower Third"])
     );
-    assert_eq!(source.restore(&studio).await.unwrap().requests, 0);
+    assert_eq!(
+        source.restore(&studio, &Means::Requests).await.unwrap().requests,
+        0
+    );
 
     // Moved and hidden by hand, and put back.
     let group = machines[0].operate(|studio, _| {
@@ -282,21 +288,21 @@ async fn a_group_is_captured_restored_where_it_is_and_named_where_it_is_missing(
         studio.set_item_index(uuid, first, 1).unwrap();
         uuid
     });
-    let restored = source.restore(&studio).await.unwrap();
+    let restored = source.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!((restored.requests, restored.differences), (2, Vec::new()));
     assert_eq!(source.capture().await.unwrap(), studio);
     machines[0].operate(|studio, _| {
         let first = studio.collection().scene(group).unwrap().items[0].id;
         studio.remove_item(group, first).unwrap();
     });
-    let restored = source.restore(&studio).await.unwrap();
+    let restored = source.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!(
         restored.differences,
         ["item \"title\" of group \"Lower Third\" is missing"]
     );
 
     let (spare, _) = connect(&machines[1]).await;
-    let restored = spare.restore(&studio).await.unwrap();
+    let restored = spare.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!(
         restored.differences,
         ["item \"Lower Third\" of scene \"A\" is a group, and OBS makes none on request"]
@@ -323,7 +329,7 @@ async fn only_what_differs_is_sent() {
         .position_x = 17.5;
     studio.program_scene = "Replay".to_owned();
     studio.transition.as_mut().unwrap().duration_ms = Some(300);
-    let restored = session.restore(&studio).await.unwrap();
+    let restored = session.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!((restored.requests, restored.differences), (4, Vec::new()));
     assert_eq!(session.capture().await.unwrap(), studio);
 }
@@ -340,7 +346,7 @@ async fn a_studio_made_by_hand_is_restored_with_order_nesting_and_repeated_sourc
 async fn a_cluttered_studio_is_cleared_rearranged_and_repaired() {
     let (_world, machines) = world(1).await;
     let (session, _) = connect(&machines[0]).await;
-    session.restore(&small()).await.unwrap();
+    session.restore(&small(), &Means::Requests).await.unwrap();
 
     // The same collection, in which everything is a little different.
     let mut cluttered = small();
@@ -373,7 +379,7 @@ async fn a_cluttered_studio_is_cleared_rearranged_and_repaired() {
 async fn names_that_changed_sides_and_kinds_are_freed_first() {
     let (_world, machines) = world(1).await;
     let (session, _) = connect(&machines[0]).await;
-    session.restore(&small()).await.unwrap();
+    session.restore(&small(), &Means::Requests).await.unwrap();
 
     let mut swapped = small();
     // "red" becomes a text, "title" a scene, and the scene "A" an input.
@@ -407,7 +413,7 @@ async fn what_cannot_be_made_equal_is_reported_and_the_rest_is_done() {
         name: "Teleport".to_owned(),
         duration_ms: Some(100),
     });
-    let restored = session.restore(&studio).await.unwrap();
+    let restored = session.restore(&studio, &Means::Requests).await.unwrap();
     for (what, about) in [
         ("the unsupported kind", "alien_source_v9"),
         ("the input in no scene", "\"orphan\" is in no scene"),
@@ -452,7 +458,7 @@ async fn a_running_stream_keeps_its_service() {
     let mut studio = session.capture().await.unwrap();
     studio.stream.as_mut().unwrap().key = sealed("another");
     studio.program_scene = "Replay".to_owned();
-    let restored = session.restore(&studio).await.unwrap();
+    let restored = session.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!(restored.requests, 1);
     assert_eq!(restored.differences.len(), 1, "{:?}", restored.differences);
     assert!(
@@ -472,7 +478,7 @@ async fn a_crash_in_the_middle_of_a_restore_ends_it() {
     let machine = machines[0].clone();
     let studio = small();
     let (restored, ()) = tokio::join!(
-        tokio::time::timeout(PLENTY, session.restore(&studio)),
+        tokio::time::timeout(PLENTY, session.restore(&studio, &Means::Requests)),
         async move {
             // The first sign of the restore's work.
             notices.recv().await;
@@ -486,7 +492,7 @@ async fn a_crash_in_the_middle_of_a_restore_ends_it() {
 async fn a_restore_leaves_no_connection_behind() {
     let (_world, machines) = world(1).await;
     let (session, _notices) = connect(&machines[0]).await;
-    session.restore(&small()).await.unwrap();
+    session.restore(&small(), &Means::Requests).await.unwrap();
     assert!(
         machines[0]
             .until(PLENTY, |view| view.obs_clients == 1)

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use support::scene::{SOON, Scene};
 use understudy::cli::stage::Stage;
+use understudy::config::ObsRestore;
 use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::show::Phase;
 use understudy::domain::state::State;
-use understudy::domain::studio::Comparison;
+use understudy::domain::studio::{Comparison, MadeBy};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -40,9 +41,56 @@ async fn a_studio_that_is_as_it_was_is_found_equal_after_its_move() {
 /// No request makes a group, so the new studio has none.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_made_on_the_new_vm_is_named_on_the_timeline() {
+    let scene = Scene::set(2, 0, |config| config.obs.restore = ObsRestore::Requests).await;
+    let show = a_show_with_a_group_is_moved(&scene).await;
+    let found = compared(&scene, &show).await.differences;
+    assert!(
+        found.contains(&r#"group "Together" is missing"#.to_owned()),
+        "{found:#?}"
+    );
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_request_makes_comes_from_a_file() {
     let scene = Scene::set(2, 0, |_| ()).await;
+    let show = a_show_with_a_group_is_moved(&scene).await;
+    assert_eq!(compared(&scene, &show).await.differences, Vec::<String>::new());
+    assert_eq!(restored_by(&scene, &show), Some(MadeBy::File));
+    scene.node.stop().await.unwrap();
+}
+
+/// The show goes on air all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_file_can_be_put_requests_do_what_they_can_and_the_timeline_says_why() {
+    let scene = Scene::set(2, 0, |config| {
+        config.vm.obs_config_path = "/home/ubuntu/elsewhere".to_owned();
+    })
+    .await;
+    let show = a_show_with_a_group_is_moved(&scene).await;
+    let found = compared(&scene, &show).await.differences;
+    assert!(
+        found.contains(&r#"group "Together" is missing"#.to_owned()),
+        "{found:#?}"
+    );
+    let by = restored_by(&scene, &show).unwrap();
+    let why = by.why_not_file().unwrap();
+    assert!(
+        why.contains("/home/ubuntu/elsewhere/basic/scenes does not exist"),
+        "{why}"
+    );
+    scene.node.stop().await.unwrap();
+}
+
+fn restored_by(scene: &Scene, show: &ShowId) -> Option<MadeBy> {
+    let state = scene.coordinator().state();
+    let record = state.show(show)?.records.last()?;
+    record.failover.restored_by.clone()
+}
+
+async fn a_show_with_a_group_is_moved(scene: &Scene) -> ShowId {
     let (show, vm) = scene.on_air("gala").await;
-    group_two_items(&scene, &vm);
+    group_two_items(scene, &vm);
     scene
         .until("the group captured", |state| {
             let studio = state.show(&show)?.studio.clone()?;
@@ -51,12 +99,7 @@ async fn what_cannot_be_made_on_the_new_vm_is_named_on_the_timeline() {
         .await;
     scene.crash_studio_of(&vm);
     scene.moved(&show, 1).await;
-    let found = compared(&scene, &show).await.differences;
-    assert!(
-        found.contains(&r#"group "Together" is missing"#.to_owned()),
-        "{found:#?}"
-    );
-    scene.node.stop().await.unwrap();
+    show
 }
 
 fn group_two_items(scene: &Scene, vm: &VmId) {

@@ -10,6 +10,7 @@ use understudy::domain::configuration::Made;
 use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::show::Phase;
 use understudy::domain::studio::Secret;
+use understudy::infra::obs::Means;
 use understudy::infra::template::{Stream, Templates};
 use understudy::sim::model::fault::{Fault, FaultKind};
 
@@ -74,10 +75,10 @@ async fn a_studio_that_was_made_from_a_template_is_made_again_without_a_change()
         .render("gala", &variables("Gala"), stream)
         .unwrap();
     let (session, _notices) = connect(&machines[0]).await;
-    let first = session.restore(&studio).await.unwrap();
+    let first = session.restore(&studio, &Means::Requests).await.unwrap();
     assert!(first.requests > 50, "{first:?}");
     assert_eq!(first.differences, Vec::<String>::new());
-    let second = session.restore(&studio).await.unwrap();
+    let second = session.restore(&studio, &Means::Requests).await.unwrap();
     assert_eq!((second.requests, second.differences), (0, Vec::new()));
     let captured = session.capture().await.unwrap();
     assert_eq!(captured.scenes, studio.scenes);

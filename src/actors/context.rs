@@ -122,6 +122,17 @@ pub struct ObsOptions {
     pub reconnect_max: Duration,
     pub capture_debounce: Duration,
     pub capture_interval: Duration,
+    pub restore: ObsRestore,
+    /// Where a VM's OBS keeps its settings.
+    pub config_path: String,
+}
+
+/// How a studio is made equal to a captured one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObsRestore {
+    Auto,
+    Requests,
+    File,
 }
 
 #[derive(Debug, Clone)]
@@ -269,6 +280,17 @@ impl Context {
             password: self.options.obs.password.clone(),
             connect_deadline: self.options.obs.connect_deadline,
             call_deadline: self.options.obs.call_deadline,
+        }
+    }
+
+    /// By which ways a studio may be made on the VM that this connection leads to.
+    pub(super) fn obs_means(&self, shell: Option<Arc<dyn ssh::Session>>) -> obs::Means {
+        let options = &self.options.obs;
+        let folder = shell.map(|shell| obs::Folder::new(shell, &options.config_path));
+        match (options.restore, folder) {
+            (ObsRestore::Requests, _) | (_, None) => obs::Means::Requests,
+            (ObsRestore::File, Some(folder)) => obs::Means::File(folder),
+            (ObsRestore::Auto, Some(folder)) => obs::Means::Either(folder),
         }
     }
 

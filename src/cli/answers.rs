@@ -202,6 +202,9 @@ pub struct Failover {
     pub restored_at: Option<Timestamp>,
     #[serde(default)]
     pub differences: Vec<String>,
+    pub restored_by: Option<String>,
+    /// Why it was not made from a file.
+    pub not_by_file: Option<String>,
     /// `None` until the new studio was read again.
     pub comparison: Option<Comparison>,
     pub publishing_at: Option<Timestamp>,

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::actors::cleaning::CleaningOptions;
 use crate::actors::clock::Clock;
 use crate::actors::context::{
-    AddressKind, FailoverOptions, ObsOptions, ObsVia, Options, ProbeOptions, SshOptions, World,
+    AddressKind, FailoverOptions, ObsOptions, ObsRestore, ObsVia, Options, ProbeOptions, SshOptions, World,
 };
 use crate::actors::coordinator::Coordinator;
 use crate::actors::executions::ExecutionOptions;
@@ -244,6 +244,12 @@ pub fn options(config: &Config, operations: Catalogue) -> Options {
             reconnect_max: config.obs.reconnect_max,
             capture_debounce: config.obs.capture_debounce,
             capture_interval: config.obs.capture_interval,
+            restore: match config.obs.restore {
+                config::ObsRestore::Auto => ObsRestore::Auto,
+                config::ObsRestore::Requests => ObsRestore::Requests,
+                config::ObsRestore::File => ObsRestore::File,
+            },
+            config_path: config.vm.obs_config_path.clone(),
         },
         ssh: SshOptions {
             connect_deadline: config.ssh.connect_deadline,

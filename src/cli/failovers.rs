@@ -58,9 +58,15 @@ pub fn render<'f>(
         Column::new("FENCED BY").rank(1).optional(),
         Column::new("WHY").flexible().rank(0).optional(),
     ]);
-    let mut differences = String::new();
+    let (mut differences, mut refused) = (String::new(), String::new());
     for failover in moves {
         table.row(row(failover, now));
+        if let Some(why) = &failover.not_by_file {
+            let line = Line::new()
+                .push(Tone::Busy, format!("epoch {}: ", failover.epoch))
+                .push(Tone::Plain, why);
+            refused.push_str(&line.render(terminal));
+        }
         let found = failover
             .comparison
             .iter()
@@ -73,6 +79,10 @@ pub fn render<'f>(
         }
     }
     let mut text = table.render(terminal);
+    if !refused.is_empty() {
+        text.push_str("\nRequest by request, since it could not be made from a file:\n");
+        text.push_str(&refused);
+    }
     if !differences.is_empty() {
         text.push_str("\nNot the same on the new VM:\n");
         text.push_str(&differences);

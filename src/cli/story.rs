@@ -78,11 +78,14 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
         ShowEvent::SpareLost { vm, reason, .. } => (Tone::Bad, format!("{vm} cannot take over: {reason}")),
         ShowEvent::Silenced { how, .. } => (Tone::Plain, format!("publishes nothing: {}", fenced(*how))),
         ShowEvent::Fenced { how, .. } => (Tone::Busy, format!("old VM publishes no more: {}", fenced(*how))),
-        ShowEvent::Restored { .. } => {
+        ShowEvent::Restored { by, .. } => {
             let scenes = show
                 .and_then(|show| show.studio.as_ref())
                 .map_or(0, |studio| studio.scenes.len());
-            (Tone::Busy, format!("studio restored: {scenes} scenes"))
+            let by = by
+                .as_ref()
+                .map_or(String::new(), |by| format!(" by {}", by.as_str()));
+            (Tone::Busy, format!("studio restored{by}: {scenes} scenes"))
         }
         ShowEvent::Compared { differences, .. } if differences.is_empty() => {
             (Tone::Good, "its studio is as it was to be".to_owned())

@@ -184,6 +184,7 @@ pub struct Obs {
     pub capture_debounce: Duration,
     /// Between two captures of a studio that reports no change.
     pub capture_interval: Duration,
+    pub restore: ObsRestore,
 }
 
 impl Obs {
@@ -209,6 +210,7 @@ impl Obs {
             reconnect_max: section.span("reconnect_max", secs(5), ms(10)..=mins(10)),
             capture_debounce: section.span("capture_debounce", ms(500), ms(10)..=mins(1)),
             capture_interval: section.span("capture_interval", secs(30), ms(100)..=mins(60)),
+            restore: section.choice("restore", ObsRestore::Auto),
         }
     }
 }
@@ -233,6 +235,25 @@ pub enum ObsVia {
 impl Choice for ObsVia {
     const ALL: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("ssh", Self::Ssh), ("direct", Self::Direct)];
+}
+
+/// How a studio is made equal to a captured one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObsRestore {
+    /// From a scene collection's file where that is needed or faster, else by requests.
+    Auto,
+    /// Request by request.
+    Requests,
+    /// From a scene collection's file.
+    File,
+}
+
+impl Choice for ObsRestore {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("requests", Self::Requests),
+        ("file", Self::File),
+    ];
 }
 
 /// The VM's own address in [`Obs::tunnel_address`].

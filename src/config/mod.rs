@@ -32,7 +32,7 @@ mod variables;
 use std::path::Path;
 
 pub use error::{Error, Problem};
-pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsVia, Probe, Provider, Ssh, Vm};
+pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsRestore, ObsVia, Probe, Provider, Ssh, Vm};
 pub use operations::OperationsError;
 pub use server::{Auth, Cleanup, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
 pub use source::{Setting, Source, Warning};

@@ -47,9 +47,13 @@ impl State {
             | Event::Publishing { .. }
             | Event::FailoverEnded { .. } => self.apply_move(&mut show, event, at)?,
             Event::SetUp { configuration, make } => show.set_up(configuration, *make, at)?,
-            Event::Restored { epoch, differences } if matches!(show.phase, Phase::OffAir | Phase::OnAir) => {
+            Event::Restored {
+                epoch,
+                differences,
+                by,
+            } if matches!(show.phase, Phase::OffAir | Phase::OnAir) => {
                 restored(&mut show, *epoch)?;
-                show.note_made(*epoch, differences, at);
+                show.note_made(*epoch, differences, by.as_ref(), at);
             }
             Event::Restored { .. } => self.apply_move(&mut show, event, at)?,
             Event::Compared { epoch, differences } => show.compared(*epoch, differences, at)?,

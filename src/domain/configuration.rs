@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::Epoch;
 use super::sealed::Sealed;
-use super::studio::{Comparison, Json};
+use super::studio::{Comparison, Json, MadeBy};
 use super::time::Timestamp;
 
 /// What a show was configured with. It is kept as it was asked for; the template makes a studio of it when one is
@@ -28,6 +28,9 @@ pub struct Made {
     pub epoch: Epoch,
     /// What could not be made, one sentence each.
     pub differences: Vec<String>,
+    /// Unknown in older journals.
+    #[serde(default)]
+    pub by: Option<MadeBy>,
     /// What was found when it was compared with what it was to be; absent until then, and in older journals.
     #[serde(default)]
     pub comparison: Option<Comparison>,

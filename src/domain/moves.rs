@@ -7,6 +7,7 @@ use super::failover::{Ending, Failover, Record};
 use super::ids::{Epoch, VmId};
 use super::show::{Event, Phase, Rejected as ShowRejected, Show};
 use super::state::{Rejected, State};
+use super::studio::MadeBy;
 use super::time::Timestamp;
 use super::vm::Occupancy;
 
@@ -36,6 +37,7 @@ impl State {
                     fenced: None,
                     restored_at: None,
                     differences: Vec::new(),
+                    restored_by: None,
                     publish: show.stream_wanted || (show.phase == Phase::OnAir && !show.stop_asked),
                     publishing_at: None,
                 };
@@ -61,16 +63,11 @@ impl State {
                 failover.fenced = failover.fenced.or(Some((*how, at)));
                 show.is_silent_now();
             }
-            Event::Restored { epoch, differences } => {
-                let refused = show.wrong_phase();
-                let failover = show.failover_mut(*epoch)?;
-                if failover.to.is_none() {
-                    return Err(refused.into());
-                }
-                failover.restored_at = failover.restored_at.or(Some(at));
-                failover.differences.clone_from(differences);
-                show.note_made(*epoch, differences, at);
-            }
+            Event::Restored {
+                epoch,
+                differences,
+                by,
+            } => restored(show, *epoch, differences, by.as_ref(), at)?,
             Event::Publishing { epoch } => {
                 let refused = show.wrong_phase();
                 let failover = show.failover_mut(*epoch)?;
@@ -128,6 +125,7 @@ impl State {
         failover.chosen_at = None;
         failover.lost_at.push(at);
         failover.restored_at = None;
+        failover.restored_by = None;
         failover.epoch = epoch;
         let published = failover.publishing_at.take().is_some();
         let old = failover.from.clone();
@@ -224,4 +222,24 @@ impl State {
         self.settle(show, failover.from.clone(), epoch, on_air, at)?;
         self.edit(&failover.from, at, |vm| vm.fault = None)
     }
+}
+
+/// The studio of the target has been made.
+fn restored(
+    show: &mut Show,
+    epoch: Epoch,
+    differences: &[String],
+    by: Option<&MadeBy>,
+    at: Timestamp,
+) -> Result<(), ShowRejected> {
+    let refused = show.wrong_phase();
+    let failover = show.failover_mut(epoch)?;
+    if failover.to.is_none() {
+        return Err(refused);
+    }
+    failover.restored_at = failover.restored_at.or(Some(at));
+    failover.differences = differences.to_vec();
+    failover.restored_by = by.cloned();
+    show.note_made(epoch, differences, by, at);
+    Ok(())
 }

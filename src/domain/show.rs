@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::configuration::{Configuration, Made};
 use super::failover::{Cause, Ending, Evidence, Failover, Fence, Record};
 use super::ids::{Epoch, RequestKey, ShowId, VmId};
-use super::studio::{Comparison, Studio};
+use super::studio::{Comparison, MadeBy, Studio};
 use super::time::Timestamp;
 use super::vm;
 
@@ -170,6 +170,9 @@ pub enum Event {
     Restored {
         epoch: Epoch,
         differences: Vec<String>,
+        /// How; unknown in older journals, and where there was nothing to make it from.
+        #[serde(default)]
+        by: Option<MadeBy>,
     },
     /// The studio that was made on its VM was read again and compared with what it was to be: in what it is not the
     /// same, one sentence each ([`super::studio::sentences`]).
@@ -297,12 +300,19 @@ impl Show {
     }
 
     /// Its studio has been made equal to what it is to be.
-    pub(super) fn note_made(&mut self, epoch: Epoch, differences: &[String], at: Timestamp) {
+    pub(super) fn note_made(
+        &mut self,
+        epoch: Epoch,
+        differences: &[String],
+        by: Option<&MadeBy>,
+        at: Timestamp,
+    ) {
         if self.studio.is_none() && self.configuration.is_some() {
             self.made = Some(Made {
                 at,
                 epoch,
                 differences: differences.to_vec(),
+                by: by.cloned(),
                 comparison: None,
             });
         }

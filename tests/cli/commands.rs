@@ -371,6 +371,9 @@ EPOCH  BEGAN                CAUSE        FROM         TO           DETECT  DECID
     3  2020-01-01 11:56:59  studio-lost  vm-0a1b2c3d  vm-e5f60718  0.21 s    4 ms  0.10 s   0.24 s  0.37 s   0.82 s  on air  in 1     studio-killed  OBS does not answer, the machine does
     2  2020-01-01 10:00:00  forced       vm-1         vm-2           0 ms    3 ms   22 ms   0.14 s       –        –  moved   –
 
+Request by request, since it could not be made from a file:
+epoch 3: the server has no SFTP
+
 Not the same on the new VM:
 epoch 3: input \"Cam 3\": monitoring type
 epoch 3: monitoring of input \"Cam 3\"

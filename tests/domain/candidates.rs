@@ -241,6 +241,7 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
             show::Event::Restored {
                 epoch,
                 differences: vec!["no font".into()],
+                by: None,
             },
         ),
         (

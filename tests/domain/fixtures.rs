@@ -172,6 +172,7 @@ pub fn restored(epoch: u64) -> show::Event {
     show::Event::Restored {
         epoch: Epoch(epoch),
         differences: Vec::new(),
+        by: None,
     }
 }
 

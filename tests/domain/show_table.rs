@@ -7,6 +7,7 @@ use understudy::domain::ids::Epoch;
 use understudy::domain::invariants::violations;
 use understudy::domain::show::{Event, Phase, Rejected as ShowRejected, Show};
 use understudy::domain::state::State;
+use understudy::domain::studio::MadeBy;
 use understudy::domain::vm::Power;
 
 use crate::fixtures::{
@@ -396,6 +397,19 @@ fn a_studio_that_was_made_is_compared_once_and_what_differs_stands_where_its_mak
     let state = after(&state, vec![compared(1, &[])]);
     let made = of(&state).made.clone().unwrap();
     assert_eq!(made.comparison.unwrap().differences, Vec::<String>::new());
+}
+
+#[test]
+fn how_a_studio_was_made_is_on_the_timeline_until_its_target_is_lost() {
+    let by_file = || Event::Restored {
+        epoch: Epoch(2),
+        differences: Vec::new(),
+        by: Some(MadeBy::File),
+    };
+    let restored = after(&in_step("moving, fenced"), vec![by_file()]);
+    assert_eq!(of(&restored).failover().unwrap().restored_by, Some(MadeBy::File));
+    let lost = after(&restored, vec![spare_lost(3, 2)]);
+    assert_eq!(of(&lost).failover().unwrap().restored_by, None);
 }
 
 #[test]

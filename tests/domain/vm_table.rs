@@ -276,6 +276,7 @@ fn failing_over(from: usize, to: Option<usize>) -> Phase {
         fenced: None,
         restored_at: None,
         differences: Vec::new(),
+        restored_by: None,
         publish: true,
         publishing_at: None,
         lost_at: Vec::new(),

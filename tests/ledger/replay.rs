@@ -91,6 +91,7 @@ fn any_show_event(random: &mut StdRng, vm: VmId, epoch: Epoch, held: Option<VmId
         9 => show::Event::Restored {
             epoch,
             differences: vec!["volume of Mic".to_owned()],
+            by: None,
         },
         10 => show::Event::Publishing { epoch },
         11 => show::Event::FailoverEnded {

@@ -1,17 +1,21 @@
 //! What a studio must do for a capture to be restored on it: the same for the simulated one and for real OBS.
 //!
-//! [`holds`] takes an address, changes that studio for good, and can be run on it again.
+//! [`holds`] takes an address, changes that studio for good, and can be run on it again. With the folder in which that
+//! studio keeps its scene collections it does the same from files, and what only files can.
 
-use understudy::domain::studio::{Audio, Filter, Json, Monitor, Recording, Studio, TransitionOverride};
-use understudy::infra::obs::{Connector, Endpoint, Session};
+use understudy::domain::studio::{
+    Audio, Filter, Json, MadeBy, Monitor, Recording, SceneItem, Studio, Transition, TransitionOverride,
+    TransitionSource,
+};
+use understudy::infra::obs::{Connector, Endpoint, Folder, Means, Session};
 
-use super::studios::{connector, input, item, small};
+use super::studios::{connector, input, item, scene, small};
 
 /// Runs the whole contract against the studio that listens there.
 ///
 /// # Panics
 /// Says which part does not hold.
-pub async fn holds(endpoint: &Endpoint) {
+pub async fn holds(endpoint: &Endpoint, folder: Option<&Folder>) {
     let (session, _notices) = connector().connect(endpoint).await.unwrap();
     let session = &*session;
     for (what, studio) in [
@@ -31,13 +35,56 @@ pub async fn holds(endpoint: &Endpoint) {
         ("studio mode with the program scene in preview", in_preview("B")),
         ("out of studio mode", small()),
     ] {
-        becomes(session, what, &studio).await;
+        becomes(session, what, &studio, &Means::Requests).await;
+    }
+    if let Some(folder) = folder {
+        from_files(session, folder).await;
+    }
+}
+
+/// What can be made by requests comes out of a file the same, and groups and transitions come out of nothing else.
+async fn from_files(session: &dyn Session, folder: &Folder) {
+    let (by_need, always) = (Means::Either(folder.clone()), Means::File(folder.clone()));
+    let (file, requests) = (MadeBy::File, MadeBy::Requests);
+    for (what, studio, means, by) in [
+        ("a group, in the collection in use", with_group(), &by_need, &file),
+        ("a transition with its settings", with_swipe(), &by_need, &file),
+        ("neither any more", small(), &by_need, &file),
+        (
+            "little of what requests make",
+            with_sound(loud()),
+            &by_need,
+            &requests,
+        ),
+        (
+            "filters of an input and a scene, from a file",
+            with_filters(&["Gain", "Sharp", "Crop"]),
+            &always,
+            &file,
+        ),
+        (
+            "an override, in another collection",
+            with_override(),
+            &always,
+            &file,
+        ),
+        (
+            "every part of an input's sound, in a collection not in use",
+            with_sound(loud()),
+            &always,
+            &file,
+        ),
+        ("studio mode, after a file", in_preview("A"), &always, &file),
+        ("nothing but studio mode", small(), &always, &requests),
+    ] {
+        let made_by = becomes(session, what, &studio, means).await;
+        assert_eq!(&made_by, by, "{what}");
     }
 }
 
 /// A restore leaves nothing to be desired, also by a capture, and a second one has nothing to do.
-async fn becomes(session: &dyn Session, what: &str, want: &Studio) {
-    let restored = session.restore(want).await.unwrap();
+async fn becomes(session: &dyn Session, what: &str, want: &Studio, means: &Means) -> MadeBy {
+    let restored = session.restore(want, means).await.unwrap();
     // A transition override can be changed, and taken away only with its collection.
     let mut differences = restored.differences;
     differences.retain(|line| !line.contains("is not wanted and stays"));
@@ -52,8 +99,9 @@ async fn becomes(session: &dyn Session, what: &str, want: &Studio) {
             .collect();
         panic!("{what}: captured and wanted differ in {differ:?}");
     }
-    let again = session.restore(want).await.unwrap();
-    assert_eq!(again.requests, 0, "{what}");
+    let again = session.restore(want, means).await.unwrap();
+    assert_eq!((again.requests, again.by), (0, MadeBy::Requests), "{what}");
+    restored.by
 }
 
 /// OBS has no request to bring scenes into an order, and none to take a transition override away.
@@ -128,4 +176,29 @@ fn in_preview(scene: &str) -> Studio {
         preview_scene: Some(scene.to_owned()),
         ..small()
     }
+}
+
+/// Two items of a group, which another scene shows too.
+fn with_group() -> Studio {
+    let mut studio = small();
+    // OBS moves items of a group so that the uppermost and the leftmost are at zero; these are.
+    let items = [SceneItem::shown("title"), item("red", 100.0)];
+    studio.groups = vec![scene("Together", &items)];
+    studio.scenes[0].items.insert(1, SceneItem::shown("Together"));
+    studio.scenes[1].items.push(item("Together", 7.0));
+    studio
+}
+
+fn with_swipe() -> Studio {
+    let mut studio = small();
+    studio.transitions.push(TransitionSource {
+        name: "Swipe".to_owned(),
+        kind: "swipe_transition".to_owned(),
+        settings: Some(Json(r#"{"direction":"up"}"#.to_owned())),
+    });
+    studio.transition = Some(Transition {
+        name: "Swipe".to_owned(),
+        duration_ms: Some(450),
+    });
+    studio
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{LOOK_AGAIN, Work};
 use crate::domain::cleaning::Subject;
 use crate::domain::studio::{Recording, Scene, StreamService, Studio};
-use crate::infra::obs::{Frame, Session};
+use crate::infra::obs::{Frame, Means, Session};
 
 /// The one scene of an emptied studio, named as OBS names a new collection's.
 const EMPTY_SCENE: &str = "Scene";
@@ -167,5 +167,5 @@ async fn empty(studio: &dyn Session) -> Result<Vec<String>, crate::infra::obs::E
         }),
         ..Studio::default()
     };
-    Ok(studio.restore(&nothing).await?.differences)
+    Ok(studio.restore(&nothing, &Means::Requests).await?.differences)
 }

@@ -9,7 +9,7 @@ use crate::domain::configuration::Configuration;
 use crate::domain::failover::Fence;
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::show::Show;
-use crate::domain::studio::Studio;
+use crate::domain::studio::{MadeBy, Studio};
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{Power, Status};
 use crate::infra::obs;
@@ -170,17 +170,31 @@ async fn run(shell: &dyn Shell, words: &[&str], deadline: Duration) -> Result<Ex
         .map_err(|error| error.to_string())
 }
 
-/// Makes a VM's studio equal to the capture, or makes it from the configuration, and says what could not be made
-/// equal.
-pub async fn restore(ctx: &Context, vm: &VmId, show: &Show) -> Result<Vec<String>, String> {
+/// Makes a VM's studio equal to the capture, or makes it from the configuration, and says how, and what could not be
+/// made equal.
+pub async fn restore(ctx: &Context, vm: &VmId, show: &Show) -> Result<Restoring, String> {
     let Some(want) = wanted(ctx, show)? else {
-        return Ok(vec![
-            "nothing had been captured: the studio is as it was".to_owned(),
-        ]);
+        return Ok(Restoring {
+            by: None,
+            differences: vec!["nothing had been captured: the studio is as it was".to_owned()],
+        });
     };
     let studio = studio(ctx, vm).await?;
-    let restored = studio.restore(&want).await.map_err(|error| error.to_string())?;
-    Ok(restored.differences)
+    let means = ctx.obs_means(ctx.machines.shell(vm).await);
+    let restored = studio.restore(&want, &means).await;
+    let restored = restored.map_err(|error| error.to_string())?;
+    Ok(Restoring {
+        by: Some(restored.by),
+        differences: restored.differences,
+    })
+}
+
+/// How a studio was made.
+pub struct Restoring {
+    /// `None`: there was nothing to make it from.
+    pub by: Option<MadeBy>,
+    /// What could not be made equal, one sentence each.
+    pub differences: Vec<String>,
 }
 
 /// The studio that a show is to have: the one captured, else the one that its configuration describes, if any.

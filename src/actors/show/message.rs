@@ -3,6 +3,7 @@
 use ractor::RpcReplyPort;
 
 use super::configuring::SetUp;
+use super::effects::Restoring;
 use super::release::{Quiet, Unreleased};
 use crate::actors::coordinator::{Assign, Assigned, CommandError, Moving, Release, Released, StreamTurned};
 use crate::domain::cleaning::Report;
@@ -96,7 +97,7 @@ pub enum Message {
     },
     StudioMended {
         epoch: Epoch,
-        result: Result<Vec<String>, String>,
+        result: Result<Restoring, String>,
     },
     MendAgain {
         epoch: Epoch,
@@ -137,6 +138,6 @@ pub struct Order {
 /// How a step of a failover ended.
 pub enum Ended {
     Fence(Result<Fence, String>),
-    Restore(Result<Vec<String>, String>),
+    Restore(Result<Restoring, String>),
     Publish(Result<Timestamp, String>),
 }

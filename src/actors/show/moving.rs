@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
-use super::effects::{self, within};
+use super::effects::{self, Restoring, within};
 use super::{Ended, Message, Order, State, Step, Task};
 use crate::actors::coordinator::{CommandError, Moving};
 use crate::actors::mailbox::answer;
@@ -274,9 +274,14 @@ impl State {
                 self.steps.remove(&Step::Fence);
                 self.note(Fact::Fenced { epoch, how }).await;
             }
-            Ended::Restore(Ok(differences)) => {
+            Ended::Restore(Ok(Restoring { by, differences })) => {
                 self.steps.remove(&Step::Restore);
-                self.note(Fact::Restored { epoch, differences }).await;
+                let restored = Fact::Restored {
+                    epoch,
+                    differences,
+                    by,
+                };
+                self.note(restored).await;
             }
             Ended::Publish(Ok(_)) => {
                 self.steps.remove(&Step::Publish);

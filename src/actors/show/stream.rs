@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
-use super::effects::{self, within};
+use super::effects::{self, Restoring, within};
 use super::{Message, Reply, State, Task, queue};
 use crate::actors::coordinator::{CommandError, StreamTurned};
 use crate::actors::mailbox::answer;
@@ -191,12 +191,17 @@ impl State {
         &mut self,
         me: &ActorRef<Message>,
         epoch: Epoch,
-        result: Result<Vec<String>, String>,
+        result: Result<Restoring, String>,
     ) {
         self.mending = None;
         match result {
-            Ok(differences) => {
-                if self.note(Fact::Restored { epoch, differences }).await {
+            Ok(Restoring { by, differences }) => {
+                let restored = Fact::Restored {
+                    epoch,
+                    differences,
+                    by,
+                };
+                if self.note(restored).await {
                     self.go_on(me, &self.show());
                 }
             }

@@ -278,6 +278,7 @@ fn a_failover_is_told_from_decision_to_air() {
         show::Event::Restored {
             epoch,
             differences: Vec::new(),
+            by: None,
         },
         show::Event::Publishing { epoch },
         show::Event::FailoverEnded {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{Iso, Ms};
 use crate::domain::failover::{Ending, Failover, Fence, Record, Timeline};
 use crate::domain::show::{Phase, Show};
-use crate::domain::studio::Comparison;
+use crate::domain::studio::{Comparison, MadeBy};
 
 /// One page of the competitions that are remembered.
 #[derive(Debug, Serialize, ToSchema)]
@@ -90,6 +90,10 @@ pub struct FailoverView {
     pub restored_at: Option<Iso>,
     /// What could not be made equal on the new VM.
     pub differences: Vec<String>,
+    /// `requests file`: how the new studio was made; `null` until then.
+    pub restored_by: Option<&'static str>,
+    /// Why it was not made from a file though it should have been.
+    pub not_by_file: Option<String>,
     /// What was found when the new studio was read again; `null` until then.
     pub comparison: Option<ComparisonView>,
     pub publishing_at: Option<Iso>,
@@ -213,6 +217,11 @@ impl From<&Failover> for FailoverView {
             fenced_at,
             restored_at: failover.restored_at.map(Iso),
             differences: failover.differences.clone(),
+            restored_by: failover.restored_by.as_ref().map(MadeBy::as_str),
+            not_by_file: failover
+                .restored_by
+                .as_ref()
+                .and_then(|by| by.why_not_file().map(str::to_owned)),
             comparison: None,
             publishing_at: failover.publishing_at.map(Iso),
             ending: None,

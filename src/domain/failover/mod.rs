@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Epoch, VmId};
-use super::studio::Comparison;
+use super::studio::{Comparison, MadeBy};
 use super::time::{Timestamp, millis};
 
 /// Why a show was moved.
@@ -92,6 +92,9 @@ pub struct Failover {
     pub fenced: Option<(Fence, Timestamp)>,
     pub restored_at: Option<Timestamp>,
     pub differences: Vec<String>,
+    /// How the target's studio was made; unknown in older journals, and where there was nothing to make it from.
+    #[serde(default)]
+    pub restored_by: Option<MadeBy>,
     /// Whether the stream is to run on the target: it ran, or was wanted, on the old VM.
     pub publish: bool,
     /// When the stream was about to be started on the target: from here on the target, too, has to be fenced
@@ -260,6 +263,7 @@ mod tests {
             fenced: None,
             restored_at: None,
             differences: Vec::new(),
+            restored_by: None,
             publish: true,
             publishing_at: None,
         }

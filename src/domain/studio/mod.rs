@@ -5,6 +5,7 @@
 
 mod comparison;
 mod difference;
+mod made_by;
 mod redact;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use super::sealed::{self, Sealed};
 
 pub use self::comparison::{Comparison, DIFFERENCES_MAX, sentences};
 pub use self::difference::{Difference, Subject, difference, says_something};
+pub use self::made_by::MadeBy;
 pub use self::redact::HIDDEN;
 
 /// Everything captured from one studio, in the order in which it is restored.

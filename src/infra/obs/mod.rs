@@ -6,8 +6,8 @@
 //!
 //! Protocol: <https://github.com/obsproject/obs-websocket/blob/master/docs/generated/protocol.md>. OBS 30.2 and
 //! obs-websocket 5.5 are the oldest that work. Captured and restored are scene collection, scenes, inputs,
-//! items, filters, sound, transitions, stream service, program and preview scene. Groups and transitions are
-//! captured, but there is no request to make one: what is missing is a difference. Whether it records is captured
+//! items, filters, sound, transitions, stream service, program and preview scene. There is no request to make a
+//! group or a transition: they come from a scene collection's file, and without one what is missing is a difference. Whether it records is captured
 //! and left alone. Blend modes, deinterlacing, hotkeys and profiles are not captured. OBS tells of no change to
 //! the stream service, to a transition's settings or to a scene's transition, so none arrives as a [`Notice`].
 //!
@@ -15,6 +15,7 @@
 //! above that in production.
 
 mod capture;
+mod collection;
 mod connector;
 mod draw;
 mod filters;
@@ -31,6 +32,7 @@ mod sound;
 mod transitions;
 mod wire;
 
+pub use collection::Folder;
 pub use connector::ObwsConnector;
 pub use frame::Frame;
 pub(in crate::infra) use wire::canonical;
@@ -42,7 +44,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::domain::studio::{Output, Secret, Studio};
+use crate::domain::studio::{MadeBy, Output, Secret, Studio};
 use crate::infra::ssh;
 
 /// Where a studio listens and how to get in.
@@ -91,9 +93,9 @@ pub trait Session: Send + Sync + 'static {
     /// Reads everything that [`Session::restore`] can write.
     async fn capture(&self) -> Result<Studio, Error>;
 
-    /// Makes this studio equal to `studio`. Safe to repeat, and on a studio that already has some of it.
-    /// Touches the stream service only while no stream is running.
-    async fn restore(&self, studio: &Studio) -> Result<Restored, Error>;
+    /// Makes this studio equal to `studio`. Safe to repeat, and on a studio that already has some of it. While a
+    /// stream is running the stream service is not touched, and nothing is made from a file.
+    async fn restore(&self, studio: &Studio, means: &Means) -> Result<Restored, Error>;
 
     /// `GetStreamStatus`: also the liveness poll.
     async fn output(&self) -> Result<Output, Error>;
@@ -132,9 +134,22 @@ pub enum Notice {
     Exiting,
 }
 
+/// By which ways a studio may be made.
+#[derive(Debug, Clone)]
+pub enum Means {
+    /// Request by request.
+    Requests,
+    /// From a scene collection's file, if anything is to be made at all.
+    File(Folder),
+    /// From a file if something is wanted that no request makes, or so much that a file is faster.
+    Either(Folder),
+}
+
 /// What a restore did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
+    /// How it was made.
+    pub by: MadeBy,
     /// Requests sent to change something. Those that only read are not counted, so repeating a restore counts
     /// nothing.
     pub requests: u32,

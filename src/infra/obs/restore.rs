@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::capture::{Now, collections, read};
-use super::link::{Lane, Link, NOT_FOUND, Request, denied_with};
+use super::capture::{Now, collections, output, read};
+use super::collection::{self, Folder, by_file, file_for};
+use super::link::{Lane, Link, NOT_FOUND, Request, denied_with, with_causes};
 use super::room::make_room;
-use super::{Error, Restored, filters, inputs, items, service, transitions};
-use crate::domain::studio::Studio;
+use super::{Error, Means, Restored, filters, inputs, items, service, transitions};
+use crate::domain::studio::{MadeBy, Studio};
 
 /// How often OBS is asked whether it has changed the scene collection. A change takes 50 to 90 ms.
 const COLLECTION_POLL: Duration = Duration::from_millis(10);
@@ -27,8 +28,12 @@ const COLLECTION_POLL: Duration = Duration::from_millis(10);
 /// How long a change of the scene collection may take before it is asked for again.
 const COLLECTION_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) async fn restore(link: &Link, want: &Studio) -> Result<Restored, Error> {
+pub(super) async fn restore(link: &Link, want: &Studio, means: &Means) -> Result<Restored, Error> {
     let work = Work::new(link);
+    let by = match file_to_use(link, want, means).await? {
+        Some(folder) => make_from_file(&work, want, folder).await?,
+        None => MadeBy::Requests,
+    };
     change_collection(&work, &want.scene_collection).await?;
     let mut now = read(link).await?;
     let removed = make_room(&work, want, &mut now).await?;
@@ -42,7 +47,32 @@ pub(super) async fn restore(link: &Link, want: &Studio) -> Result<Restored, Erro
     change_program(&work, want, &now).await?;
     transitions::restore_preview(&work, want.preview_scene.as_deref(), &now).await?;
     removed.settle(&work).await?;
-    Ok(work.done())
+    Ok(work.done(by))
+}
+
+/// Where to put a file, if the studio is to be made from one. A stream is not interrupted for it.
+async fn file_to_use<'a>(link: &Link, want: &Studio, means: &'a Means) -> Result<Option<&'a Folder>, Error> {
+    if matches!(means, Means::Requests) {
+        return Ok(None);
+    }
+    let (now, output) = tokio::try_join!(read(link), output(link))?;
+    Ok(file_for(means, want, &now).filter(|_| !output.active))
+}
+
+/// If that fails there are still the requests.
+///
+/// # Errors
+/// [`Error::Closed`].
+async fn make_from_file(work: &Work<'_>, want: &Studio, folder: &Folder) -> Result<MadeBy, Error> {
+    match by_file(work, want, folder).await {
+        Ok(()) => Ok(MadeBy::File),
+        Err(collection::Error::Obs(Error::Closed)) => Err(Error::Closed),
+        Err(error) => {
+            let why = with_causes(&error);
+            tracing::warn!(why, "the studio is not made from a file but request by request");
+            Ok(MadeBy::RequestsInstead { why })
+        }
+    }
 }
 
 /// What a restore has done so far, shared by everything it does at the same time.
@@ -114,8 +144,14 @@ impl<'a> Work<'a> {
             .push(what);
     }
 
-    fn done(self) -> Restored {
+    /// Counts a request that changes something.
+    pub fn count(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn done(self, by: MadeBy) -> Restored {
         Restored {
+            by,
             requests: self.requests.into_inner(),
             differences: self
                 .differences

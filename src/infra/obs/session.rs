@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::connector::open_quiet;
 use super::link::{Link, OUTPUT_NOT_RUNNING, OUTPUT_RUNNING, denied_with};
 use super::notices::{Phase, Phases};
-use super::{Endpoint, Error, Frame, Restored, Session, capture, frame, restore};
+use super::{Endpoint, Error, Frame, Means, Restored, Session, capture, frame, restore};
 use crate::domain::studio::{Output, Recording, Studio};
 
 /// How often OBS is asked whether a stream that was told to stop has stopped. It takes about 0.2 s.
@@ -146,11 +146,11 @@ impl Session for ObwsSession {
         capture::capture(&self.link).await
     }
 
-    async fn restore(&self, studio: &Studio) -> Result<Restored, Error> {
+    async fn restore(&self, studio: &Studio, means: &Means) -> Result<Restored, Error> {
         let mut ended = self.link.ended();
         let restored = async {
             let quiet = open_quiet(&self.endpoint, self.link.vault()).await?;
-            restore::restore(&quiet, studio).await
+            restore::restore(&quiet, studio, means).await
         };
         tokio::select! {
             biased;
