@@ -15,11 +15,11 @@ use understudy::sim::wire::MachineView;
 
 /// Restores, finds the studio as wanted, and has nothing to do when it is asked again.
 async fn assert_restores(session: &dyn Session, studio: &Studio) {
-    let restored = session.restore(studio).await.unwrap();
+    let restored = session.restore(studio, &Means::Requests).await.unwrap();
     assert_eq!(restored.differences, Vec::<String>::new());
     let captured = session.capture().await.unwrap();
     assert_eq!(in_order_of_names(captured), in_order_of_names(studio.clone()));
-    let again = session.restore(studio).await.unwrap();
+    let again = session.restore(studio, &Means::Requests).await.unwrap();
     assert_eq!((again.requests, again.differences), (0, Vec::new()));
 }
 
