@@ -235,25 +235,6 @@ mod tests {
 
     use super::*;
 
-    fn plain() -> Transform {
-        Transform {
-            position_x: 0.0,
-            position_y: 0.0,
-            rotation: 0.0,
-            scale_x: 1.0,
-            scale_y: 1.0,
-            alignment: 5,
-            bounds_type: "OBS_BOUNDS_NONE".to_owned(),
-            bounds_alignment: 0,
-            bounds_width: 0.0,
-            bounds_height: 0.0,
-            crop_left: 0,
-            crop_right: 0,
-            crop_top: 0,
-            crop_bottom: 0,
-        }
-    }
-
     fn sent(now: &Transform, want: &Transform) -> Value {
         match Placing::new(Some(now), want).unwrap() {
             Some(placing) => serde_json::to_value(placing.request()).unwrap(),
@@ -263,21 +244,24 @@ mod tests {
 
     #[test]
     fn only_what_differs_of_a_transform_is_sent() {
-        assert_eq!(sent(&plain(), &plain()), Value::Null);
+        assert_eq!(sent(&Transform::default(), &Transform::default()), Value::Null);
         let moved = Transform {
             position_x: 12.5,
             crop_top: 3,
-            ..plain()
+            ..Transform::default()
         };
-        assert_eq!(sent(&plain(), &moved), json!({"positionX": 12.5, "cropTop": 3}));
+        assert_eq!(
+            sent(&Transform::default(), &moved),
+            json!({"positionX": 12.5, "cropTop": 3})
+        );
         let bound = Transform {
             bounds_type: "OBS_BOUNDS_STRETCH".to_owned(),
             bounds_width: 640.0,
             bounds_height: 360.0,
-            ..plain()
+            ..Transform::default()
         };
         assert_eq!(
-            sent(&plain(), &bound),
+            sent(&Transform::default(), &bound),
             json!({"boundsType": "OBS_BOUNDS_STRETCH", "boundsWidth": 640.0, "boundsHeight": 360.0})
         );
     }
@@ -288,14 +272,17 @@ mod tests {
             bounds_type: "OBS_BOUNDS_STRETCH".to_owned(),
             bounds_width: 640.0,
             bounds_height: 360.0,
-            ..plain()
+            ..Transform::default()
         };
-        assert_eq!(sent(&bound, &plain()), json!({"boundsType": "OBS_BOUNDS_NONE"}));
+        assert_eq!(
+            sent(&bound, &Transform::default()),
+            json!({"boundsType": "OBS_BOUNDS_NONE"})
+        );
     }
 
     #[test]
     fn a_new_item_is_told_everything_that_obs_accepts() {
-        let plain = plain();
+        let plain = Transform::default();
         let placing = Placing::new(None, &plain).unwrap().unwrap();
         let sent = serde_json::to_value(placing.request()).unwrap();
         assert_eq!(sent["positionX"], json!(0.0));
@@ -308,11 +295,11 @@ mod tests {
     fn what_obs_cannot_tell_apart_is_no_difference() {
         let precise = Transform {
             rotation: 0.1,
-            ..plain()
+            ..Transform::default()
         };
         let widened = Transform {
             rotation: f64::from(0.1_f32),
-            ..plain()
+            ..Transform::default()
         };
         assert_eq!(sent(&precise, &widened), Value::Null);
     }
@@ -321,7 +308,7 @@ mod tests {
     fn what_obs_does_not_have_is_named() {
         let strange = Transform {
             bounds_type: "OBS_BOUNDS_ROUND".to_owned(),
-            ..plain()
+            ..Transform::default()
         };
         assert!(
             Placing::new(None, &strange)
@@ -330,7 +317,7 @@ mod tests {
         );
         let askew = Transform {
             alignment: 0xf0,
-            ..plain()
+            ..Transform::default()
         };
         assert!(Placing::new(None, &askew).is_err());
     }
