@@ -97,7 +97,7 @@ impl Coordinator {
     }
 
     async fn until_ready(&mut self) {
-        let url = format!("http://{}/readyz", self.address);
+        let url = format!("{}/readyz", self.url());
         let (http, child) = (&self.http, &mut self.child);
         eventually("the coordinator is ready", LIMIT, async || {
             let ended = child.try_wait().unwrap();
