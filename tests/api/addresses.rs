@@ -20,8 +20,8 @@ use understudy::infra::template::Templates;
 use understudy::infra::vault::Vault;
 use understudy::infra::{obs, probe};
 
-use crate::script::Script;
 use crate::served::{Served, open, stage};
+use crate::support::socketio::Script;
 
 /// The simulated cloud, with public addresses that are not the private ones. Nothing listens on them: whoever
 /// connects to one fails.
@@ -108,7 +108,7 @@ fn addresses(served: &Served, vm: &Value) -> (String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_private_pool_clients_are_sent_to_the_private_address_and_the_public_one_is_told_as_such() {
     let served = served(2).await;
-    let mut script = Script::connected(&served, &json!({})).await;
+    let mut script = Script::connected(&served.url(""), &json!({})).await;
     let assigned = served.post("/api/competitions/finals/vm/assign").await.is(200);
     let vm = &assigned["vmId"];
     let (public, private) = addresses(&served, vm);

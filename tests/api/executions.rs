@@ -23,8 +23,8 @@ use understudy::infra::vault::Vault;
 use understudy::infra::{obs, probe};
 
 use crate::operations::{exec, until_reachable};
-use crate::script::Script;
 use crate::served::{LIMIT, Served, open, stage};
+use crate::support::socketio::Script;
 use crate::support::sshd::Sshd;
 
 /// Leads to one server, whatever machine is meant.
@@ -190,7 +190,7 @@ async fn output_comes_line_by_line_before_the_command_ends_and_cancelling_ends_i
 async fn a_socket_client_hears_output_as_it_comes_and_cancels() {
     let sshd = Sshd::start().await;
     let (served, vm) = served(&sshd).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     let payload = json!({"vmId": vm, "command": "echo begun; echo oops >&2; sleep 600"});
     let begun = client.ask("execSSHCommand", &[payload]).await;
     let id = begun["executionId"].clone();
@@ -225,7 +225,7 @@ async fn a_socket_client_hears_output_as_it_comes_and_cancels() {
 async fn a_hundred_megabytes_are_cut_off_with_a_notice_and_hold_up_nobody() {
     let sshd = Sshd::start().await;
     let (served, vm) = served(&sshd).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     let flood = json!({"vmId": vm, "command": "head -c 100000000 /dev/zero | tr '\\0' x"});
     let begun = client.ask("execSSHCommand", &[flood]).await;
     let mut others = 0;
@@ -363,7 +363,7 @@ async fn until_closed(served: &Served, id: &Value) -> Value {
 async fn a_terminal_shows_what_is_typed_follows_its_size_and_ends_with_its_shell() {
     let sshd = Sshd::start().await;
     let (served, vm) = served(&sshd).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     let asked = json!({"vmId": vm, "columns": 80, "rows": 24, "term": "xterm"});
     let opened = client.ask("openTerminal", &[asked]).await;
     let id = opened["terminalId"].clone();
@@ -411,8 +411,8 @@ async fn a_terminal_is_closed_by_its_client_with_its_client_and_by_an_administra
     let sshd = Sshd::start().await;
     let (served, vm) = served(&sshd).await;
     let asked = json!({"vmId": vm, "columns": 80, "rows": 24});
-    let mut client = Script::connected(&served, &json!({})).await;
-    let mut stranger = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
+    let mut stranger = Script::connected(&served.url(""), &json!({})).await;
     let closed = client.ask("openTerminal", std::slice::from_ref(&asked)).await["terminalId"].clone();
     let cancelled = client.ask("openTerminal", std::slice::from_ref(&asked)).await["terminalId"].clone();
     let left = client.ask("openTerminal", &[asked]).await["terminalId"].clone();
@@ -447,7 +447,7 @@ async fn a_terminal_is_closed_by_its_client_with_its_client_and_by_an_administra
 async fn a_client_that_shows_nothing_holds_up_its_terminal_and_nobody_else() {
     let sshd = Sshd::start().await;
     let (served, vm) = served(&sshd).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     let asked = json!({"vmId": vm, "columns": 80, "rows": 24});
     let id = client.ask("openTerminal", &[asked]).await["terminalId"].clone();
     client.hold(true).await;

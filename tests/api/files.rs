@@ -17,11 +17,11 @@ use understudy::config::Config;
 
 use crate::executions::served_with;
 use crate::operations::exec;
-use crate::script::Script;
 use crate::served::{Answer, LIMIT, Served, send};
 use crate::support::PLENTY;
 use crate::support::eventually::eventually;
 use crate::support::memory::{peak_memory_kib, reset_peak_memory};
+use crate::support::socketio::Script;
 use crate::support::sshd::Sshd;
 
 /// One VM whose files may be moved below a folder of the test's.
@@ -147,7 +147,7 @@ async fn a_file_goes_up_and_comes_down_as_it_was_and_that_is_written_down() {
 async fn an_administrator_hears_how_far_a_file_is() {
     let sshd = Sshd::start().await;
     let (served, vm) = served(&sshd, |_| {}).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     let path = sshd.path("root").join("file");
     let reply = put(&served, &vm, &path, content(300_000)).await.is(200);
     let told = client

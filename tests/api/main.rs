@@ -11,7 +11,6 @@ mod executions;
 mod files;
 mod operations;
 mod pool;
-mod script;
 mod served;
 mod show_config;
 mod shows;

@@ -6,9 +6,9 @@ use understudy::api::{AuthMode, Options};
 use understudy::domain::studio::Secret;
 use understudy::domain::vm::Status;
 
-use crate::script::Script;
 use crate::served::{LIMIT, LOOK, Served, open, send, stage};
 use crate::shows::set_up;
+use crate::support::socketio::Script;
 
 /// A VM on which something can be run: its SSH connection is up.
 pub async fn a_reachable_vm(served: &Served) -> String {
@@ -385,7 +385,7 @@ async fn nothing_is_run_for_whoever_has_no_token() {
             .await
             .refuses(401, "UNAUTHORIZED");
     }
-    let mut stranger = Script::connected(&served, &json!({})).await;
+    let mut stranger = Script::connected(&served.url(""), &json!({})).await;
     let payload = json!({"vmId": vm, "operation": "CHECK_SERVICES"});
     let refused = stranger.ask("execSSHCommand", &[payload]).await;
     assert_eq!(
@@ -399,8 +399,8 @@ async fn nothing_is_run_for_whoever_has_no_token() {
 async fn a_socket_client_hears_the_output_of_what_it_runs_and_nobody_else_does() {
     let served = Served::with(1, 0).await;
     let vm = a_reachable_vm(&served).await;
-    let mut client = Script::connected(&served, &json!({})).await;
-    let mut bystander = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
+    let mut bystander = Script::connected(&served.url(""), &json!({})).await;
     let payload = json!({"vmId": vm, "operation": "SYSTEM_INFO"});
     let begun = client.ask("execSSHCommand", &[payload]).await;
     assert_eq!((&begun["success"], &begun["vmId"]), (&json!(true), &json!(vm)));

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::script::Script;
 use crate::served::Served;
+use crate::support::socketio::Script;
 
 const CONFIG: &str = "/api/competitions/finals/show/config";
 const KEY: &str = "live-4711-hush";
@@ -19,7 +19,7 @@ fn body() -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_competition_is_configured_and_everybody_hears_when_its_studio_is_made() {
     let served = Served::with(1, 0).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     served.get(CONFIG).await.refuses(404, "NOT_CONFIGURED");
     let told = served.put_json(CONFIG, &body()).await.is(200);
     assert_eq!(

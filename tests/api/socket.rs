@@ -5,9 +5,9 @@ use understudy::api::{AuthMode, Options};
 use understudy::domain::studio::Secret;
 use understudy::domain::vm::Status;
 
-use crate::script::Script;
 use crate::served::Served;
 use crate::shows::set_up;
+use crate::support::socketio::Script;
 
 fn finals() -> Value {
     json!({"competitionId": "finals"})
@@ -21,7 +21,7 @@ async fn a_client_connects_over_every_transport_and_is_told_the_pool() {
         (json!({"transports": ["polling"]}), false),
         (json!({}), true),
     ] {
-        let mut client = Script::start(&served, &options);
+        let mut client = Script::start(&served.url(""), &options);
         let id = client
             .until("a connection", |line| line.get("connected").is_some())
             .await["connected"]
@@ -55,8 +55,8 @@ async fn a_client_connects_over_every_transport_and_is_told_the_pool() {
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_and_stopping_is_heard_step_by_step() {
     let served = Served::with(0, 1).await;
-    let mut client = Script::connected(&served, &json!({})).await;
-    let mut bystander = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
+    let mut bystander = Script::connected(&served.url(""), &json!({})).await;
     let vm = json!(served.a_vm(Status::Stopped));
 
     client.emit("startVM", &[json!({"vmId": vm})]).await;
@@ -89,8 +89,8 @@ async fn starting_and_stopping_is_heard_step_by_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_client_assigns_and_releases_everybody_hears() {
     let served = Served::with(2, 0).await;
-    let mut client = Script::connected(&served, &json!({})).await;
-    let mut bystander = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
+    let mut bystander = Script::connected(&served.url(""), &json!({})).await;
     let vm = json!(served.a_vm(Status::Available));
 
     client
@@ -140,7 +140,7 @@ async fn what_one_client_assigns_and_releases_everybody_hears() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_pool_does_by_itself_is_heard() {
     let served = Served::with(0, 1).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     let vm = served.a_vm(Status::Stopped);
     served
         .put_json("/api/admin/vm-pool/config", &json!({"warmCount": 1}))
@@ -165,7 +165,7 @@ async fn what_the_pool_does_by_itself_is_heard() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_is_told_once_and_every_payload_had_its_position() {
     let served = Served::with(1, 0).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     assert_eq!(client.ask("assignVM", &[finals()]).await["success"], true);
     client.emit("releaseVM", &[finals()]).await;
     client.event("vmReleased").await;
@@ -185,8 +185,8 @@ async fn the_end_is_told_once_and_every_payload_had_its_position() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_is_heard_from_decision_to_air_and_its_alert_only_in_the_room() {
     let served = Served::with(2, 0).await;
-    let mut producer = Script::connected(&served, &json!({"query": {"compId": "finals"}})).await;
-    let mut other = Script::connected(&served, &json!({"query": {"compId": "heats"}})).await;
+    let mut producer = Script::connected(&served.url(""), &json!({"query": {"compId": "finals"}})).await;
+    let mut other = Script::connected(&served.url(""), &json!({"query": {"compId": "heats"}})).await;
     let from = set_up(&served).await;
     served.post("/api/competitions/finals/show/start").await.is(200);
     assert_eq!(producer.event("vmInUse").await["vmId"], json!(from));
@@ -234,7 +234,7 @@ async fn a_failover_is_heard_from_decision_to_air_and_its_alert_only_in_the_room
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_assignment_is_heard_when_its_vm_is_ready() {
     let served = Served::with(0, 1).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     let acked = client.ask("assignVM", &[finals()]).await;
     assert_eq!(
         (&acked["success"], &acked["status"], &acked["vmAddress"]),
@@ -254,8 +254,8 @@ async fn a_cold_assignment_is_heard_when_its_vm_is_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_answered_to_the_one_who_asked() {
     let served = Served::with(1, 0).await;
-    let mut client = Script::connected(&served, &json!({})).await;
-    let mut other = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
+    let mut other = Script::connected(&served.url(""), &json!({})).await;
     for event in ["assignVM", "releaseVM", "startVM", "stopVM", "acknowledgeAlert"] {
         for args in [
             vec![],
@@ -334,7 +334,10 @@ async fn tokens_are_asked_for_and_checked_when_connecting() {
         (AuthMode::Required, json!({"token": token}), true),
     ] {
         let served = Served::with_options(0, 0, options(mode)).await;
-        let mut client = Script::start(&served, &json!({"transports": ["websocket"], "auth": auth}));
+        let mut client = Script::start(
+            &served.url(""),
+            &json!({"transports": ["websocket"], "auth": auth}),
+        );
         let first = client
             .until("an answer", |line| {
                 line.get("connected").is_some() || line.get("refused").is_some()

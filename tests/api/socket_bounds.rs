@@ -5,8 +5,8 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use understudy::api::Options;
 
-use crate::script::Script;
 use crate::served::{LIMIT, Served, open};
+use crate::support::socketio::Script;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_too_many_is_refused() {
@@ -19,8 +19,8 @@ async fn one_client_too_many_is_refused() {
         },
     )
     .await;
-    let mut first = Script::connected(&served, &json!({})).await;
-    let mut second = Script::start(&served, &json!({"transports": ["websocket"]}));
+    let mut first = Script::connected(&served.url(""), &json!({})).await;
+    let mut second = Script::start(&served.url(""), &json!({"transports": ["websocket"]}));
     second
         .until("a refusal", |line| line.get("refused").is_some())
         .await;
@@ -33,7 +33,7 @@ async fn one_client_too_many_is_refused() {
     tokio::time::timeout(LIMIT, free)
         .await
         .expect("its place is free again in time");
-    Script::connected(&served, &json!({})).await;
+    Script::connected(&served.url(""), &json!({})).await;
     served.stop().await;
 }
 
@@ -44,7 +44,7 @@ async fn a_client_that_takes_nothing_is_cut_off_and_nobody_else_notices() {
         ..open()
     };
     let served = Served::with_options(1, 30, options).await;
-    let mut good = Script::connected(&served, &json!({})).await;
+    let mut good = Script::connected(&served.url(""), &json!({})).await;
 
     let stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
     let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", served.address);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::script::Script;
 use crate::served::{Served, open, stage};
+use crate::support::socketio::Script;
 
 /// What a client with deltas keeps.
 struct Mirror {
@@ -64,7 +64,7 @@ impl Mirror {
 async fn a_client_with_deltas_follows_the_pool_without_snapshots() {
     let served = Served::with(3, 0).await;
     let mut client = Script::start(
-        &served,
+        &served.url(""),
         &json!({"transports": ["websocket"], "auth": {"deltas": true}}),
     );
     let mut mirror = Mirror::of(&client.event("vmPoolStatus").await);
@@ -112,7 +112,7 @@ async fn a_client_with_deltas_follows_the_pool_without_snapshots() {
 
     // A second one joins in the middle, and both see the same from there.
     let mut late = Script::start(
-        &served,
+        &served.url(""),
         &json!({"transports": ["websocket"], "auth": {"deltas": true}}),
     );
     let mut late_mirror = Mirror::of(&late.event("vmPoolStatus").await);
@@ -136,7 +136,7 @@ async fn a_client_with_deltas_follows_the_pool_without_snapshots() {
 async fn an_assign_and_release_cost_a_client_with_deltas_less_than_two_kilobytes() {
     let served = Served::with(5, 0).await;
     let mut client = Script::start(
-        &served,
+        &served.url(""),
         &json!({"transports": ["websocket"], "auth": {"deltas": true}}),
     );
     client.event("vmPoolStatus").await;
@@ -167,7 +167,7 @@ async fn snapshots_are_coalesced() {
     stage.config.ssh.enabled = false;
     let served = Served::over(stage, open()).await;
     served.until_available(2).await;
-    let mut client = Script::connected(&served, &json!({})).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
     let began = tokio::time::Instant::now();
     for _ in 0..100 {
         served.post("/api/competitions/finals/vm/assign").await.is(200);

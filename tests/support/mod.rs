@@ -12,6 +12,7 @@ pub mod moto;
 pub mod scene;
 pub mod script;
 pub mod secrets;
+pub mod socketio;
 pub mod sshd;
 pub mod studios;
 

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::served::{LIMIT, Served};
+/// Longest time until something that must happen has happened, on a machine that compiles meanwhile.
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub struct Script {
     /// Killed when this is dropped.
@@ -20,8 +22,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// Starts a client with these options for `io()`, without waiting for it to connect.
-    pub fn start(served: &Served, options: &Value) -> Self {
+    /// Starts a client of this server with these options for `io()`, without waiting for it to connect.
+    pub fn start(url: &str, options: &Value) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/socketio");
         assert!(
             folder.join("node_modules/socket.io-client").is_dir(),
@@ -29,7 +31,7 @@ impl Script {
         );
         let mut process = Command::new("node")
             .arg(folder.join("client.mjs"))
-            .args([served.url(""), options.to_string()])
+            .args([url.to_owned(), options.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -47,12 +49,12 @@ impl Script {
     }
 
     /// A client over WebSocket that has connected and got its first snapshot.
-    pub async fn connected(served: &Served, options: &Value) -> Self {
+    pub async fn connected(url: &str, options: &Value) -> Self {
         let mut options = options.clone();
         if options.get("transports").is_none() {
             options["transports"] = json!(["websocket"]);
         }
-        let mut script = Self::start(served, &options);
+        let mut script = Self::start(url, &options);
         script.event("vmPoolStatus").await;
         script
     }
