@@ -7,4 +7,5 @@ mod hosts;
 mod on_air;
 mod operations;
 mod reach;
+mod terminal;
 mod witness;
