@@ -78,7 +78,7 @@ impl State {
             ip,
             service_port: self.ctx.settings().service_port,
             instance: Arc::new(vm.instance.clone()),
-            boot: self.reboots,
+            generation: self.generation,
         });
         let pace = self.pace(vm);
         self.order.send_if_modified(|order| {

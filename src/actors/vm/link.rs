@@ -62,14 +62,15 @@ pub struct Target {
     pub ip: IpAddr,
     pub service_port: u16,
     pub instance: Arc<Instance>,
-    /// Rises when the machine boots anew: what was connected before is of no use.
-    pub boot: u64,
+    /// Rises when what was known of the machine is forgotten: what was connected before is of no use, even where
+    /// the machine never went off.
+    pub generation: u64,
 }
 
 impl Target {
     /// Whether a connection with `self` is still one with `other`.
     pub fn is_same_machine(&self, other: &Self) -> bool {
-        (self.ip, self.boot) == (other.ip, other.boot)
+        (self.ip, self.generation) == (other.ip, other.generation)
     }
 }
 

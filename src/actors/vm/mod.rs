@@ -192,8 +192,8 @@ pub(super) struct State {
     notifying: bool,
     /// Counts boots, so that an old readiness deadline is recognised.
     boot: u64,
-    /// Counts reboots, so that the links call anew.
-    reboots: u64,
+    /// Rises when what was known of the machine is forgotten, so that the links call anew.
+    generation: u64,
     /// A reboot that the cloud has not accepted yet.
     reboot_asked: Option<reboot::Reboot>,
     /// A reboot that its services have not proven to be over.
@@ -252,7 +252,7 @@ impl Actor for Machine {
             notified: None,
             notifying: false,
             boot: 0,
-            reboots: 0,
+            generation: 0,
             reboot_asked: None,
             reboot: None,
             start_accepted_at: None,
@@ -324,7 +324,7 @@ impl Actor for Machine {
             } => {
                 state.power_called(&me, attempt, change, result).await;
             }
-            Message::PowerOverdue { attempt } => state.power_overdue(attempt).await,
+            Message::PowerOverdue { attempt } => state.power_overdue(&me, attempt).await,
             Message::PowerRetry { attempt } => state.power_retry(&me, attempt),
             Message::ReadyOverdue { boot } => state.ready_overdue(boot).await,
             Message::Reported(report) => state.reported(&me, report).await,

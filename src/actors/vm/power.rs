@@ -212,9 +212,7 @@ impl State {
             (PowerChange::Start, Err(error)) => self.start_failed(me, &vm, attempt, &error).await,
             (PowerChange::Stop | PowerChange::ForceStop, Err(error)) => {
                 let reason = format!("it could not be stopped: {error}");
-                self.commit(vec![vm::Event::StopFailed { reason }]).await;
-                self.await_ready(me);
-                self.after_power(me, &vm).await;
+                self.stop_failed(me, &vm, reason).await;
             }
         }
     }
@@ -266,7 +264,7 @@ impl State {
         }
     }
 
-    pub(super) async fn power_overdue(&mut self, attempt: Attempt) {
+    pub(super) async fn power_overdue(&mut self, me: &ActorRef<Message>, attempt: Attempt) {
         let Some(vm) = self.vm() else { return };
         if vm.power == (Power::Starting { attempt }) {
             let limit = self.ctx.options.start_timeout.as_secs();
@@ -279,8 +277,15 @@ impl State {
         } else if vm.power == (Power::Stopping { attempt }) {
             let limit = self.ctx.options.stop_timeout.as_secs();
             let reason = format!("the cloud did not say stopped within {limit} s");
-            self.commit(vec![vm::Event::StopFailed { reason }]).await;
+            self.stop_failed(me, &vm, reason).await;
         }
+    }
+
+    /// The machine still runs: its links call it again, and it is ready once it has proven itself.
+    async fn stop_failed(&mut self, me: &ActorRef<Message>, vm: &Vm, reason: String) {
+        self.commit(vec![vm::Event::StopFailed { reason }]).await;
+        self.await_ready(me);
+        self.after_power(me, vm).await;
     }
 
     /// Gives the services of a machine that has just come up a limited time to answer.
@@ -321,6 +326,7 @@ impl State {
 
     /// What was observed of the machine before it was switched off or on says nothing about it now.
     pub(super) fn forget_machine(&mut self) {
+        self.generation += 1;
         self.signals = Signals {
             last_output_at: self.signals.last_output_at,
             ..Signals::default()

@@ -182,7 +182,6 @@ impl State {
         // Stopped meanwhile, it does not come up by itself.
         if matches!(vm.power, Power::Booting | Power::Ready) {
             self.try_commit(vec![vm::Event::Booting]).await?;
-            self.reboots += 1;
             let asked = self.reboot_asked.take();
             self.forget_machine();
             self.reboot = asked;
