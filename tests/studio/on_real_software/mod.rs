@@ -4,6 +4,7 @@ mod configured;
 mod ending;
 mod failover;
 mod hosts;
+mod never_starts;
 mod on_air;
 mod operations;
 mod reach;
