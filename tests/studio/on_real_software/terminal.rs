@@ -39,7 +39,10 @@ async fn a_terminal_is_one_to_the_machine_and_follows_its_size() {
         let event = client.event("terminalOutput").await;
         shown.push_str(event["data"].as_str().unwrap());
     }
-    client.emit("terminalInput", &[say("sleep 600\n")]).await;
+    // Said by what is to be interrupted: the shell itself would take Ctrl-C while it still starts it, and drop it.
+    let sleeper = say("sh -c 'echo asleep$((1+1)); exec sleep 600'\n");
+    client.emit("terminalInput", &[sleeper]).await;
+    shows(&mut client, &mut shown, "asleep2").await;
     client.emit("terminalInput", &[say("\u{3}")]).await;
     client.emit("terminalInput", &[say("echo after$((1+1))\n")]).await;
     shows(&mut client, &mut shown, "after2").await;
