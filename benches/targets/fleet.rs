@@ -76,6 +76,7 @@ impl Fleet {
             probe: Arc::clone(self) as Arc<dyn Probe>,
             obs: None,
             ssh: None,
+            archive: None,
             templates: Arc::new(Templates::load(None).expect("the built-in template is sound")),
             vault: Arc::new(Vault::ephemeral().expect("random bytes for a key")),
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use super::board::Board;
 use super::cleaning::CleaningOptions;
@@ -26,12 +27,16 @@ use crate::domain::service::Units;
 use crate::domain::state::State;
 use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
+use crate::infra::archive::Store;
 use crate::infra::cloud::Cloud;
 use crate::infra::ledger::{CommitError, Committed, Ledger};
 use crate::infra::probe::Probe;
 use crate::infra::template::Templates;
 use crate::infra::vault::Vault;
 use crate::infra::{obs, ssh};
+
+/// Each holds two parts of its recording in memory.
+const ARCHIVES_AT_ONCE: usize = 4;
 
 /// The outside world. Without OBS or SSH the pool works, with less to go by.
 #[derive(Clone)]
@@ -40,6 +45,8 @@ pub struct World {
     pub probe: Arc<dyn Probe>,
     pub obs: Option<Arc<dyn obs::Connector>>,
     pub ssh: Option<Arc<dyn ssh::Connector>>,
+    /// Keeps recordings; `None` where no bucket is configured.
+    pub archive: Option<Arc<dyn Store>>,
     /// Seals the secrets of shows.
     pub vault: Arc<Vault>,
     /// What shows are made from.
@@ -87,6 +94,7 @@ pub struct Options {
     pub operations: Arc<Catalogue>,
     pub executions: ExecutionOptions,
     pub cleaning: CleaningOptions,
+    pub archive: ArchiveOptions,
     /// What the services are called on the VMs.
     pub units: Units,
     pub restart: restart::Policy,
@@ -135,6 +143,20 @@ pub enum ObsRestore {
     File,
 }
 
+/// Where recordings are kept, and how they get there.
+#[derive(Debug, Clone)]
+pub struct ArchiveOptions {
+    /// `None`: nothing can be archived.
+    pub bucket: Option<String>,
+    /// Beginning of every key; empty, or without `/` at its end.
+    pub prefix: String,
+    pub part_bytes: u64,
+    /// From asking for it to giving up.
+    pub deadline: Duration,
+    /// The VMs' folder of recordings.
+    pub recordings_path: String,
+}
+
 #[derive(Debug, Clone)]
 pub struct SshOptions {
     pub connect_deadline: Duration,
@@ -172,6 +194,8 @@ pub struct Context {
     pub(super) executions: Executions,
     pub(super) pool: pool::Pool,
     pub(super) cloud: cloud::Sweeper,
+    /// Recordings of so many shows are on their way at once; the others wait.
+    pub(super) archives: Semaphore,
     pub(super) standing: ArcSwap<CloudStanding>,
     pub(super) initialized: AtomicBool,
     pub(super) stopping: AtomicBool,
@@ -193,6 +217,7 @@ impl Context {
             executions: Executions::default(),
             pool: pool::Pool::default(),
             cloud: cloud::Sweeper::default(),
+            archives: Semaphore::new(ARCHIVES_AT_ONCE),
             standing: ArcSwap::from_pointee(CloudStanding::Unknown),
             initialized: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

@@ -14,6 +14,7 @@
 //! in a task that casts its result back with the attempt it was started for. Calls that wait go one way only,
 //! show → pool → vm → ledger; everything else is a cast.
 
+pub mod archive;
 pub mod board;
 pub mod cleaning;
 pub mod clock;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::actors::archive::Progress;
 use crate::domain::execution::ExecutionId;
 use crate::domain::health::Reading;
 use crate::domain::ids::{ShowId, VmId};
@@ -33,6 +34,8 @@ pub enum Item {
         warm_target: u32,
         results: Vec<(VmId, Result<(), String>)>,
     },
+    /// The archive of a show's recordings got on.
+    Archiving(Progress),
     /// Something people should know now.
     Alert(Alert),
     /// A file on its way to or from a VM has moved on.

@@ -7,10 +7,11 @@ use super::error::ApiError;
 use super::extract::{self, WAIT_MAX};
 use super::gateway::Gateway;
 use super::project;
-use super::types::assignment::{AssignBody, AssignReply, ReleaseBody, ReleaseReply};
+use super::types::assignment::{ArchiveView, AssignBody, AssignReply, ReleaseBody, ReleaseReply};
 use super::types::cleaning::Cleaning;
 use super::types::pool::PowerReply;
 use crate::actors::coordinator::{Assign, Assigned, CommandError, PowerTurned, Release};
+use crate::domain::archive::{Archive, Ending};
 use crate::domain::ids::{RequestKey, ShowId, VmId};
 use crate::domain::vm::Status;
 
@@ -122,6 +123,7 @@ pub async fn release(
     let before = gateway.state();
     let ask = Release {
         stop_vm: body.stop_vm,
+        archive: body.archive_recordings,
         by: Some(caller.name().to_owned()),
         key,
     };
@@ -131,6 +133,7 @@ pub async fn release(
         .await
         .map_err(|error| gateway.refuse(error))?;
     let vm = released.vm.as_ref();
+    let archive = released.archive.filter(|_| body.archive_recordings);
     // A VM that was terminated meanwhile is still known from before.
     let record = vm.and_then(|vm| gateway.state().vm(vm).or_else(|| before.vm(vm)).cloned());
     Ok(ReleaseReply {
@@ -139,10 +142,15 @@ pub async fn release(
         vm_id: vm.map(ToString::to_string),
         instance_id: record.map(|vm| vm.instance_id().to_string()),
         status: released.status.map(Status::as_str),
-        archived: (body.archive_recordings && vm.is_some()).then_some(false),
+        archived: (body.archive_recordings && vm.is_some()).then(|| is_archived(archive.as_deref())),
+        archive: archive.as_deref().map(ArchiveView::from),
         cleaning: released.report.as_deref().map(Cleaning::from),
         message: vm.is_none().then_some("No VM was assigned to this competition"),
     })
+}
+
+fn is_archived(archive: Option<&Archive>) -> bool {
+    matches!(archive.and_then(Archive::ending), Some(Ending::Done { .. }))
 }
 
 /// Starts a stopped VM.

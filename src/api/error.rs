@@ -207,6 +207,7 @@ impl ApiError {
             CommandError::FreeCommandsForbidden => {
                 Self::new(StatusCode::FORBIDDEN, text).code("FREE_COMMANDS_FORBIDDEN")
             }
+            CommandError::NoArchive => Self::new(StatusCode::CONFLICT, text).code("ARCHIVE_NOT_CONFIGURED"),
             CommandError::NoSsh => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, text).code("SSH_NOT_CONFIGURED")
             }

@@ -164,6 +164,8 @@ fn deadline(gateway: &Gateway, path: &str) -> Duration {
     let limit = gateway.options().request_timeout;
     if path.ends_with("/vm/assign") {
         limit + WAIT_MAX
+    } else if path.ends_with("/vm/release") {
+        limit + gateway.coordinator().archive_deadline()
     } else if path.ends_with("/ssh/exec") {
         limit + TIMEOUT_MAX
     } else if moves_a_file(path) {

@@ -133,6 +133,9 @@ pub struct Released {
     pub vm_id: Option<String>,
     pub status: Option<String>,
     pub cleaning: Option<Cleaning>,
+    /// Whether all recordings were archived, if that was asked for.
+    pub archived: Option<bool>,
+    pub archive: Option<Archived>,
 }
 
 /// How a VM was cleaned.
@@ -153,6 +156,36 @@ pub struct Cleaning {
 pub struct Finding {
     pub clean: bool,
     pub found: String,
+}
+
+/// What became of recordings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Archived {
+    pub bucket: String,
+    pub folder: String,
+    pub files: u32,
+    pub bytes: u64,
+    pub older: Option<u32>,
+    pub error: Option<String>,
+}
+
+/// Of `GET /api/competitions/{id}/vm`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Releasing {
+    pub archiving: Option<Archiving>,
+}
+
+/// How far an archive is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Archiving {
+    pub file: Option<String>,
+    pub bytes: u64,
+    pub total_bytes: u64,
+    pub files: u32,
+    pub total_files: u32,
 }
 
 /// `POST /api/competitions/{id}/vm/failover`.

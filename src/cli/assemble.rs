@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use crate::actors::cleaning::CleaningOptions;
 use crate::actors::clock::Clock;
 use crate::actors::context::{
-    AddressKind, FailoverOptions, ObsOptions, ObsRestore, ObsVia, Options, ProbeOptions, SshOptions, World,
+    AddressKind, ArchiveOptions, FailoverOptions, ObsOptions, ObsRestore, ObsVia, Options, ProbeOptions,
+    SshOptions, World,
 };
 use crate::actors::coordinator::Coordinator;
 use crate::actors::executions::ExecutionOptions;
@@ -23,6 +24,7 @@ use crate::domain::pool::Settings;
 use crate::domain::service::Units;
 use crate::domain::studio::Studio;
 use crate::domain::{restart, show};
+use crate::infra::archive::Store;
 use crate::infra::cloud::{Cloud, rest};
 use crate::infra::ledger::{self, Ledger};
 use crate::infra::secrets::SecretStore;
@@ -120,6 +122,7 @@ async fn world(config: &Config, vault: Arc<Vault>) -> anyhow::Result<World> {
         probe: Arc::new(probe::HttpProbe::new()?),
         obs,
         ssh: shell(&config.ssh).await?,
+        archive: archive(config).await?,
         vault,
         templates: templates(config).await?,
     })
@@ -183,6 +186,39 @@ async fn ec2(_: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
     )
 }
 
+#[cfg(feature = "s3")]
+async fn archive(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    use crate::infra::archive::s3::{Config as S3, S3Store};
+    let archive = &config.archive;
+    if archive.bucket.is_none() {
+        return Ok(None);
+    }
+    let s3 = S3 {
+        region: archive
+            .region
+            .clone()
+            .unwrap_or_else(|| config.cloud.region.clone()),
+        endpoint_url: archive.endpoint_url.clone(),
+        path_style: archive.path_style,
+        storage_class: archive.storage_class.clone(),
+        access_key: None,
+    };
+    // As with EC2, the SDK's own futures are large.
+    Ok(Some(Arc::new(Box::pin(S3Store::new(s3)).await)))
+}
+
+#[cfg(not(feature = "s3"))]
+#[expect(clippy::unused_async, reason = "with the adapter it does wait")]
+async fn archive(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    if config.archive.bucket.is_some() {
+        anyhow::bail!(
+            "archive.bucket is set, and this understudy was built without S3; build it with \
+             `cargo build --features s3`, or unset archive.bucket (ARCHIVE_S3_BUCKET)"
+        );
+    }
+    Ok(None)
+}
+
 /// What the actors are configured with.
 #[must_use]
 pub fn options(config: &Config, operations: Catalogue) -> Options {
@@ -200,6 +236,7 @@ pub fn options(config: &Config, operations: Catalogue) -> Options {
             transfer_stall: config.ssh.transfer_stall,
         },
         cleaning: cleaning(config),
+        archive: archive_options(config),
         units: Units {
             display: config.vm.display_unit.clone(),
             obs: config.vm.obs_unit.clone(),
@@ -228,29 +265,7 @@ pub fn options(config: &Config, operations: Catalogue) -> Options {
                 recover: config.probe.recover_threshold,
             },
         },
-        obs: ObsOptions {
-            via: match (config.obs.via, config.ssh.enabled) {
-                (config::ObsVia::Direct, _) | (config::ObsVia::Auto, false) => ObsVia::Direct,
-                (config::ObsVia::Ssh, _) | (config::ObsVia::Auto, true) => ObsVia::Ssh {
-                    tunnel_ip: config.obs.tunnel_address,
-                },
-            },
-            password: config.obs.password.clone(),
-            connect_deadline: config.obs.connect_deadline,
-            call_deadline: config.obs.call_deadline,
-            poll: config.obs.poll,
-            poll_on_air: config.obs.poll_on_air,
-            reconnect_initial: config.obs.reconnect_initial,
-            reconnect_max: config.obs.reconnect_max,
-            capture_debounce: config.obs.capture_debounce,
-            capture_interval: config.obs.capture_interval,
-            restore: match config.obs.restore {
-                config::ObsRestore::Auto => ObsRestore::Auto,
-                config::ObsRestore::Requests => ObsRestore::Requests,
-                config::ObsRestore::File => ObsRestore::File,
-            },
-            config_path: config.vm.obs_config_path.clone(),
-        },
+        obs: obs_options(config),
         ssh: SshOptions {
             connect_deadline: config.ssh.connect_deadline,
             keepalive: config.ssh.keepalive,
@@ -265,6 +280,42 @@ pub fn options(config: &Config, operations: Catalogue) -> Options {
             backoff_max: config.supervision.backoff_max,
             cooldown: config.supervision.cooldown,
         },
+    }
+}
+
+fn archive_options(config: &Config) -> ArchiveOptions {
+    ArchiveOptions {
+        bucket: config.archive.bucket.clone(),
+        prefix: config.archive.prefix.clone(),
+        part_bytes: config.archive.part_bytes,
+        deadline: config.archive.deadline,
+        recordings_path: config.vm.recordings_path.clone(),
+    }
+}
+
+fn obs_options(config: &Config) -> ObsOptions {
+    ObsOptions {
+        via: match (config.obs.via, config.ssh.enabled) {
+            (config::ObsVia::Direct, _) | (config::ObsVia::Auto, false) => ObsVia::Direct,
+            (config::ObsVia::Ssh, _) | (config::ObsVia::Auto, true) => ObsVia::Ssh {
+                tunnel_ip: config.obs.tunnel_address,
+            },
+        },
+        password: config.obs.password.clone(),
+        connect_deadline: config.obs.connect_deadline,
+        call_deadline: config.obs.call_deadline,
+        poll: config.obs.poll,
+        poll_on_air: config.obs.poll_on_air,
+        reconnect_initial: config.obs.reconnect_initial,
+        reconnect_max: config.obs.reconnect_max,
+        capture_debounce: config.obs.capture_debounce,
+        capture_interval: config.obs.capture_interval,
+        restore: match config.obs.restore {
+            config::ObsRestore::Auto => ObsRestore::Auto,
+            config::ObsRestore::Requests => ObsRestore::Requests,
+            config::ObsRestore::File => ObsRestore::File,
+        },
+        config_path: config.vm.obs_config_path.clone(),
     }
 }
 

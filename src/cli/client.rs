@@ -41,6 +41,8 @@ pub struct Call<'a> {
     key: Option<String>,
     /// What the server was asked to take, on top of the usual limit.
     wait: Duration,
+    /// What it may take beyond that, without being asked to.
+    patience: Duration,
     /// The server does not answer from memory.
     is_slow: bool,
 }
@@ -53,6 +55,7 @@ impl<'a> Call<'a> {
             path,
             query: Vec::new(),
             is_slow: false,
+            patience: Duration::ZERO,
             body: None,
             key: None,
             wait: Duration::ZERO,
@@ -100,6 +103,13 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Waits so much longer for the answer than for other commands.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Adds to the query.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -122,7 +132,7 @@ impl<'a> Call<'a> {
         if self.method == Method::GET && !self.is_slow {
             READ_LIMIT
         } else {
-            COMMAND_LIMIT
+            COMMAND_LIMIT + self.patience
         }
     }
 }

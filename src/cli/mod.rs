@@ -8,6 +8,7 @@
 
 mod advice;
 pub mod answers;
+mod archiving;
 pub mod assemble;
 mod check_config;
 pub mod client;

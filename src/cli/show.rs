@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::answers::{self, Assigned, Configured, Held, Moving, Released, Stream};
+use super::archiving;
 use super::client::{Answer, Call, Client};
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
@@ -51,6 +52,9 @@ pub struct ReleaseArgs {
     /// Stop the VM afterwards instead of keeping it warm
     #[arg(long)]
     pub stop_vm: bool,
+    /// Move its recordings to the archive first, and come back when they are verified there
+    #[arg(long)]
+    pub archive: bool,
     #[command(flatten)]
     pub key: Key,
     #[command(flatten)]
@@ -252,23 +256,38 @@ pub async fn release(args: ReleaseArgs, terminal: &Terminal) -> Outcome {
     let client = Client::new(&args.connection)?;
     let show = args.show.as_str();
     let path = ["api", "competitions", show, "vm", "release"];
-    let body = if args.stop_vm {
-        json!({"stopVM": true})
-    } else {
-        json!({})
-    };
+    let mut body = json!({});
+    if args.stop_vm {
+        body["stopVM"] = json!(true);
+    }
+    if args.archive {
+        body["archiveRecordings"] = json!(true);
+    }
     let call = Call::post(&path, body).key(args.key.take());
     let spinner = spinner(terminal, format!("{show} gives its VM back"));
-    let answer = client.ask(call).await;
+    let answer = if args.archive {
+        archiving::follow(&client, show, call.patient(archiving::DEADLINE_MAX), &spinner).await
+    } else {
+        client.ask(call).await
+    };
     spinner.finish_and_clear();
     let answer = answer?;
     let released: Released = answer.read()?;
-    let text = match (&released.vm_id, &released.status) {
+    let mut text = match (&released.vm_id, &released.status) {
         (Some(vm), Some(status)) => format!("{show} gave {vm} back; it is {} now", status.replace('_', " ")),
         (Some(vm), None) => format!("{show} gave {vm} back"),
         (None, _) => format!("{show} had no VM; nothing to do"),
     };
-    let exit = tell(terminal, &answer, &text)?;
+    if let Some(archive) = &released.archive {
+        text = format!("{text}; {}", archiving::sentence(archive));
+    }
+    let told = tell(terminal, &answer, &text)?;
+    // It was asked to archive, and some of it is not.
+    let exit = if released.archived == Some(false) {
+        Exit::Failed
+    } else {
+        told
+    };
     for finding in released.cleaning.iter().flat_map(|cleaning| &cleaning.findings) {
         if !finding.clean {
             terminal.note(&format!("not clean: {}", finding.found));

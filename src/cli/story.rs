@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::style::Tone;
 use super::table::Line;
 use super::terminal::Terminal;
+use crate::domain::archive;
 use crate::domain::cleaning::{Report, Way};
 use crate::domain::event::{Entry, Event};
 use crate::domain::failover::{Fence, Record};
@@ -97,11 +98,37 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
         ShowEvent::Publishing { .. } => (Tone::Busy, "starts the stream".to_owned()),
         ShowEvent::FailoverEnded { .. } => ended(show.and_then(|show| show.records.last())?),
         ShowEvent::ReleaseBegan { .. } => (Tone::Plain, "gives its VM back".to_owned()),
+        ShowEvent::Archive { event, .. } => archived(event)?,
         ShowEvent::Released { vm, .. } => (Tone::Plain, format!("has given {vm} back")),
         ShowEvent::SetUp { .. } => (Tone::Plain, "is configured".to_owned()),
         ShowEvent::StreamWanted { .. } | ShowEvent::Captured { .. } => return None,
     };
     Some(line)
+}
+
+fn archived(event: &archive::Event) -> Option<(Tone, String)> {
+    Some(match event {
+        archive::Event::UploadBegan { upload } => {
+            let bytes = upload.recording.bytes;
+            (
+                Tone::Plain,
+                format!("archives {} ({bytes} bytes)", upload.recording.name),
+            )
+        }
+        archive::Event::Removed { name } => (Tone::Plain, format!("{name} is archived and verified")),
+        archive::Event::UploadDropped { reason, .. } => {
+            (Tone::Busy, format!("begins an upload again: {reason}"))
+        }
+        archive::Event::Ended {
+            ending: archive::Ending::Failed { reason },
+        } => (Tone::Bad, format!("its recordings are not archived: {reason}")),
+        archive::Event::Asked { .. }
+        | archive::Event::PartStored { .. }
+        | archive::Event::Kept { .. }
+        | archive::Event::Ended {
+            ending: archive::Ending::Done { .. },
+        } => return None,
+    })
 }
 
 fn ended(record: &Record) -> (Tone, String) {

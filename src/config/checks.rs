@@ -297,6 +297,14 @@ fn ssh(config: &Config, found: &mut Vec<Conflict>) {
             keys: sources,
         });
     }
+    if config.archive.bucket.is_some() && !ssh.enabled {
+        found.push(Conflict {
+            keys: vec!["archive.bucket", "ssh.enabled"],
+            message:
+                "archive.bucket needs an SSH connection to every VM, to read its recordings: set ssh.key_path"
+                    .to_owned(),
+        });
+    }
     if config.obs.enabled && config.obs.via == ObsVia::Ssh && !ssh.enabled {
         found.push(Conflict {
             keys: vec!["obs.via", "ssh.enabled"],

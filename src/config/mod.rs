@@ -34,7 +34,7 @@ use std::path::Path;
 pub use error::{Error, Problem};
 pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsRestore, ObsVia, Probe, Provider, Ssh, Vm};
 pub use operations::OperationsError;
-pub use server::{Auth, Cleanup, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
+pub use server::{Archive, Auth, Cleanup, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
 pub use source::{Setting, Source, Warning};
 pub use variables::{aliases, environment};
 
@@ -56,6 +56,7 @@ pub struct Config {
     pub server: Server,
     pub ledger: Ledger,
     pub shows: Shows,
+    pub archive: Archive,
     pub pool: Pool,
     pub cloud: Cloud,
     pub vm: Vm,
@@ -185,6 +186,7 @@ impl Config {
             server: Server::read(&mut reader.section("server")),
             ledger: Ledger::read(&mut reader.section("ledger")),
             shows: Shows::read(&mut reader.section("shows")),
+            archive: Archive::read(&mut reader.section("archive")),
             pool: Pool::read(&mut reader.section("pool")),
             cloud: Cloud::read(&mut reader.section("cloud")),
             vm: Vm::read(&mut reader.section("vm")),

@@ -216,6 +216,47 @@ section!("shows" => Shows {
     cleanup_deadline: span(secs(15), ms(500)..=mins(5)),
 });
 
+/// Where recordings are kept when a show gives its VM back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// `None`: nothing is archived.
+    pub bucket: Option<String>,
+    /// Beginning of every key, without `/` at its ends.
+    pub prefix: String,
+    /// Of the bucket; `None` is the instances' own.
+    pub region: Option<String>,
+    /// Another endpoint than the region's own.
+    pub endpoint_url: Option<String>,
+    /// The bucket's name in the path instead of the host name.
+    pub path_style: bool,
+    /// As S3 names it.
+    pub storage_class: Option<String>,
+    /// Bytes that are sent at a time.
+    pub part_bytes: u64,
+    /// From the release of a show to giving its recordings up.
+    pub deadline: Duration,
+}
+
+section!("archive" => Archive {
+    bucket: text_opt(),
+    prefix: text("recordings", prefix),
+    region: text_opt(),
+    endpoint_url: url_opt(),
+    path_style: flag(false),
+    storage_class: text_opt(),
+    // S3 takes no smaller ones (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>), and each archive
+    // holds two of them in memory.
+    part_bytes: whole(8 << 20, 5 << 20..=64 << 20),
+    deadline: span(mins(30), secs(5)..=mins(1440)),
+});
+
+fn prefix(text: &str) -> Result<(), String> {
+    if text.starts_with('/') || text.ends_with('/') {
+        return Err("the beginning of a key, without / at its ends".to_owned());
+    }
+    Ok(())
+}
+
 /// How many machines, and how long things may take. Over the wire some of these can be changed later, within
 /// narrower ranges.
 #[derive(Debug, Clone, PartialEq)]

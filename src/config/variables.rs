@@ -68,11 +68,11 @@ const ALIASES: &[Alias] = &[
     plain("VM_SSH_KEY_SECRET_ARN", "ssh.key_secret_arn"),
     plain("VM_SSH_USERNAME", "ssh.user"),
     plain("VM_SSH_ALLOW_FREE_COMMANDS", "ssh.allow_free_commands"),
+    plain("ARCHIVE_S3_BUCKET", "archive.bucket"),
 ];
 
 /// Variables of the same deployments that no key of this version stands behind. Setting one is not an error.
 const UNUSED: &[&str] = &[
-    "ARCHIVE_S3_BUCKET",
     "AUTO_SHUTDOWN_MINUTES",
     "AWS_VPC_ID",
     "COORDINATOR_MODE",

@@ -58,6 +58,7 @@ impl State {
             Event::Restored { .. } => self.apply_move(&mut show, event, at)?,
             Event::Compared { epoch, differences } => show.compared(*epoch, differences, at)?,
             Event::ReleaseBegan { stop_vm } => self.release_began(&mut show, *stop_vm, at)?,
+            Event::Archive { epoch, event } => show.archive(*epoch, event, at)?,
             Event::Released { vm, key } => {
                 self.require_unused(key.as_ref())?;
                 self.released(&mut show, vm, at)?;
@@ -244,6 +245,10 @@ impl State {
         if show.may_publish {
             let (show, vm) = (show.id.clone(), vm.clone());
             return Err(ShowRejected::NotSilent { show, vm }.into());
+        }
+        if show.is_archiving() {
+            let (show, vm) = (show.id.clone(), vm.clone());
+            return Err(ShowRejected::Archiving { show, vm }.into());
         }
         self.free(vm, show, at)?;
         become_idle(show, at);

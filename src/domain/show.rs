@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::{self, Archive};
 use super::configuration::{Configuration, Made};
 use super::failover::{Cause, Ending, Evidence, Failover, Fence, Record};
 use super::ids::{Epoch, RequestKey, ShowId, VmId};
@@ -92,6 +93,9 @@ pub struct Show {
     pub assigned_by: Option<String>,
     /// Finished failovers, oldest first.
     pub records: Vec<Record>,
+    /// What becomes of the recordings on the VM that it gives back, or gave back last.
+    #[serde(default)]
+    pub archive: Option<Arc<Archive>>,
     /// Since when it has no VM.
     pub idle_since: Option<Timestamp>,
 }
@@ -191,7 +195,13 @@ pub enum Event {
     ReleaseBegan {
         stop_vm: bool,
     },
-    /// Only once its VM is silent: the next VM of this show must not be a second publisher.
+    /// Something became of its recordings.
+    Archive {
+        epoch: Epoch,
+        event: archive::Event,
+    },
+    /// Only once its VM is silent: the next VM of this show must not be a second publisher. And only once its
+    /// recordings are archived, or known not to be, if that was asked for: the VM's next show may remove them.
     Released {
         vm: VmId,
         key: Option<RequestKey>,
@@ -215,6 +225,10 @@ pub enum Rejected {
     },
     #[error("{vm} may still be sending the stream of show {show}")]
     NotSilent { show: ShowId, vm: VmId },
+    #[error("the recordings of show {show} on {vm} are being archived")]
+    Archiving { show: ShowId, vm: VmId },
+    #[error(transparent)]
+    Archive(#[from] archive::Rejected),
     #[error(transparent)]
     Vm(#[from] vm::Rejected),
     #[error("{0} is not in the pool")]
@@ -242,6 +256,7 @@ impl Show {
             assigned_by: None,
             records: Vec::new(),
             captured_at: None,
+            archive: None,
             idle_since: None,
         }
     }
@@ -292,6 +307,7 @@ impl Show {
         self.unrestored = self.has_studio();
         self.uncompared = false;
         self.made = None;
+        self.archive = None;
     }
 
     /// There is something to make a studio from.
@@ -361,6 +377,38 @@ impl Show {
         }
         self.configuration = Some(Arc::clone(configuration));
         Ok(())
+    }
+
+    /// Something became of the recordings on the VM that it is giving back.
+    pub(super) fn archive(
+        &mut self,
+        epoch: Epoch,
+        event: &archive::Event,
+        at: Timestamp,
+    ) -> Result<(), Rejected> {
+        self.require_epoch(epoch)?;
+        self.require_phase(matches!(self.phase, Phase::Releasing { .. }))?;
+        match (&mut self.archive, event) {
+            (
+                None,
+                archive::Event::Asked {
+                    bucket,
+                    folder,
+                    since,
+                },
+            ) => self.archive = Some(Arc::new(Archive::new(bucket, folder, *since, at))),
+            (None, _) => return Err(archive::Rejected::NotAsked.into()),
+            (Some(archive), event) => Arc::make_mut(archive).apply(event)?,
+        }
+        Ok(())
+    }
+
+    /// Its recordings are to be archived, and it is not known yet what becomes of them.
+    #[must_use]
+    pub fn is_archiving(&self) -> bool {
+        self.archive
+            .as_ref()
+            .is_some_and(|archive| archive.ending().is_none())
     }
 
     pub(super) fn wrong_phase(&self) -> Rejected {

@@ -2,6 +2,7 @@
 //!
 //! Every error here answers two questions: what failed, and can a retry help. No call can wait for ever.
 
+pub mod archive;
 pub mod cloud;
 pub mod ledger;
 pub mod obs;

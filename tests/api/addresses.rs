@@ -81,6 +81,7 @@ async fn served(warm: u32) -> Served {
         obs: Some(Arc::new(obs::ObwsConnector::new(Arc::clone(&vault)))),
         ssh: None,
         vault,
+        archive: None,
         templates: Arc::new(Templates::load(None).unwrap()),
     };
     let ledger = Ledger::open(ledger::Options::new(config.ledger.path.clone())).unwrap();

@@ -15,6 +15,7 @@ use understudy::api::Options;
 use understudy::cli::assemble;
 use understudy::config;
 use understudy::domain::vm::Status;
+use understudy::infra::archive::Store;
 use understudy::infra::cloud::rest::{self, RestCloud};
 use understudy::infra::ledger::{self, Ledger};
 use understudy::infra::ssh::{Connector, Endpoint, Error, RusshConnector, Session};
@@ -51,10 +52,22 @@ async fn served(sshd: &Sshd) -> (Served, String) {
 
 /// The same with other settings.
 pub async fn served_with(sshd: &Sshd, change: impl FnOnce(&mut config::Config)) -> (Served, String) {
+    served_by(sshd, None, |config| {
+        change(config);
+        config.ssh.allow_free_commands = true;
+        config.ssh.output_bytes_max = 64 * 1024;
+    })
+    .await
+}
+
+/// One simulated VM whose SSH is a real server, with an archive or without, configured like this.
+pub async fn served_by(
+    sshd: &Sshd,
+    archive: Option<Arc<dyn Store>>,
+    configure: impl FnOnce(&mut config::Config),
+) -> (Served, String) {
     let mut stage = stage(1, 0).await;
-    change(&mut stage.config);
-    stage.config.ssh.allow_free_commands = true;
-    stage.config.ssh.output_bytes_max = 64 * 1024;
+    configure(&mut stage.config);
     // The studio is the simulated machine's, and no tunnel from the real server ends there.
     stage.config.obs.via = config::ObsVia::Direct;
     let config = &stage.config;
@@ -68,6 +81,7 @@ pub async fn served_with(sshd: &Sshd, change: impl FnOnce(&mut config::Config)) 
             connector: sshd.connector(),
             address: sshd.address(),
         })),
+        archive,
         templates: Arc::new(Templates::load(None).unwrap()),
         vault,
     };

@@ -1,6 +1,8 @@
 //! The gateway on real sockets: the real tree, simulated machines, the official Socket.IO client.
 
 mod addresses;
+#[cfg(feature = "s3")]
+mod archive;
 mod assignment;
 mod auth;
 mod bounds;

@@ -117,6 +117,30 @@ async fn release_says_what_became_of_the_vm() {
 }
 
 #[tokio::test]
+async fn a_release_with_recordings_says_where_they_are_and_fails_if_some_are_missing() {
+    let answer = |archived: bool, archive: Value| {
+        let body = json!({"success": true, "competitionId": "finals", "vmId": "vm-1", "status": "available",
+            "archived": archived, "archive": archive});
+        Say::Json(200, body)
+    };
+    let folder = "recordings/finals/vm-1/5/";
+    let all = json!({"bucket": "shows", "folder": folder, "files": 2, "bytes": 70, "older": 1});
+    let none = json!({"bucket": "shows", "folder": folder, "files": 0, "bytes": 0, "error": "no bucket"});
+    let said = vec![answer(true, all), answer(false, none)];
+    let server = Server::start([(RELEASE, said)]).await;
+    let run = ask(&server, &["release", "finals", "--archive"]).await;
+    assert_eq!(
+        run.answer(),
+        "finals gave vm-1 back; it is available now; 2 recordings (70 bytes) are in shows/recordings/finals/vm-1/5/, \
+         verified; an older one stays on the VM\n"
+    );
+    assert_eq!(server.only(RELEASE).json(), json!({"archiveRecordings": true}));
+    let run = ask(&server, &["release", "finals", "--archive"]).await;
+    assert_eq!(run.status, Some(1), "{run:?}");
+    assert!(run.stdout.contains("still on the VM: no bucket"), "{run:?}");
+}
+
+#[tokio::test]
 async fn failover_hold_and_stream_are_posted_and_told() {
     let held = |held: bool| {
         Say::Json(

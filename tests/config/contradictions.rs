@@ -78,6 +78,7 @@ fn each_contradiction_is_refused() {
         ("[cloud]\nprovider = \"rest\"", "needs cloud.endpoint_url"),
         ("[vm]\nobs_port = 3003", "cannot share a port"),
         ("[ssh]\nenabled = true", "needs ssh.key_path"),
+        ("[archive]\nbucket = \"shows\"", "needs an SSH connection"),
         (
             "[ssh]\nkey_path = \"k\"\nhost_keys = \"known_hosts\"",
             "needs ssh.known_hosts_path",

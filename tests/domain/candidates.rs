@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use understudy::domain::archive::{Ending as Archived, Event as Archive};
 use understudy::domain::event::Event;
 use understudy::domain::failover::{Cause, Ending, Fence};
 use understudy::domain::ids::{Attempt, Epoch, RequestKey};
@@ -13,7 +14,9 @@ use understudy::domain::show;
 use understudy::domain::studio::Studio;
 use understudy::domain::vm::{self, Health};
 
-use crate::fixtures::{cleaned, evidence, instance, of_show, of_vm, set_up, show_id, vm_id};
+use crate::fixtures::{
+    archive, archive_asked, cleaned, evidence, instance, of_show, of_vm, set_up, show_id, vm_id,
+};
 use crate::model::{Model, Stage};
 
 pub const VMS: usize = 4;
@@ -264,6 +267,16 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
         ("show recovered", ended(Ending::Recovered)),
         ("show returned", ended(Ending::Returned)),
         ("show move abandoned", ended(Ending::Abandoned)),
+        ("show archive asked", archive(epoch.0, archive_asked())),
+        (
+            "show archive ended",
+            archive(
+                epoch.0,
+                Archive::Ended {
+                    ending: Archived::Done { older: 1 },
+                },
+            ),
+        ),
         (
             "show releasing",
             show::Event::ReleaseBegan {

@@ -47,7 +47,8 @@ const SHOW: &str = "
 
 Events carry an epoch: the present one, or the next where they begin one. For any other they are refused
 everywhere. `Released` is accepted while releasing, for the VM the show has, once that may not publish any more:
-it was never told to, or `Silenced` or `Fenced` came after.
+it was never told to, or `Silenced` or `Fenced` came after. And if its recordings are to be archived, once that has
+ended; the stages of an archive are drawn in [`src/domain/archive.rs`](../src/domain/archive.rs).
 ";
 
 const STEPS: &str = "

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use understudy::domain::archive;
 use understudy::domain::cleaning::{Finding, Leftover, Report, Subject};
 use understudy::domain::configuration::Configuration;
 use understudy::domain::event::Event;
@@ -252,5 +253,19 @@ pub fn studio() -> Studio {
         scene_collection: "Show".into(),
         program_scene: "Main".into(),
         ..Studio::default()
+    }
+}
+
+/// Something became of the recordings of a show in this epoch.
+pub fn archive(epoch: u64, event: archive::Event) -> show::Event {
+    let epoch = Epoch(epoch);
+    show::Event::Archive { epoch, event }
+}
+
+pub fn archive_asked() -> archive::Event {
+    archive::Event::Asked {
+        bucket: "shows".into(),
+        folder: "recordings/show-1/vm-1/5/".into(),
+        since: at(1),
     }
 }

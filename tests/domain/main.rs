@@ -3,6 +3,7 @@
 
 mod fixtures;
 
+mod archive;
 mod doc;
 mod show_table;
 mod verdict_table;

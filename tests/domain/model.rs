@@ -131,6 +131,8 @@ pub struct Played {
     pub configured: bool,
     /// Its VM was told to stream and has not been silenced since.
     pub loud: bool,
+    /// Its recordings were to be kept, and whether that has ended.
+    pub archive_ended: Option<bool>,
     /// VMs that may be sending this show's stream at this moment.
     pub may_publish: BTreeSet<VmId>,
 }
@@ -140,6 +142,7 @@ impl Played {
         Self {
             epoch: 0,
             stage: Stage::Idle,
+            archive_ended: None,
             vm: None,
             wanted: false,
             held: false,

@@ -1,5 +1,6 @@
 //! The naive model's shows: what each event needs and does, one after the other.
 
+use understudy::domain::archive;
 use understudy::domain::failover::Ending;
 use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::show::Event;
@@ -75,7 +76,9 @@ impl Model {
                     ..show
                 }
             }
+            Event::Archive { epoch, event } => archived(show, epoch.0, event)?,
             Event::Released { vm, key } => {
+                only_if(show.archive_ended != Some(false))?;
                 only_if(show.stage == Stage::Releasing && show.vm.as_ref() == Some(vm) && !show.loud)?;
                 if let Some(key) = key {
                     only_if(self.keys.insert(key.clone()))?;
@@ -356,4 +359,17 @@ fn ended(show: &Played) -> Played {
         may_publish: show.may_publish.clone(),
         ..Played::new()
     }
+}
+
+fn archived(show: Played, epoch: u64, event: &archive::Event) -> Option<Played> {
+    only_if(show.stage == Stage::Releasing && epoch == show.epoch)?;
+    let now = match (show.archive_ended, event) {
+        (None, archive::Event::Asked { .. }) => false,
+        (Some(false), archive::Event::Ended { .. }) => true,
+        _ => return None,
+    };
+    Some(Played {
+        archive_ended: Some(now),
+        ..show
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use understudy::domain::archive;
 use understudy::domain::failover::{Action, Ending, Failover};
 use understudy::domain::ids::Epoch;
 use understudy::domain::invariants::violations;
@@ -11,8 +12,8 @@ use understudy::domain::studio::MadeBy;
 use understudy::domain::vm::Power;
 
 use crate::fixtures::{
-    assigned, at, compared, ended, failover_began, fenced, machine, of_show, publishing, restored, set_up,
-    show_id, silenced, spare_lost, state_of, studio, vm_id, went_on_air,
+    archive, archive_asked, assigned, at, compared, ended, failover_began, fenced, machine, of_show,
+    publishing, restored, set_up, show_id, silenced, spare_lost, state_of, studio, vm_id, went_on_air,
 };
 
 /// Refused: the state is as before.
@@ -28,7 +29,7 @@ pub const PHASES: [&str; 5] = [
 
 /// Events carry the right epoch: the present one, or the next where the event begins one.
 #[rustfmt::skip]
-pub const BY_PHASE: [(&str, [&str; 5]); 25] = [
+pub const BY_PHASE: [(&str, [&str; 5]); 27] = [
     ("Assigned",                 ["off air", NO, NO, NO, NO]),
     ("Reassigned",               [NO, "off air", NO, NO, NO]),
     ("StreamWanted",             [NO, "off air", "off air", "on air", NO]),
@@ -54,6 +55,8 @@ pub const BY_PHASE: [(&str, [&str; 5]); 25] = [
     ("FailoverEnded returned",   [NO, NO, NO, NO, NO]),
     ("FailoverEnded abandoned",  [NO, NO, NO, NO, NO]),
     ("ReleaseBegan",             [NO, "releasing", "releasing", "releasing", NO]),
+    ("Archive asked",            [NO, NO, NO, NO, "releasing"]),
+    ("Archive ended",            [NO, NO, NO, NO, NO]),
 ];
 
 /// `waiting` has no spare, `moving` has one.
@@ -68,7 +71,7 @@ pub const STEPS: [&str; 7] = [
 ];
 
 #[rustfmt::skip]
-pub const BY_STEP: [(&str, [&str; 7]); 25] = [
+pub const BY_STEP: [(&str, [&str; 7]); 27] = [
     ("Assigned",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Reassigned",               [NO, NO, NO, NO, NO, NO, NO]),
     ("StreamWanted",             ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
@@ -94,6 +97,8 @@ pub const BY_STEP: [(&str, [&str; 7]); 25] = [
     ("FailoverEnded returned",   ["off air", "off air", NO, NO, NO, NO, NO]),
     ("FailoverEnded abandoned",  ["off air", "off air", "off air", "off air on the spare", "off air", "off air on the spare", "off air on the spare"]),
     ("ReleaseBegan",             [NO, NO, NO, NO, NO, NO, NO]),
+    ("Archive asked",            [NO, NO, NO, NO, NO, NO, NO]),
+    ("Archive ended",            [NO, NO, NO, NO, NO, NO, NO]),
 ];
 
 /// What a failover asks for: spare, whether its studio can be talked to, fenced, restored, to be published.
@@ -135,6 +140,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::Publishing { .. } => "Publishing",
         Event::FailoverEnded { .. } => "FailoverEnded",
         Event::ReleaseBegan { .. } => "ReleaseBegan",
+        Event::Archive { .. } => "Archive",
         Event::Released { .. } => "Released",
     }
 }
@@ -176,6 +182,13 @@ fn event_named(name: &str, now: u64) -> Event {
         "FailoverEnded returned" => ended(now, Ending::Returned),
         "FailoverEnded abandoned" => ended(now, Ending::Abandoned),
         "ReleaseBegan" => Event::ReleaseBegan { stop_vm: false },
+        "Archive asked" => archive(now, archive_asked()),
+        "Archive ended" => archive(
+            now,
+            archive::Event::Ended {
+                ending: archive::Ending::Done { older: 0 },
+            },
+        ),
         other => panic!("no event is called {other}"),
     };
     assert!(name.starts_with(event_name(&event)), "{name}");

@@ -104,8 +104,12 @@ pub const OWNERS: &[Owned] = &[
     ),
     owned(
         "aws_*",
-        &["src/infra/cloud/ec2", "src/infra/secrets/aws.rs"],
-        "AWS's types stay behind the cloud trait and the secret store's",
+        &[
+            "src/infra/cloud/ec2",
+            "src/infra/secrets/aws.rs",
+            "src/infra/archive/s3",
+        ],
+        "AWS's types stay behind the traits of the cloud, the secret store and the archive",
     ),
     owned("obws", &["src/infra/obs"], "OBS stays behind its trait"),
     owned(

@@ -5,6 +5,7 @@
     reason = "every test is a crate of its own and uses a part of this"
 )]
 
+pub mod bucket;
 pub mod contract;
 pub mod eventually;
 pub mod memory;

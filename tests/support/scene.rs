@@ -38,8 +38,9 @@ impl Scene {
         base.cloud.sweep_interval = Duration::from_millis(300);
         base.supervision.backoff_initial = Duration::from_millis(10);
         change(&mut base);
-        let stage = Stage::set(Setting { world, base }).await.unwrap();
-        let node = stage.coordinator(|_| None).await.unwrap();
+        // Both hold the whole configuration.
+        let stage = Box::pin(Stage::set(Setting { world, base })).await.unwrap();
+        let node = Box::pin(stage.coordinator(|_| None)).await.unwrap();
         let scene = Self { stage, node };
         scene
             .producer()

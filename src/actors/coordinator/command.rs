@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::executions::transfer::FileError;
+use crate::domain::archive::Archive;
 use crate::domain::cleaning::Report;
 use crate::domain::execution::ExecutionId;
 use crate::domain::health::Reading;
@@ -50,6 +51,8 @@ pub struct Assigned {
 #[derive(Debug, Clone, Default)]
 pub struct Release {
     pub stop_vm: bool,
+    /// Keep its recordings first.
+    pub archive: bool,
     pub by: Option<String>,
     pub key: Option<RequestKey>,
 }
@@ -64,6 +67,8 @@ pub struct Released {
     pub status: Option<Status>,
     /// How it was cleaned after this show; `None` if it was not, or is to be later.
     pub report: Option<Arc<Report>>,
+    /// What became of its recordings, if they were to be kept.
+    pub archive: Option<Arc<Archive>>,
 }
 
 /// A move of the show has been decided and is durable; it goes on by itself.
@@ -205,6 +210,11 @@ pub enum CommandError {
         "command lines of one's own are not allowed here (ssh.allow_free_commands); use an operation of the catalogue"
     )]
     FreeCommandsForbidden,
+    #[error(
+        "there is nowhere to archive recordings to: set archive.bucket (ARCHIVE_S3_BUCKET) and restart, or release without \
+         archiveRecordings"
+    )]
+    NoArchive,
     #[error("SSH to the VMs is not configured: it needs a private key (ssh.key_path)")]
     NoSsh,
     #[error("VM {vm} could not be worked on over SSH: {message}")]

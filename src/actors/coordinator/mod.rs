@@ -213,16 +213,31 @@ impl Coordinator {
                 vm: None,
                 status: None,
                 report: None,
+                archive: None,
             });
         }
+        if ask.archive && self.ctx.world.archive.is_none() {
+            return Err(CommandError::NoArchive);
+        }
+        let limit = if ask.archive {
+            STUDIO + self.archive_deadline()
+        } else {
+            STUDIO
+        };
         let message = |reply| show::Message::Release {
             ask: ask.clone(),
             reply,
         };
         self.ctx
             .shows
-            .command(&self.ctx, &show, "releasing the VM", STUDIO, message)
+            .command(&self.ctx, &show, "releasing the VM", limit, message)
             .await
+    }
+
+    /// Limit on archiving the recordings of a show that is released.
+    #[must_use]
+    pub fn archive_deadline(&self) -> Duration {
+        self.ctx.options.archive.deadline
     }
 
     /// Starts the show's stream and returns when its output rises.

@@ -125,7 +125,7 @@ impl State {
 
     /// Ends the move under way, and goes on with `then` in the same breath: a show that is no longer meant to be on
     /// air must not be taken for one that is, whoever dies in between.
-    pub(super) async fn abandon_move(&mut self, then: Option<Fact>) -> Result<Arc<Show>, CommandError> {
+    pub(super) async fn abandon_move(&mut self, then: Vec<Fact>) -> Result<Arc<Show>, CommandError> {
         let show = self.show();
         let Some(failover) = show.failover() else {
             return Ok(show);

@@ -109,6 +109,11 @@ pub enum Message {
         release: Box<Unreleased>,
         result: Result<Quiet, String>,
     },
+    /// The ledger has what became of its recordings, or why not.
+    Archived {
+        release: Box<Unreleased>,
+        result: Result<(), String>,
+    },
     /// Its VM was cleaned for its release.
     Cleaned {
         release: Box<Unreleased>,

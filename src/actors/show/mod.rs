@@ -5,6 +5,7 @@
 //!
 //! * [`assignment`](self) — assign;
 //! * `release` — silence the VM, have it cleaned, and give it back;
+//! * `archiving` — keeping its recordings before it is cleaned;
 //! * `stream` — start and stop, and noticing that somebody else did;
 //! * `watch` — signals in, verdict out;
 //! * `moving` — the failover, driven by [`crate::domain::failover::Failover::next`];
@@ -13,6 +14,7 @@
 //! * `configuring` — what its studio is made from;
 //! * `effects` — what these do to machines, as tasks that cast their result back.
 
+mod archiving;
 mod assignment;
 mod capture;
 mod configuring;
@@ -199,6 +201,7 @@ impl Actor for ShowActor {
             Message::MendAgain { epoch } => state.mend_again(&me, epoch),
             Message::Settled => state.take_up(&me).await,
             Message::Silenced { release, result } => state.silenced(&me, *release, result).await,
+            Message::Archived { release, result } => state.archived(&me, *release, result).await,
             Message::Cleaned { release, report } => state.cleaned(&me, *release, *report).await,
             Message::ReleaseAgain(release) => state.release_again(&me, *release),
             Message::CaptureDue { round } => state.capture_due(&me, round),

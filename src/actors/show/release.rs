@@ -1,7 +1,8 @@
-//! Release: the VM is silenced, cleaned, then given back.
+//! Release: the VM is silenced, its recordings are archived if that was asked, it is cleaned, then given back.
 //!
 //! ```text
-//! release began ──► silence ──► clean and prove ──► released (and faulted, if that is the policy and it is not clean)
+//! release began ──► silence ─┬───────────────────► clean and prove ──► released
+//!                            └──► archive ──┘       (and faulted, if recordings are left, or if it is not clean)
 //! ```
 //!
 //! A show that gives its VM back may have another a moment later. So what was told to stream is not let go before
@@ -38,10 +39,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// A release under way.
 #[derive(Clone)]
 pub(in crate::actors) struct Unreleased {
-    vm: VmId,
-    epoch: Epoch,
+    pub(super) vm: VmId,
+    pub(super) epoch: Epoch,
     key: Option<RequestKey>,
     stop_vm: bool,
+    /// See [`Quiet::unfit`].
+    unfit: Option<String>,
 }
 
 /// A VM that publishes nothing any more.
@@ -61,7 +64,7 @@ impl State {
         }
     }
 
-    /// `None`: the VM is being silenced and cleaned, and the answer comes when it is.
+    /// `None`: the VM is being silenced, archived from and cleaned, and the answer comes when it is.
     async fn begin_release(
         &mut self,
         me: &ActorRef<Message>,
@@ -82,12 +85,13 @@ impl State {
                     vm: None,
                     status: None,
                     report: None,
+                    archive: None,
                 }));
             }
             Phase::Releasing { .. } => return Ok(None),
-            Phase::FailingOver(_) => {
-                let began = Fact::ReleaseBegan { stop_vm: ask.stop_vm };
-                let show = self.abandon_move(Some(began)).await?;
+            Phase::FailingOver(failover) => {
+                let began = self.beginning(&show, failover.vm_if_abandoned(), ask)?;
+                let show = self.abandon_move(began).await?;
                 self.silence(me, &show, ask.key.clone());
                 return Ok(None);
             }
@@ -96,13 +100,14 @@ impl State {
         let Some(vm) = show.vm.clone() else {
             return Err(CommandError::NotAssigned(self.id.clone()));
         };
+        let began = self.beginning(&show, &vm, ask)?;
         self.turning = None;
         self.mending = None;
-        let began = Fact::ReleaseBegan { stop_vm: ask.stop_vm };
-        if self.is_quiet(&show, &vm) && !self.is_to_be_cleaned(&vm) {
+        if !ask.archive && self.is_quiet(&show, &vm) && !self.is_to_be_cleaned(&vm) {
             let key = ask.key.clone();
             let released = Fact::Released { vm: vm.clone(), key };
-            let mut events = vec![Event::show(&self.id, began), Event::show(&self.id, released)];
+            let began = began.into_iter().chain([released]);
+            let mut events: Vec<Event> = began.map(|fact| Event::show(&self.id, fact)).collect();
             events.extend(self.nothing_to_clean(&vm, &show));
             let committed = self.ctx.commit(events).await;
             committed
@@ -110,9 +115,18 @@ impl State {
                 .map_err(commit_error)?;
             return Ok(Some(self.let_go(me, &vm, ask.stop_vm)));
         }
-        let show = self.commit(vec![began]).await?;
+        let show = self.commit(began).await?;
         self.silence(me, &show, ask.key.clone());
         Ok(None)
+    }
+
+    /// What is recorded when it begins to give this VM back.
+    fn beginning(&self, show: &Show, vm: &VmId, ask: &Release) -> Result<Vec<Fact>, CommandError> {
+        let mut began = vec![Fact::ReleaseBegan { stop_vm: ask.stop_vm }];
+        if ask.archive {
+            began.push(self.archive_asked(show, vm)?);
+        }
+        Ok(began)
     }
 
     /// It can be cleaned now. One that is off or has a fault is cleaned before it is used again.
@@ -145,6 +159,7 @@ impl State {
             epoch: show.epoch,
             key,
             stop_vm: *stop_vm,
+            unfit: None,
         };
         // What is read from here on is not the show's any more.
         self.capturing = None;
@@ -181,7 +196,7 @@ impl State {
     pub(super) async fn silenced(
         &mut self,
         me: &ActorRef<Message>,
-        release: Unreleased,
+        mut release: Unreleased,
         result: Result<Quiet, String>,
     ) {
         if !self.is_under_way(&release) {
@@ -193,24 +208,46 @@ impl State {
         };
         if let Some(how) = quiet.how {
             let epoch = release.epoch;
-            // Before it is cleaned: who takes this up meanwhile must not fence a studio that is down for that.
+            // Before anything else is done to it: who takes this up meanwhile must not fence a studio that is down for that.
             let silenced = Event::show(&self.id, Fact::Silenced { epoch, how });
             if let Err(error) = self.ctx.commit(vec![silenced]).await {
                 return self.not_recorded(me, release, error);
             }
         }
+        release.unfit = quiet.unfit;
+        if self.show().is_archiving() {
+            return self.archive(me, release);
+        }
+        self.clean_or_give_back(me, release).await;
+    }
+
+    pub(super) async fn archived(
+        &mut self,
+        me: &ActorRef<Message>,
+        release: Unreleased,
+        result: Result<(), String>,
+    ) {
+        if !self.is_under_way(&release) {
+            return;
+        }
+        if let Err(error) = result {
+            let (show, vm) = (&self.id, &release.vm);
+            tracing::warn!(%show, %vm, error, "what became of the recordings was not recorded; trying again");
+            me.send_after(TRY_AGAIN, move || Message::ReleaseAgain(Box::new(release)));
+            return;
+        }
+        self.clean_or_give_back(me, release).await;
+    }
+
+    /// It is silent, and what was to be kept of it is.
+    async fn clean_or_give_back(&mut self, me: &ActorRef<Message>, release: Unreleased) {
         if self.is_to_be_cleaned(&release.vm) {
             return self.clean(me, release);
         }
-        let mut events: Vec<Event> = self
-            .nothing_to_clean(&release.vm, &self.show())
-            .into_iter()
-            .collect();
-        if let Some(why) = quiet.unfit {
-            let reason = format!("it could not be cleaned after show {}: {why}", self.id);
-            events.push(Event::vm(&release.vm, vm::Event::Faulted { reason }));
-        }
-        self.give_back(me, release, events).await;
+        let cleaned = self.nothing_to_clean(&release.vm, &self.show());
+        let unfit = release.unfit.as_ref();
+        let unfit = unfit.map(|why| format!("it could not be cleaned after show {}: {why}", self.id));
+        self.give_back(me, release, cleaned, unfit).await;
     }
 
     /// Cleans the VM; [`Message::Cleaned`] has the report.
@@ -229,22 +266,32 @@ impl State {
             return;
         }
         let (cleaned, unclean) = cleaning::verdict(&self.ctx, report);
-        let mut events = vec![Event::vm(&release.vm, cleaned)];
-        if let Some(reason) = unclean {
-            cleaning::alert(&self.ctx, &release.vm, &reason);
-            events.push(Event::vm(&release.vm, vm::Event::Faulted { reason }));
+        if let Some(reason) = &unclean {
+            cleaning::alert(&self.ctx, &release.vm, reason);
         }
-        self.give_back(me, release, events).await;
+        let cleaned = Event::vm(&release.vm, cleaned);
+        self.give_back(me, release, Some(cleaned), unclean).await;
     }
 
     /// Gives the VM back, with what is to be recorded of it.
-    async fn give_back(&mut self, me: &ActorRef<Message>, release: Unreleased, of_vm: Vec<Event>) {
+    async fn give_back(
+        &mut self,
+        me: &ActorRef<Message>,
+        release: Unreleased,
+        cleaned: Option<Event>,
+        unfit: Option<String>,
+    ) {
         let released = Fact::Released {
             vm: release.vm.clone(),
             key: release.key.clone(),
         };
         let mut events = vec![Event::show(&self.id, released)];
-        events.extend(of_vm);
+        events.extend(cleaned);
+        let faults: Vec<String> = unfit.into_iter().chain(self.not_archived()).collect();
+        if !faults.is_empty() {
+            let reason = faults.join("; ");
+            events.push(Event::vm(&release.vm, vm::Event::Faulted { reason }));
+        }
         if let Err(error) = self.ctx.commit(events).await {
             return self.not_recorded(me, release, error);
         }
@@ -326,6 +373,7 @@ impl State {
             status: known.map(|vm| vm.status()),
             // The next show may have left it by now.
             report: report.filter(|report| report.show == self.id),
+            archive: self.show().archive.clone(),
         }
     }
 }

@@ -268,7 +268,7 @@ impl State {
 
     /// `None`: the stream is being stopped, and the answer comes when it has.
     async fn begin_stop(&mut self, me: &ActorRef<Message>) -> Result<Option<StreamTurned>, CommandError> {
-        let show = self.abandon_move(None).await?;
+        let show = self.abandon_move(Vec::new()).await?;
         let vm = show
             .vm
             .clone()

@@ -132,7 +132,9 @@ fn rejected_error(rejected: Rejected) -> CommandError {
             vm: vm.clone(),
             message: rejected.to_string(),
         },
-        state::Rejected::Show(show::Rejected::StaleEpoch { .. })
+        state::Rejected::Show(
+            show::Rejected::StaleEpoch { .. } | show::Rejected::Archiving { .. } | show::Rejected::Archive(_),
+        )
         | state::Rejected::DuplicateVm(_)
         | state::Rejected::DuplicateInstance { .. } => CommandError::Refused(rejected.to_string()),
     }

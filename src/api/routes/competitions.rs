@@ -18,7 +18,8 @@ use crate::api::openapi::{BodyRefusals, CompIdParam, KeyParam, Refusals, WaitPar
 use crate::api::project;
 use crate::api::reply::{Reply, json};
 use crate::api::types::assignment::{
-    AssignBody, AssignReply, AssignmentView, Check, ReleaseBody, ReleaseReply, TestReply, VmStatus,
+    ArchivingView, AssignBody, AssignReply, AssignmentView, Check, ReleaseBody, ReleaseReply, TestReply,
+    VmStatus,
 };
 use crate::domain::instance::{Instance, InstanceState};
 use crate::domain::time::millis;
@@ -72,7 +73,7 @@ async fn assign(
     request_body = Option<ReleaseBody>,
     responses(
         (status = 200, body = ReleaseReply),
-        (status = 409, body = ErrorBody, description = "It is being moved, or the coordinator is stopping"),
+        (status = 409, body = ErrorBody, description = "It is being moved, the coordinator is stopping, or there is no archive"),
         (status = 422, body = ErrorBody, description = "The key was used for a different request"),
         (status = 502, body = ErrorBody, description = "The cloud or the studio refused"),
         BodyRefusals, Refusals
@@ -126,6 +127,12 @@ async fn view(
         held: show.held,
         stream_wanted: show.stream_wanted,
         studio_captured: show.studio.is_some(),
+        archiving: gateway
+            .coordinator()
+            .board()
+            .archive(&id)
+            .as_deref()
+            .map(ArchivingView::from),
     }))
 }
 

@@ -15,12 +15,15 @@
 //! | the settings change | `vmPoolConfigUpdated` |
 //! | a file to or from a VM has moved on | `fileProgress`, to administrators |
 //!
+//! News is told too: `vmHealthUpdate`, `vmPoolMaintenance`, `archiveProgress`, `alertCreated`.
+//!
 //! The pool's snapshots and deltas are not events of one entry; [`super::fanout`] sends them.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::actors::archive::Progress;
 use crate::actors::board::Board;
 use crate::actors::news::{Alert, Item, Level};
 use crate::api::config::ConfigView;
@@ -133,7 +136,8 @@ fn named(event: &show::Event) -> impl Iterator<Item = &VmId> {
         | show::Event::Restored { .. }
         | show::Event::Publishing { .. }
         | show::Event::FailoverEnded { .. }
-        | show::Event::ReleaseBegan { .. } => (None, None),
+        | show::Event::ReleaseBegan { .. }
+        | show::Event::Archive { .. } => (None, None),
     };
     one.into_iter().chain(other)
 }
@@ -291,7 +295,9 @@ impl<'a> Words<'a> {
             | show::Event::SpareLost { .. }
             | show::Event::Fenced { .. }
             | show::Event::Publishing { .. }
-            | show::Event::ReleaseBegan { .. } => {}
+            | show::Event::ReleaseBegan { .. }
+            // Told as it gets on; see `of_news`.
+            | show::Event::Archive { .. } => {}
         }
     }
 
@@ -419,6 +425,19 @@ impl<'a> Words<'a> {
     }
 }
 
+fn archive_progress(progress: &Progress, seq: Seq) -> Value {
+    json!({
+        "competitionId": progress.show.as_str(),
+        "vmId": progress.vm.as_str(),
+        "file": progress.file,
+        "bytes": progress.bytes,
+        "totalBytes": progress.total_bytes,
+        "files": progress.files,
+        "totalFiles": progress.total_files,
+        "seq": seq.0,
+    })
+}
+
 /// The event of one item of news. Shutting down is told by whoever closes the sockets, once.
 #[must_use]
 pub fn of_news(item: &Item, seq: Seq, board: &Board, reach: Reach, alert_number: u64) -> Option<Told> {
@@ -471,6 +490,7 @@ pub fn of_news(item: &Item, seq: Seq, board: &Board, reach: Reach, alert_number:
             });
             everybody("vmPoolMaintenance", payload)
         }
+        Item::Archiving(progress) => everybody("archiveProgress", archive_progress(progress, seq)),
         Item::Alert(alert) => Some(alert_created(alert, seq, alert_number)),
         Item::Transferred(far) => Some(Told {
             name: "fileProgress",

@@ -480,6 +480,34 @@ fn every_vm_that_a_batch_may_have_changed_is_touched() {
 }
 
 #[test]
+fn how_far_an_archive_is_is_told() {
+    let reach = Reach {
+        address: AddressKind::Private,
+        server: 3003,
+        obs: 4455,
+        no_machine: 4000,
+    };
+    let item = &Item::Archiving(Progress {
+        show: finals(),
+        vm: vm("vm-a"),
+        file: Some("a.mkv".into()),
+        bytes: 5,
+        total_bytes: 9,
+        files: 1,
+        total_files: 2,
+    });
+    let archiving = of_news(item, Seq(9), &Board::default(), reach, 3).unwrap();
+    let expected = json!({
+        "competitionId": "finals", "vmId": "vm-a", "file": "a.mkv", "bytes": 5, "totalBytes": 9, "files": 1, "totalFiles": 2,
+        "seq": 9,
+    });
+    assert_eq!(
+        (archiving.name, &archiving.payload),
+        ("archiveProgress", &expected)
+    );
+}
+
+#[test]
 fn a_check_a_replenishment_and_an_alert_are_told() {
     let reach = Reach {
         address: AddressKind::Private,

@@ -289,7 +289,10 @@ impl Fanout {
             (Item::Checked { vm, .. }, Some(told)) => {
                 self.checks.insert(vm, told);
             }
-            (Item::Replenished { .. } | Item::Alert(_) | Item::Transferred(_), Some(told)) => {
+            (
+                Item::Replenished { .. } | Item::Archiving(_) | Item::Alert(_) | Item::Transferred(_),
+                Some(told),
+            ) => {
                 self.tell(&told).await;
                 self.rest();
             }

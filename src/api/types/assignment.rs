@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 use super::Ms;
 use super::cleaning::Cleaning;
 use super::vm::Services;
+use crate::actors::archive::Progress;
+use crate::domain::archive::{Archive, Ending};
 
 /// Asks for a VM for a competition.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -64,7 +66,8 @@ pub struct ReleaseBody {
     /// Stop the VM afterwards.
     #[serde(rename = "stopVM")]
     pub stop_vm: bool,
-    /// Accepted; there is no archive yet, and the answer says so.
+    /// Move its recordings to the archive first: verified there, then removed from the VM. The answer waits for that.
+    /// 409 where no archive is configured.
     pub archive_recordings: bool,
 }
 
@@ -81,14 +84,80 @@ pub struct ReleaseReply {
     /// Of the VM, now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'static str>,
-    /// Whether recordings were archived, if that was asked for.
+    /// Whether all of its recordings are in the archive, if that was asked for. If not, those that are missing there are
+    /// on the VM, which is in error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archived: Option<bool>,
     /// How the VM was cleaned after the competition; absent if it is cleaned later, before it is used again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cleaning: Option<Cleaning>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<&'static str>,
+}
+
+/// What became of a competition's recordings.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveView {
+    pub bucket: String,
+    /// Beginning of the key of each.
+    pub folder: String,
+    /// Recordings that are in the archive and verified.
+    pub files: u32,
+    /// Of these, together.
+    pub bytes: u64,
+    /// Recordings left on the VM because they are older than the assignment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older: Option<u32>,
+    /// Why not all are in the archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl From<&Archive> for ArchiveView {
+    fn from(archive: &Archive) -> Self {
+        let (older, error) = match archive.ending() {
+            Some(Ending::Done { older }) => (Some(*older), None),
+            Some(Ending::Failed { reason }) => (None, Some(reason.clone())),
+            None => (None, None),
+        };
+        Self {
+            bucket: archive.bucket.clone(),
+            folder: archive.folder.clone(),
+            files: archive.files,
+            bytes: archive.bytes,
+            older,
+            error,
+        }
+    }
+}
+
+/// How far the archive of a competition's recordings is.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchivingView {
+    /// The recording that is on its way; `null` between two.
+    pub file: Option<String>,
+    /// That have arrived, of all together.
+    pub bytes: u64,
+    pub total_bytes: u64,
+    /// Recordings that are verified and removed from the VM.
+    pub files: u32,
+    pub total_files: u32,
+}
+
+impl From<&Progress> for ArchivingView {
+    fn from(progress: &Progress) -> Self {
+        Self {
+            file: progress.file.clone(),
+            bytes: progress.bytes,
+            total_bytes: progress.total_bytes,
+            files: progress.files,
+            total_files: progress.total_files,
+        }
+    }
 }
 
 /// The VM that a competition has.
@@ -115,6 +184,9 @@ pub struct AssignmentView {
     pub stream_wanted: bool,
     /// Its studio has been read, so that another VM can be made like it.
     pub studio_captured: bool,
+    /// While its recordings are archived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archiving: Option<ArchivingView>,
 }
 
 /// What a test of a competition's VM found.

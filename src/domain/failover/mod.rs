@@ -129,6 +129,15 @@ impl Failover {
         self.to.is_some() && self.fenced.is_some() && self.restored_at.is_some()
     }
 
+    /// The VM that the show has if the move is given up now: the one that nobody fenced, else the target.
+    #[must_use]
+    pub fn vm_if_abandoned(&self) -> &VmId {
+        self.to
+            .as_ref()
+            .filter(|_| self.fenced.is_some())
+            .unwrap_or(&self.from)
+    }
+
     /// The work that the facts ask for, given whether the target's studio can be talked to.
     #[must_use]
     pub fn next(&self, target_ready: bool) -> Vec<Action> {

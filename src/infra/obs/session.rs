@@ -16,6 +16,9 @@ use crate::domain::studio::{Output, Recording, Studio};
 /// How often OBS is asked whether a stream that was told to stop has stopped. It takes about 0.2 s.
 const STOP_POLL: Duration = Duration::from_millis(20);
 
+/// Limit on OBS finishing the file of a recording. What was encoded is still to be written, and the file's index after it.
+const RECORDING_FINISH: Duration = Duration::from_secs(10);
+
 /// How often OBS is asked whether it has finished the file of a recording.
 const RECORDING_POLL: Duration = Duration::from_millis(50);
 
@@ -84,10 +87,10 @@ impl ObwsSession {
                 |client| async move { client.recording().stop().await },
             )
             .await;
-        if denied_with(&stopped, OUTPUT_NOT_RUNNING) {
-            return Ok(());
+        // It may be about to end one that somebody else has stopped.
+        if !denied_with(&stopped, OUTPUT_NOT_RUNNING) {
+            stopped?;
         }
-        stopped?;
         while capture::recording(&self.link).await? != Recording::Off {
             sleep(RECORDING_POLL).await;
         }
@@ -198,7 +201,7 @@ impl Session for ObwsSession {
     }
 
     async fn stop_recording(&self) -> Result<(), Error> {
-        let limit = self.link.call_deadline();
+        let limit = RECORDING_FINISH;
         timeout(limit, self.end_recording())
             .await
             .unwrap_or(Err(Error::TimedOut {

@@ -1,0 +1,66 @@
+//! The recordings of a show that gives its VM back: archived once the VM is silent, and before anything else is done
+//! to it.
+
+use std::sync::Arc;
+
+use ractor::ActorRef;
+
+use super::release::Unreleased;
+use super::{Message, State, Task};
+use crate::actors::archive;
+use crate::actors::coordinator::CommandError;
+use crate::domain::archive::{Ending, Event as Archived};
+use crate::domain::ids::VmId;
+use crate::domain::show::{Event as Fact, Show};
+
+impl State {
+    /// What is recorded when a show begins to give this VM back and its recordings are to be kept.
+    pub(super) fn archive_asked(&self, show: &Show, vm: &VmId) -> Result<Fact, CommandError> {
+        let options = &self.ctx.options.archive;
+        let bucket = options
+            .bucket
+            .clone()
+            .filter(|_| self.ctx.world.archive.is_some());
+        let bucket = bucket.ok_or(CommandError::NoArchive)?;
+        let state = self.ctx.state();
+        let assigned_at = state.vm(vm).and_then(|vm| vm.assigned_at);
+        let event = Archived::Asked {
+            bucket,
+            folder: folder(&options.prefix, show, vm, self.ctx.now().0),
+            since: assigned_at.or(show.assigned_at).unwrap_or_default(),
+        };
+        let epoch = show.epoch;
+        Ok(Fact::Archive { epoch, event })
+    }
+
+    /// Archives its recordings; [`Message::Archived`] says when the ledger has how that ended.
+    pub(super) fn archive(&mut self, me: &ActorRef<Message>, release: Unreleased) {
+        let (ctx, me, show) = (Arc::clone(&self.ctx), me.clone(), self.id.clone());
+        self.turning = Some(Task::spawn(async move {
+            let result = archive::run(&ctx, &show, release.epoch).await;
+            let release = Box::new(release);
+            let _ = me.cast(Message::Archived { release, result });
+        }));
+    }
+
+    /// What is wrong with its VM, if recordings that were to be kept are still on it.
+    pub(super) fn not_archived(&self) -> Option<String> {
+        match self.show().archive.as_ref()?.ending()? {
+            Ending::Done { .. } => None,
+            Ending::Failed { reason } => Some(format!(
+                "recordings of show {} are on it and not archived: {reason}",
+                self.id
+            )),
+        }
+    }
+}
+
+/// Where its recordings go: `<prefix>/<show>/<VM>/<milliseconds>/`.
+fn folder(prefix: &str, show: &Show, vm: &VmId, now_ms: u64) -> String {
+    let prefix = if prefix.is_empty() {
+        String::new()
+    } else {
+        format!("{prefix}/")
+    };
+    format!("{prefix}{}/{vm}/{now_ms}/", show.id)
+}

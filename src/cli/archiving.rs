@@ -1,0 +1,89 @@
+//! A release that archives recordings, as it is followed in the terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::answers::{Archived, Archiving, Releasing};
+use super::client::{Answer, Call, Client};
+use super::failure::Failure;
+use super::style;
+
+/// The longest that a server can be configured to take (`archive.deadline`).
+pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between two looks at how far it is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Asks for the release and shows how far the archive is until the answer comes.
+///
+/// # Errors
+/// What the client says of the release. How far it is may be unknown meanwhile.
+pub async fn follow(
+    client: &Client,
+    show: &str,
+    release: Call<'_>,
+    bar: &ProgressBar,
+) -> Result<Answer, Failure> {
+    let released = client.ask(release);
+    tokio::pin!(released);
+    if bar.is_hidden() {
+        return released.await;
+    }
+    let path = ["api", "competitions", show, "vm"];
+    let looks = async {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let looked = client.ask(Call::get(&path)).await;
+            if let Some(progress) = looked
+                .ok()
+                .and_then(|answer| answer.read::<Releasing>().ok())
+                .and_then(|releasing| releasing.archiving)
+            {
+                draw(bar, &progress);
+            }
+        }
+    };
+    tokio::select! {
+        answer = &mut released => answer,
+        // It has no end of its own.
+        never = looks => never,
+    }
+}
+
+fn draw(bar: &ProgressBar, progress: &Archiving) {
+    let template = "{bar:30} {bytes} of {total_bytes}, {binary_bytes_per_sec}  {msg}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_length(progress.total_bytes);
+    bar.set_position(progress.bytes);
+    let file = progress.file.as_deref().map(style::tame).unwrap_or_default();
+    let number = (progress.files + 1).min(progress.total_files);
+    bar.set_message(format!("{number}/{} {file}", progress.total_files));
+}
+
+/// What became of the recordings.
+#[must_use]
+pub fn sentence(archive: &Archived) -> String {
+    let Archived {
+        bucket,
+        folder,
+        files,
+        bytes,
+        ..
+    } = archive;
+    let mut text = match files {
+        0 => "no recording was archived".to_owned(),
+        1 => format!("1 recording ({bytes} bytes) is in {bucket}/{folder}, verified"),
+        files => format!("{files} recordings ({bytes} bytes) are in {bucket}/{folder}, verified"),
+    };
+    match archive.older {
+        None | Some(0) => {}
+        Some(1) => text.push_str("; an older one stays on the VM"),
+        Some(older) => text.push_str(&format!("; {older} older ones stay on the VM")),
+    }
+    if let Some(error) = &archive.error {
+        text.push_str(&format!("; what is missing there is still on the VM: {error}"));
+    }
+    text
+}

@@ -1,0 +1,304 @@
+//! Shows that are released with their recordings: a real OpenSSH server, and moto's S3.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use understudy::actors::news::{Item, Level};
+use understudy::config::Cleanup;
+use understudy::domain::archive::Stage;
+use understudy::domain::ids::ShowId;
+use understudy::infra::archive::s3::{AccessKey, Config as S3, S3Store};
+
+use crate::executions::served_by;
+use crate::served::{LIMIT, Served};
+use crate::support::bucket::{Bucket, Spoil};
+use crate::support::eventually::eventually;
+use crate::support::moto::Moto;
+use crate::support::sshd::Sshd;
+
+const MIB: usize = 1 << 20;
+const RELEASE: &str = "/api/competitions/finals/vm/release";
+const VIEW: &str = "/api/competitions/finals/vm";
+
+/// One VM, which `finals` has, with a folder of recordings, and a bucket for them.
+struct Rig {
+    served: Served,
+    bucket: Bucket,
+    sshd: Sshd,
+}
+
+impl Rig {
+    async fn with(deadline: Duration) -> Self {
+        let bucket = Bucket::create(Arc::new(Moto::start().await)).await;
+        let sshd = Sshd::start().await;
+        std::fs::create_dir(sshd.path("recordings")).unwrap();
+        let store = S3Store::new(S3 {
+            region: "us-east-1".to_owned(),
+            endpoint_url: Some(bucket.endpoint().to_owned()),
+            path_style: true,
+            storage_class: None,
+            access_key: Some(AccessKey {
+                id: "test".to_owned(),
+                secret: "test".to_owned(),
+            }),
+        })
+        .await;
+        let (served, _) = served_by(&sshd, Some(Arc::new(store)), |config| {
+            config.archive.bucket = Some(bucket.name().to_owned());
+            config.archive.part_bytes = 5 << 20;
+            config.archive.deadline = deadline;
+            // The SSH server is this machine's: what cleaning runs on a VM, such as sudo, need not be here.
+            config.shows.cleanup = Cleanup::BestEffort;
+            config.vm.recordings_path = sshd.path("recordings").display().to_string();
+        })
+        .await;
+        served.post("/api/competitions/finals/vm/assign").await.is(200);
+        Self { served, bucket, sshd }
+    }
+
+    fn recordings(&self) -> PathBuf {
+        self.sshd.path("recordings")
+    }
+
+    async fn until_two_parts_arrived_and_two_are_held(&self, show: &ShowId) {
+        eventually("two parts have arrived and two are held", LIMIT, async || {
+            let state = self.served.coordinator.state();
+            let archive = state.show(show)?.archive.clone()?;
+            let Stage::Uploading(upload) = &archive.stage else {
+                return None;
+            };
+            (upload.stored.len() == 2 && self.bucket.parts_sent().len() == 4).then_some(())
+        })
+        .await;
+    }
+
+    async fn release(&self) -> Value {
+        let body = json!({"archiveRecordings": true});
+        self.served.post_json(RELEASE, &body).await.is(200)
+    }
+}
+
+/// Bytes that do not repeat.
+fn noise(seed: &str, bytes: usize) -> Vec<u8> {
+    let mut noise = Vec::with_capacity(bytes + 32);
+    let mut block = Sha256::digest(seed);
+    while noise.len() < bytes {
+        noise.extend_from_slice(&block);
+        block = Sha256::digest(block);
+    }
+    noise.truncate(bytes);
+    noise
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shows_recordings_are_in_the_bucket_and_its_vm_is_free_once_the_answer_comes() {
+    let rig = Rig::with(LIMIT).await;
+    let folder = rig.recordings();
+    let (first, second) = (noise("first", 12 * MIB), noise("second", 1_000));
+    std::fs::write(folder.join("a.mkv"), &first).unwrap();
+    std::fs::write(folder.join("b.mp4"), &second).unwrap();
+    std::fs::write(folder.join("notes.txt"), "not a recording").unwrap();
+    // Of the VM's show before, and something that is none of anybody's business.
+    std::fs::write(folder.join("older.mkv"), "older").unwrap();
+    let older = File::options()
+        .write(true)
+        .open(folder.join("older.mkv"))
+        .unwrap();
+    older
+        .set_modified(SystemTime::now() - Duration::from_secs(3_600))
+        .unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.join("link.mkv")).unwrap();
+    let mut news = rig.served.coordinator.news();
+
+    let released = rig.release().await;
+    assert_eq!(
+        (&released["archived"], &released["status"]),
+        (&json!(true), &json!("available")),
+        "{released}"
+    );
+    let archive = &released["archive"];
+    assert_eq!(
+        (&archive["files"], &archive["bytes"], &archive["older"]),
+        (&json!(2), &json!(first.len() + second.len()), &json!(1))
+    );
+    let place = archive["folder"].as_str().unwrap();
+    let beginning = format!("recordings/finals/{}/", released["vmId"].as_str().unwrap());
+    assert!(place.starts_with(&beginning), "{place}");
+    assert_eq!(rig.bucket.keys().await.len(), 2);
+    assert_eq!(rig.bucket.object(&format!("{place}a.mkv")).await.unwrap(), first);
+    assert_eq!(rig.bucket.object(&format!("{place}b.mp4")).await.unwrap(), second);
+    assert_eq!(names(&folder), ["link.mkv", "notes.txt", "older.mkv"]);
+    assert_eq!(rig.bucket.open_uploads().await, 0);
+
+    let mut last = None;
+    while let Ok(item) = news.try_recv() {
+        if let Item::Archiving(progress) = item {
+            last = Some(progress);
+        }
+    }
+    let last = last.expect("progress was told");
+    let total = (first.len() + second.len()) as u64;
+    assert_eq!(
+        (last.files, last.total_files, last.bytes, last.total_bytes),
+        (2, 2, total, total)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_an_archive_up_goes_on_with_the_next_part() {
+    let rig = Rig::with(Duration::from_secs(120)).await;
+    let content = noise("killed", 22 * MIB);
+    let path = rig.recordings().join("show.mkv");
+    std::fs::write(&path, &content).unwrap();
+    rig.bucket.spoil(Spoil::HoldAfter(2));
+    let show = ShowId::new("finals").unwrap();
+    // Whoever asked goes away; the release goes on.
+    let ask = json!({"archiveRecordings": true});
+    let release = rig.served.post_json(RELEASE, &ask);
+    let killed = async {
+        rig.until_two_parts_arrived_and_two_are_held(&show).await;
+        let view = eventually("both that arrived are shown", LIMIT, async || {
+            let view = rig.served.get(VIEW).await.is(200);
+            (view["archiving"]["bytes"] == 10 * MIB).then_some(view)
+        })
+        .await;
+        assert_eq!(view["phase"], "releasing");
+        let archiving = &view["archiving"];
+        assert_eq!(
+            (
+                &archiving["file"],
+                &archiving["totalBytes"],
+                &archiving["totalFiles"]
+            ),
+            (&json!("show.mkv"), &json!(22 * MIB), &json!(1))
+        );
+        assert!(rig.served.coordinator.kill_show_actor(&show));
+        rig.bucket.spoil(Spoil::Nothing);
+    };
+    tokio::select! {
+        answer = release => panic!("it was released: {answer:?}"),
+        () = killed => {}
+    }
+    eventually("the show is released", LIMIT * 3, async || {
+        (rig.served.get(VIEW).await.status == 404).then_some(())
+    })
+    .await;
+    // Two at a time, in either order.
+    let mut sent = rig.bucket.parts_sent();
+    sent[..4].sort_unstable();
+    sent[4..].sort_unstable();
+    assert_eq!(sent, [1, 2, 3, 4, 3, 4, 5]);
+    let [key] = <[String; 1]>::try_from(rig.bucket.keys().await).unwrap();
+    assert_eq!(rig.bucket.object(&key).await.unwrap(), content);
+    assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_lost_on_the_way_is_gone_on_with_when_it_is_back() {
+    let mut rig = Rig::with(LIMIT).await;
+    let content = noise("lost", 22 * MIB);
+    let path = rig.recordings().join("show.mkv");
+    std::fs::write(&path, &content).unwrap();
+    rig.bucket.spoil(Spoil::HoldAfter(2));
+    let show = ShowId::new("finals").unwrap();
+    let address = rig.served.url(RELEASE);
+    let release = tokio::spawn(async move {
+        let body = json!({"archiveRecordings": true});
+        let answer = reqwest::Client::new().post(address).json(&body).send();
+        answer.await.unwrap().json::<Value>().await.unwrap()
+    });
+    rig.until_two_parts_arrived_and_two_are_held(&show).await;
+    // What was read already is sent; the fifth part is what is missing of the file.
+    rig.sshd.kill();
+    rig.bucket.spoil(Spoil::Nothing);
+    rig.sshd.restart().await;
+    let released = tokio::time::timeout(LIMIT, release).await.unwrap().unwrap();
+    assert_eq!(released["archived"], true, "{released}");
+    let sent = rig.bucket.parts_sent();
+    assert!(!sent[4..].contains(&1) && !sent[4..].contains(&2), "{sent:?}");
+    let [key] = <[String; 1]>::try_from(rig.bucket.keys().await).unwrap();
+    assert_eq!(rig.bucket.object(&key).await.unwrap(), content);
+    assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_removed_from_a_vm_that_did_not_arrive_as_it_was_sent() {
+    let rig = Rig::with(Duration::from_secs(12)).await;
+    let path = rig.recordings().join("show.mkv");
+    let content = noise("spoilt", 6 * MIB);
+    std::fs::write(&path, &content).unwrap();
+    rig.bucket.spoil(Spoil::Part(1));
+    let mut news = rig.served.coordinator.news();
+    let released = rig.release().await;
+    assert_eq!(
+        (&released["archived"], &released["status"]),
+        (&json!(false), &json!("error")),
+        "{released}"
+    );
+    let why = released["archive"]["error"].as_str().unwrap();
+    assert!(why.contains("show.mkv"), "{why}");
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    // Nothing half done stays.
+    assert_eq!(rig.bucket.open_uploads().await, 0);
+    rig.served.get(VIEW).await.is(404);
+    let mut told = Vec::new();
+    while let Ok(item) = news.try_recv() {
+        if let Item::Alert(alert) = item {
+            told.push((alert.level, alert.message));
+        }
+    }
+    let critical = told.iter().find(|(level, _)| *level == Level::Critical);
+    let (_, message) = critical.unwrap_or_else(|| panic!("no alert: {told:?}"));
+    assert!(
+        message.contains(rig.bucket.name()) && message.contains("untouched"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_refuses_is_told_and_asked_again_until_it_is_mended() {
+    let rig = Rig::with(LIMIT).await;
+    std::fs::write(rig.recordings().join("show.mkv"), "a show").unwrap();
+    rig.bucket.spoil(Spoil::Refuse(403, "AccessDenied"));
+    let mut news = rig.served.coordinator.news();
+    let mended = async {
+        loop {
+            if let Item::Alert(alert) = news.recv().await.unwrap()
+                && alert.message.contains("s3:PutObject")
+            {
+                return rig.bucket.spoil(Spoil::Nothing);
+            }
+        }
+    };
+    let (released, mended) = tokio::join!(rig.release(), tokio::time::timeout(LIMIT, mended));
+    mended.expect("an alert says what to do");
+    assert_eq!(released["archived"], true, "{released}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_bucket_a_release_with_recordings_is_refused_before_anything_begins() {
+    let served = Served::with(1, 0).await;
+    served.post("/api/competitions/finals/vm/assign").await.is(200);
+    let body = json!({"archiveRecordings": true});
+    let refused = served.post_json(RELEASE, &body).await;
+    let refused = refused.refuses(409, "ARCHIVE_NOT_CONFIGURED");
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains("ARCHIVE_S3_BUCKET"), "{error}");
+    let view = served.get(VIEW).await.is(200);
+    assert_eq!(view["phase"], "off_air");
+    served.post(RELEASE).await.is(200);
+    served.stop().await;
+}
