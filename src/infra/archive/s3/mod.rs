@@ -18,6 +18,7 @@ use aws_sdk_s3::config::{
     AppName, BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation,
     ResponseChecksumValidation,
 };
+use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart, StorageClass,
@@ -184,7 +185,7 @@ impl S3Store {
             Err(failure)
                 if failure
                     .as_service_error()
-                    .is_some_and(|error| error.is_not_found()) =>
+                    .is_some_and(HeadObjectError::is_not_found) =>
             {
                 return Err(Error::NoSuchUpload {
                     key: target.key.clone(),
