@@ -2,7 +2,7 @@
 //!
 //! A [`Store`] sends parts and says what has arrived; the SHA-256 of each travels with it, and the store checks it.
 //! [`Store::finish`] answers only for an object that the store itself says has the size and the checksum of what was
-//! sent. It repeats nothing and knows no files: [`transmit`] reads one from a machine and repeats parts that did not
+//! sent. It repeats nothing and knows no files: [`transmit()`] reads one from a machine and repeats parts that did not
 //! arrive.
 
 #[cfg(feature = "s3")]
