@@ -42,13 +42,9 @@ async fn a_stream_that_connects_across_a_restart_is_ended_before_its_show_goes_o
     })
     .await;
 
-    // The coordinator is replaced by one that has seen nothing of it.
-    let Scene { stage, node } = scene;
-    node.stop().await.unwrap();
     start.abort();
     drop(coordinator);
-    let node = stage.coordinator(|_| None).await.unwrap();
-    let scene = Scene { stage, node };
+    let scene = scene.restarted().await;
     let coordinator = scene.coordinator();
     coordinator
         .release(show.clone(), Release::default())

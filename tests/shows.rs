@@ -345,3 +345,14 @@ async fn a_vm_that_is_off_and_was_assigned_while_the_ledger_stalled_is_started_a
         .await;
     scene.node.stop().await.unwrap();
 }
+
+/// Right after its start a coordinator has no connection to any studio.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_has_just_started_stops_a_show_when_it_is_told_to() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let scene = scene.restarted().await;
+    let stopped = scene.coordinator().stop_show(show, None).await.unwrap();
+    assert_eq!((stopped.vm, stopped.on_air), (vm, false));
+    scene.node.stop().await.unwrap();
+}

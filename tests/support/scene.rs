@@ -50,6 +50,14 @@ impl Scene {
         scene
     }
 
+    /// With another coordinator, which has seen nothing of what its predecessor's ledger tells.
+    pub async fn restarted(self) -> Self {
+        let Self { stage, node } = self;
+        node.stop().await.unwrap();
+        let node = Box::pin(stage.coordinator(|_| None)).await.unwrap();
+        Self { stage, node }
+    }
+
     pub fn coordinator(&self) -> Coordinator {
         self.node.coordinator()
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::release::Quiet;
-use crate::actors::context::Context;
+use crate::actors::context::{Context, ObsVia};
 use crate::domain::configuration::Configuration;
 use crate::domain::failover::Fence;
+use crate::domain::failover::verdict::{CloudSign, Sign};
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::show::Show;
 use crate::domain::studio::{MadeBy, Studio};
@@ -38,11 +39,39 @@ async fn studio(ctx: &Context, vm: &VmId) -> Result<Arc<dyn obs::Session>, Strin
     let state = ctx.state();
     let machine = state.vm(vm).ok_or("the VM has left the pool")?;
     let ip = ctx.ip_of(&machine.instance).ok_or("the VM has no address")?;
-    let shell = ctx.machines.shell(vm).await;
+    let shell = match ctx.options.obs.via {
+        ObsVia::Direct => None,
+        ObsVia::Ssh { .. } => shell(ctx, vm).await,
+    };
     match connector.connect(&ctx.obs_endpoint(ip, shell)).await {
         Ok((session, _)) => Ok(session),
         Err(error) => Err(format!("its studio cannot be reached: {error}")),
     }
+}
+
+/// The SSH session of a VM. One that is being opened is waited for, in the time that the caller has: just after this
+/// coordinator has started, or a connection has broken, that there is none says nothing of the machine. Ends with
+/// the first word on it, good or bad.
+async fn shell(ctx: &Context, vm: &VmId) -> Option<Arc<dyn Shell>> {
+    let mut shells = ctx.machines.shells(vm).await?;
+    let now = shells.borrow_and_update().clone();
+    if now.is_some() || !is_shell_to_come(ctx, vm) {
+        return now;
+    }
+    shells.changed().await.ok()?;
+    let then = shells.borrow();
+    then.clone()
+}
+
+/// Whether an SSH session may be there in a moment: the machine runs, as far as is known, and has not refused one.
+fn is_shell_to_come(ctx: &Context, vm: &VmId) -> bool {
+    let state = ctx.state();
+    let runs = state
+        .vm(vm)
+        .is_some_and(|vm| matches!(vm.power, Power::Booting | Power::Ready));
+    let signals = ctx.board.latest(vm).signals;
+    let is_lost = matches!(signals.ssh, Sign::Bad { .. }) || matches!(signals.cloud, CloudSign::Down { .. });
+    ctx.world.ssh.is_some() && runs && !is_lost
 }
 
 pub async fn stop_stream(ctx: &Context, vm: &VmId) -> Result<(), String> {
@@ -142,7 +171,7 @@ pub(super) async fn within<T>(
 /// left then, and one started after does not stream by itself. Its 1, for none found, is also sudo's word for
 /// having run nothing (sudo(8)); whether there is one, `pgrep` tells without sudo.
 async fn kill_studio(ctx: &Context, vm: &VmId) -> Result<(), String> {
-    let shell = ctx.machines.shell(vm).await.ok_or("there is no SSH session")?;
+    let shell = shell(ctx, vm).await.ok_or("there is no SSH session")?;
     let limit = ctx.options.failover.fence_ssh_deadline;
     let kill = ["sudo", "-n", "pkill", "-KILL", "-x", "obs"];
     let killed = run(shell.as_ref(), &kill, limit).await?;

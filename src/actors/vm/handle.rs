@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef, RpcReplyPort};
+use tokio::sync::watch;
 
 use super::{Arguments, Machine, Message, Shell, Studio};
 use crate::actors::context::Context;
@@ -274,11 +275,14 @@ impl Machines {
 
     /// The SSH session of a VM, if it is up.
     pub(crate) async fn shell(&self, vm: &VmId) -> Option<Arc<dyn Shell>> {
-        let asked = self
-            .directory
-            .ask(vm, QUICK, |reply| Message::Shell { reply })
-            .await;
-        asked.ok().flatten()
+        self.shells(vm).await?.borrow().clone()
+    }
+
+    /// Where the SSH session of a VM is to be seen: `None` in it means that there is none now. `None` if the VM does
+    /// not answer.
+    pub(crate) async fn shells(&self, vm: &VmId) -> Option<watch::Receiver<Option<Arc<dyn Shell>>>> {
+        let asked = self.directory.ask(vm, QUICK, |reply| Message::Shells { reply });
+        asked.await.ok()
     }
 
     pub(crate) fn duty_changed(&self, vm: &VmId) {

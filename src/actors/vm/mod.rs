@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::sync::watch;
 
 pub(crate) use self::handle::spec;
 pub use self::handle::{Machines, VmError, commit_error};
@@ -92,9 +93,9 @@ pub enum Message {
     Studio {
         reply: RpcReplyPort<Option<Arc<dyn Studio>>>,
     },
-    /// Its SSH session, if there is one now.
-    Shell {
-        reply: RpcReplyPort<Option<Arc<dyn Shell>>>,
+    /// Where its SSH session is to be seen: the one there is now, if any, and those that follow it.
+    Shells {
+        reply: RpcReplyPort<watch::Receiver<Option<Arc<dyn Shell>>>>,
     },
     /// The ledger has changed what it is for.
     DutyChanged,
@@ -172,7 +173,7 @@ pub(super) struct State {
     id: VmId,
     is_successor: bool,
     links: Children<Link>,
-    order: tokio::sync::watch::Sender<Order>,
+    order: watch::Sender<Order>,
     signals: Signals,
     hysteresis: Hysteresis,
     /// Checks in a row that found everything in order while it has a fault.
@@ -180,7 +181,7 @@ pub(super) struct State {
     observation: super::board::Observation,
     studio: Option<Arc<dyn Studio>>,
     /// Also for the link to the studio, which may lead through it.
-    shell: tokio::sync::watch::Sender<Option<Arc<dyn Shell>>>,
+    shell: watch::Sender<Option<Arc<dyn Shell>>>,
     cleaning: clean::Cleaning,
     /// Whether that studio draws.
     frame: ready::CheckFrame,
@@ -235,7 +236,7 @@ impl Actor for Machine {
             .cloned()
             .ok_or_else(|| format!("{id} is not in the pool"))?;
         let links = Children::new(ctx.options.restart, ctx.clock);
-        let (order, _) = tokio::sync::watch::channel(Order::default());
+        let (order, _) = watch::channel(Order::default());
         let state = State {
             hysteresis: Hysteresis::new(vm.health),
             links,
@@ -244,7 +245,7 @@ impl Actor for Machine {
             good_in_a_row: 0,
             observation: (*ctx.board.latest(&id)).clone(),
             studio: None,
-            shell: tokio::sync::watch::Sender::new(None),
+            shell: watch::Sender::new(None),
             cleaning: clean::Cleaning::default(),
             frame: ready::CheckFrame::default(),
             troubles: ready::Troubles::default(),
@@ -311,10 +312,7 @@ impl Actor for Machine {
             }
             Message::Check { reply } => state.check(reply),
             Message::Studio { reply } => answer(reply, state.studio.clone()),
-            Message::Shell { reply } => {
-                let shell = state.shell.borrow().clone();
-                answer(reply, shell);
-            }
+            Message::Shells { reply } => answer(reply, state.shell.subscribe()),
             Message::DutyChanged => state.duty_changed(&me).await,
             Message::Sighted { sighting, looked_at } => state.sighted(&me, &sighting, looked_at).await,
             Message::PowerCalled {
