@@ -459,6 +459,38 @@ async fn behind_a_lost_ssh_server_the_show_server_tells_of_a_lost_studio_and_the
     scene.node.stop().await.unwrap();
 }
 
+/// Neither silence nor the next look at the whole cloud would have told in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_switched_off_is_lost_as_soon_as_its_studio_is_out_of_sight() {
+    let scene = Scene::set(2, 0, |config| {
+        config.failover.silence_limit = Duration::from_secs(300);
+        config.cloud.sweep_interval = Duration::from_secs(600);
+    })
+    .await;
+    let (show, vm) = scene.on_air("gala").await;
+    scene.stage.world.stop_instance(&scene.instance(&vm)).unwrap();
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    let record = last_record(&scene.coordinator(), &show);
+    assert_eq!(record.failover.cause, Cause::MachineLost);
+    scene.node.stop().await.unwrap();
+}
+
+/// Right after its start a coordinator has no connection to any machine, which is no reason to cut one's power.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_has_just_started_moves_a_show_without_cutting_its_machines_power() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let scene = scene.restarted().await;
+    let coordinator = scene.coordinator();
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    let fenced = last_record(&coordinator, &show).failover.fenced;
+    assert_eq!(fenced.map(|(how, _)| how), Some(Fence::StreamStopped));
+    let ingest = scene.stage.world.ingest();
+    assert!(ingest.overlaps().is_empty(), "{:?}", ingest.overlaps());
+    scene.node.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_machine_is_lost_also_when_its_ssh_server_was_lost_before() {
     let scene = Scene::set(2, 0, |config| {

@@ -2,9 +2,10 @@
 //!
 //! It adopts instances that carry the pool's tags, and tells each VM what the cloud says of it. It starts and stops
 //! nothing. A list that leaves a VM out proves nothing: one that a show holds, or that two looks in a row did not
-//! list, is asked for by its id, and what the cloud answers to that is passed on.
+//! list, is asked for by its id, and what the cloud answers to that is passed on. So is one whose studio a show has
+//! just lost sight of: if it is being switched off, the cloud knows that long before silence tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub enum Message {
         began: Timestamp,
         result: Result<Vec<Instance>, CloudError>,
     },
-    /// What the cloud said of a VM that a list had left out.
+    /// What the cloud said of a VM that it was asked for by its id.
     Asked {
         vm: VmId,
         began: Timestamp,
@@ -54,6 +55,10 @@ pub enum Message {
     },
     /// All have been asked for.
     AskedAll,
+    /// Ask for this VM by its id.
+    Ask {
+        vm: VmId,
+    },
     Tick,
     Launch {
         ask: LaunchVm,
@@ -73,6 +78,12 @@ impl Sweeper {
     /// Asks for a look without waiting for it.
     pub fn look_now(&self) {
         self.0.cast(&(), Message::Look { reply: None });
+    }
+
+    /// Has the cloud asked for one VM, soon: something is wrong with it, and whether it runs at all is not to wait for
+    /// the next look.
+    pub fn ask_for(&self, vm: &VmId) {
+        self.0.cast(&(), Message::Ask { vm: vm.clone() });
     }
 
     /// Looks and waits for what was seen to be passed on.
@@ -127,8 +138,10 @@ pub(super) struct State {
     served: Vec<RpcReplyPort<Result<(), CloudError>>>,
     again: bool,
     missed: BTreeMap<InstanceId, u32>,
-    /// What the last look left out is being asked for.
+    /// Some are being asked for by their ids.
     asking: bool,
+    /// To be asked for after them.
+    to_ask: BTreeSet<VmId>,
     launching: u32,
     /// Launches so far, for their tokens.
     launches: u64,
@@ -150,6 +163,7 @@ impl Actor for CloudActor {
             again: false,
             missed: BTreeMap::new(),
             asking: false,
+            to_ask: BTreeSet::new(),
             launching: 0,
             launches: 0,
         })
@@ -183,7 +197,14 @@ impl Actor for CloudActor {
                 }
             }
             Message::Asked { vm, began, result } => state.asked(&vm, began, result),
-            Message::AskedAll => state.asking = false,
+            Message::AskedAll => {
+                state.asking = false;
+                state.ask_for_next(&me);
+            }
+            Message::Ask { vm } => {
+                state.to_ask.insert(vm);
+                state.ask_for_next(&me);
+            }
             Message::Launch { ask, reply } => state.launch(&me, ask, reply),
             Message::Launched { result, reply } => {
                 state.launching = state.launching.saturating_sub(1);
@@ -246,7 +267,13 @@ impl State {
                 left_out.push(Arc::clone(vm));
             }
         }
-        self.ask_for(me, left_out);
+        if !left_out.is_empty() {
+            tracing::warn!(
+                count = left_out.len(),
+                "a look at the cloud left out VMs; asking for them by their ids"
+            );
+            self.ask_for(me, left_out);
+        }
         self.missed
             .retain(|instance, _| state.vm_of_instance(instance).is_some());
         for instance in seen.into_values() {
@@ -261,15 +288,22 @@ impl State {
         self.ctx.pool.poke();
     }
 
+    /// Those that somebody wants to know of, once nobody else is being asked for.
+    fn ask_for_next(&mut self, me: &ActorRef<Message>) {
+        if self.asking || self.to_ask.is_empty() {
+            return;
+        }
+        let state = self.ctx.state();
+        let ids = std::mem::take(&mut self.to_ask);
+        let vms = ids.iter().filter_map(|id| state.vm(id).cloned()).collect();
+        self.ask_for(me, vms);
+    }
+
     /// Those that a show depends on first.
     fn ask_for(&mut self, me: &ActorRef<Message>, mut vms: Vec<Arc<Vm>>) {
         if vms.is_empty() || std::mem::replace(&mut self.asking, true) {
             return;
         }
-        tracing::warn!(
-            count = vms.len(),
-            "a look at the cloud left out VMs; asking for them by their ids"
-        );
         vms.sort_by_key(|vm| vm.occupancy.tenant().is_none());
         vms.truncate(ASKED_MAX);
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
@@ -298,7 +332,7 @@ impl State {
             Ok(Some(instance)) => Sighting::Untagged(instance),
             Ok(None) => Sighting::NotFound,
             Err(error) => {
-                tracing::warn!(vm = %id, %error, "it was not listed, and the cloud does not say what has become of it");
+                tracing::warn!(vm = %id, %error, "the cloud was asked for it and does not say what has become of it");
                 return;
             }
         };

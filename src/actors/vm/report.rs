@@ -70,7 +70,9 @@ impl State {
         for reboot in self.reboot.iter_mut().chain(&mut self.reboot_asked) {
             reboot.note(&report, now);
         }
+        let studio_before = self.signals.obs;
         self.take_in(&vm, report);
+        self.ask_cloud_if_out_of_sight(&vm, studio_before);
         self.observation.signals = self.signals;
         self.observation.reading = self.reading(&vm);
         self.observation.error = self.troubles.worst();
@@ -83,6 +85,21 @@ impl State {
             Power::Ready | Power::Stopped | Power::Starting { .. } | Power::Stopping { .. } => {}
         }
         self.clean_if_left(me).await;
+    }
+
+    /// A show's studio that does not say that it is gone, but cannot be heard any more, may be on a machine that is
+    /// being switched off.
+    fn ask_cloud_if_out_of_sight(&self, vm: &Vm, before: Sign) {
+        let is_out_of_sight = matches!(
+            self.signals.obs,
+            Sign::Bad {
+                how: Trouble::Silent | Trouble::Cut,
+                ..
+            }
+        );
+        if is_out_of_sight && matches!(before, Sign::Good { .. }) && vm.occupancy.tenant().is_some() {
+            self.ctx.cloud.ask_for(&self.id);
+        }
     }
 
     fn take_in(&mut self, vm: &Vm, report: Report) {
