@@ -8,9 +8,10 @@ use futures_util::future::poll_immediate;
 use support::eventually::eventually;
 use support::scene::{SOON, Scene};
 use tokio::task::JoinHandle;
-use understudy::actors::coordinator::{Assign, CommandError, Coordinator, Release, StreamTurned};
+use understudy::actors::coordinator::{Assign, CommandError, Coordinator, Release, Released, StreamTurned};
 use understudy::cli::stage::stream_key;
 use understudy::config::Config;
+use understudy::domain::execution::Deed;
 use understudy::domain::ids::{RequestKey, ShowId};
 use understudy::domain::show::Phase;
 use understudy::domain::vm::{Power, Status};
@@ -18,6 +19,8 @@ use understudy::sim::world::WorldConfig;
 
 /// Long enough that another command arrives before a stream has stopped, within what a studio is waited for.
 const SLOW_STOP: Duration = Duration::from_secs(1);
+/// Longer than a test needs between the commands of a cleaning and the look at the studio that they restart.
+const SLOW_STUDIO: Duration = Duration::from_secs(2);
 /// Short against the ledger's patience with a file that another program has locked, which is two seconds.
 const COMMIT_DEADLINE: Duration = Duration::from_millis(400);
 
@@ -38,6 +41,19 @@ fn stop(coordinator: &Coordinator, show: &ShowId) -> Turn {
     tokio::spawn(async move { coordinator.stop_show(show, None).await })
 }
 
+fn release(
+    coordinator: &Coordinator,
+    show: &ShowId,
+    name: &str,
+) -> JoinHandle<Result<Released, CommandError>> {
+    let (coordinator, show) = (coordinator.clone(), show.clone());
+    let ask = Release {
+        key: Some(key(name)),
+        ..Release::default()
+    };
+    tokio::spawn(async move { coordinator.release(show, ask).await })
+}
+
 fn key(name: &str) -> RequestKey {
     RequestKey::new(name).unwrap()
 }
@@ -54,6 +70,14 @@ async fn until_wanted(scene: &Scene, show: &ShowId, wanted: bool) {
     scene
         .until(&what, |state| {
             (state.show(show)?.stream_wanted == wanted).then_some(())
+        })
+        .await;
+}
+
+async fn until_releasing(scene: &Scene, show: &ShowId) {
+    scene
+        .until("the release begun", |state| {
+            matches!(state.show(show)?.phase, Phase::Releasing { .. }).then_some(())
         })
         .await;
 }
@@ -158,25 +182,94 @@ async fn a_stop_outlives_the_actor_that_was_told_of_it() {
     scene.node.stop().await.unwrap();
 }
 
-/// The key of a release belongs to the first show that used it; the other's VM is given back all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_shows_released_with_one_key_are_both_released() {
+async fn of_two_shows_released_with_one_key_the_second_is_refused_and_stays_as_it_was() {
     let scene = Scene::world(slow_to_stop(2), 2, |_| ()).await;
     let (gala, _) = scene.on_air("gala").await;
     let (finals, _) = scene.on_air("finals").await;
     let coordinator = scene.coordinator();
-    let release = |show: &ShowId| {
-        let ask = Release {
-            key: Some(key("one")),
-            ..Release::default()
+    let releasing = release(&coordinator, &gala, "one");
+    until_releasing(&scene, &gala).await;
+    let refused = release(&coordinator, &finals, "one").await.unwrap();
+    assert_eq!(refused, Err(CommandError::KeyReused));
+    assert_eq!(coordinator.state().show(&finals).unwrap().phase, Phase::OnAir);
+    releasing.await.unwrap().unwrap();
+    until_on_air(&scene, &finals).await;
+    scene.node.stop().await.unwrap();
+}
+
+/// Its answer is lost with whoever was to give it, and the show has another VM by the time it is asked for again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_answers_its_repetition_as_before_though_whoever_carried_it_out_died() {
+    for coordinator_too in [false, true] {
+        let scene = Scene::world(slow_to_stop(2), 2, |_| ()).await;
+        let (show, vm) = scene.on_air("gala").await;
+        let first = release(&scene.coordinator(), &show, "first");
+        until_releasing(&scene, &show).await;
+        // Another request for the same release, and the first one again.
+        let second = release(&scene.coordinator(), &show, "second");
+        scene
+            .until("the second key known", |state| {
+                state.done(&key("second")).map(drop)
+            })
+            .await;
+        let scene = if coordinator_too {
+            let Scene { stage, node } = scene;
+            node.stop().await.unwrap();
+            let node = stage.coordinator(|_| None).await.unwrap();
+            Scene { stage, node }
+        } else {
+            assert!(scene.coordinator().kill_show_actor(&show));
+            scene
         };
-        coordinator.release(show.clone(), ask)
-    };
-    let (first, second) = tokio::join!(release(&gala), release(&finals));
-    assert!(first.is_ok() != second.is_ok(), "{first:?}, {second:?}");
-    until_idle(&scene, &gala).await;
-    until_idle(&scene, &finals).await;
-    scene.producer().until_available(2, SOON).await.unwrap();
+        for waiting in [first, second] {
+            // Asked again of the actor that takes over; with the coordinator whoever waits is told that it ends.
+            assert_eq!(waiting.await.unwrap().is_ok(), !coordinator_too);
+        }
+        until_idle(&scene, &show).await;
+        scene.producer().until_available(1, SOON).await.unwrap();
+        let coordinator = scene.coordinator();
+        coordinator.assign(show.clone(), Assign::default()).await.unwrap();
+        for name in ["first", "second"] {
+            let again = release(&coordinator, &show, name).await.unwrap().unwrap();
+            assert_eq!((again.vm.as_ref(), again.repeated), (Some(&vm), true), "{name}");
+        }
+        assert!(
+            coordinator.state().vm_of_show(&show).is_some(),
+            "it was released again"
+        );
+        scene.node.stop().await.unwrap();
+    }
+}
+
+/// Whoever asks while it is not known whether the end was recorded is told once it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_end_the_ledger_was_slow_to_record_is_answered() {
+    let mut world = WorldConfig::for_test(1, 0);
+    world.machine.studio = SLOW_STUDIO;
+    let scene = Scene::world(world, 1, impatient).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let first = release(&coordinator, &show, "first");
+    // All that is left to be done is to look at the studio once it has come back, and to record the end.
+    scene
+        .until("all commands of the cleaning run", |state| {
+            let mut ended = state.executions().latest();
+            let last = |deed: &Deed| matches!(deed, Deed::Operation { id, .. } if id.as_str() == "CLEAR_TEMPORARY_FILES");
+            ended.any(|execution| last(&execution.deed) && execution.end.is_some()).then_some(())
+        })
+        .await;
+    let stall = Stall::of(&scene);
+    assert_overdue(&first.await.unwrap());
+    assert!(matches!(
+        coordinator.state().show(&show).unwrap().phase,
+        Phase::Releasing { .. }
+    ));
+    let mut again = release(&coordinator, &show, "first");
+    let early = tokio::time::timeout(SHORTLY, &mut again).await;
+    assert!(early.is_err(), "{early:?}");
+    stall.end();
+    assert_eq!(again.await.unwrap().unwrap().vm, Some(vm));
     scene.node.stop().await.unwrap();
 }
 

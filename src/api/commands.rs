@@ -13,6 +13,8 @@ use super::types::pool::PowerReply;
 use crate::actors::coordinator::{Assign, Assigned, CommandError, PowerTurned, Release};
 use crate::domain::archive::{Archive, Ending};
 use crate::domain::ids::{RequestKey, ShowId, VmId};
+use crate::domain::show::Phase;
+use crate::domain::state::State;
 use crate::domain::vm::Status;
 
 const REGION_CHARS_MAX: usize = 64;
@@ -118,20 +120,24 @@ pub async fn release(
     show: ShowId,
     body: ReleaseBody,
     key: Option<RequestKey>,
+    wait: Option<Duration>,
 ) -> Result<ReleaseReply, ApiError> {
     gateway.require_initialized()?;
     let before = gateway.state();
     let ask = Release {
         stop_vm: body.stop_vm,
         archive: body.archive_recordings,
+        wait,
         by: Some(caller.name().to_owned()),
         key,
     };
-    let released = gateway
-        .coordinator()
-        .release(show, ask)
-        .await
-        .map_err(|error| gateway.refuse(error))?;
+    let result = gateway.coordinator().release(show.clone(), ask).await;
+    if let Err(CommandError::TimedOut { .. }) = &result
+        && let Some(reply) = still_releasing(&gateway.state(), &show)
+    {
+        return Ok(reply);
+    }
+    let released = result.map_err(|error| gateway.refuse(error))?;
     let vm = released.vm.as_ref();
     let archive = released.archive.filter(|_| body.archive_recordings);
     // A VM that was terminated meanwhile is still known from before.
@@ -146,6 +152,33 @@ pub async fn release(
         archive: archive.as_deref().map(ArchiveView::from),
         cleaning: released.report.as_deref().map(Cleaning::from),
         message: vm.is_none().then_some("No VM was assigned to this competition"),
+        repeated: released.repeated,
+        phase: None,
+    })
+}
+
+/// The answer to a release that takes longer than an answer may.
+fn still_releasing(state: &State, show: &ShowId) -> Option<ReleaseReply> {
+    let known = state.show(show)?;
+    if !matches!(known.phase, Phase::Releasing { .. }) {
+        return None;
+    }
+    let vm = state.vm_of_show(show)?;
+    Some(ReleaseReply {
+        success: true,
+        competition_id: show.to_string(),
+        vm_id: Some(vm.id.to_string()),
+        instance_id: Some(vm.instance_id().to_string()),
+        status: Some(vm.status().as_str()),
+        archived: None,
+        cleaning: None,
+        archive: None,
+        message: Some(
+            "The VM is still being given back, and that goes on: GET /api/competitions/{compId}/vm shows how far it is. The \
+             same request with the same Idempotency-Key waits for its end again",
+        ),
+        repeated: false,
+        phase: Some(known.phase.as_str()),
     })
 }
 

@@ -165,7 +165,7 @@ fn deadline(gateway: &Gateway, path: &str) -> Duration {
     if path.ends_with("/vm/assign") {
         limit + WAIT_MAX
     } else if path.ends_with("/vm/release") {
-        limit + gateway.coordinator().archive_deadline()
+        limit + gateway.coordinator().release_wait(true)
     } else if path.ends_with("/ssh/exec") {
         limit + TIMEOUT_MAX
     } else if moves_a_file(path) {

@@ -136,6 +136,8 @@ pub struct Released {
     /// Whether all recordings were archived, if that was asked for.
     pub archived: Option<bool>,
     pub archive: Option<Archived>,
+    /// Absent once it is over.
+    pub phase: Option<String>,
 }
 
 /// How a VM was cleaned.

@@ -9,22 +9,19 @@ use super::client::{Answer, Call, Client};
 use super::failure::Failure;
 use super::style;
 
-/// The longest that a server can be configured to take (`archive.deadline`).
-pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two looks at how far it is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Asks for the release and shows how far the archive is until the answer comes.
+/// Shows how far the archive is until the release is answered.
 ///
 /// # Errors
-/// What the client says of the release. How far it is may be unknown meanwhile.
+/// What is said of the release. How far it is may be unknown meanwhile.
 pub async fn follow(
     client: &Client,
     show: &str,
-    release: Call<'_>,
+    released: impl Future<Output = Result<Answer, Failure>>,
     bar: &ProgressBar,
 ) -> Result<Answer, Failure> {
-    let released = client.ask(release);
     tokio::pin!(released);
     if bar.is_hidden() {
         return released.await;

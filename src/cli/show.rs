@@ -19,6 +19,12 @@ use crate::domain::ids::{RequestKey, ShowId, VmId};
 
 /// Longest time the server holds a request open.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// The longest that a server can be configured to take for a release (`archive.deadline`).
+const RELEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Before it is asked for again; the server waits, too.
+const RELEASE_PAUSE: Duration = Duration::from_millis(500);
+/// HTTP's status for what is not over.
+const ACCEPTED: u16 = 202;
 
 #[derive(Debug, clap::Args)]
 pub struct AssignArgs {
@@ -265,15 +271,19 @@ pub async fn release(args: ReleaseArgs, terminal: &Terminal) -> Outcome {
     }
     let call = Call::post(&path, body).key(args.key.take());
     let spinner = spinner(terminal, format!("{show} gives its VM back"));
+    let released = until_released(&client, call.patient(WAIT_MAX));
     let answer = if args.archive {
-        archiving::follow(&client, show, call.patient(archiving::DEADLINE_MAX), &spinner).await
+        archiving::follow(&client, show, released, &spinner).await
     } else {
-        client.ask(call).await
+        released.await
     };
     spinner.finish_and_clear();
     let answer = answer?;
     let released: Released = answer.read()?;
     let mut text = match (&released.vm_id, &released.status) {
+        (Some(vm), _) if released.phase.is_some() => {
+            format!("{show} is still giving {vm} back; that goes on")
+        }
         (Some(vm), Some(status)) => format!("{show} gave {vm} back; it is {} now", status.replace('_', " ")),
         (Some(vm), None) => format!("{show} gave {vm} back"),
         (None, _) => format!("{show} had no VM; nothing to do"),
@@ -294,6 +304,19 @@ pub async fn release(args: ReleaseArgs, terminal: &Terminal) -> Outcome {
         }
     }
     Ok(exit)
+}
+
+/// Asks until it is over: the server says after a while that it still gives the VM back, and waits again for whoever
+/// repeats the request with its key.
+async fn until_released(client: &Client, release: Call<'_>) -> Result<Answer, Failure> {
+    let until = Instant::now() + RELEASE_MAX;
+    loop {
+        let answer = client.ask(release.clone()).await?;
+        if answer.status != ACCEPTED || Instant::now() >= until {
+            return Ok(answer);
+        }
+        tokio::time::sleep(RELEASE_PAUSE).await;
+    }
 }
 
 /// # Errors

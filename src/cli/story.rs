@@ -101,7 +101,9 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
         ShowEvent::Archive { event, .. } => archived(event)?,
         ShowEvent::Released { vm, .. } => (Tone::Plain, format!("has given {vm} back")),
         ShowEvent::SetUp { .. } => (Tone::Plain, "is configured".to_owned()),
-        ShowEvent::StreamWanted { .. } | ShowEvent::Captured { .. } => return None,
+        ShowEvent::StreamWanted { .. } | ShowEvent::Captured { .. } | ShowEvent::ReleaseJoined { .. } => {
+            return None;
+        }
     };
     Some(line)
 }

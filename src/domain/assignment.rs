@@ -57,7 +57,17 @@ impl State {
             }
             Event::Restored { .. } => self.apply_move(&mut show, event, at)?,
             Event::Compared { epoch, differences } => show.compared(*epoch, differences, at)?,
-            Event::ReleaseBegan { stop_vm } => self.release_began(&mut show, *stop_vm, at)?,
+            Event::ReleaseBegan { stop_vm, key } => {
+                self.require_unused(key.as_ref())?;
+                let vm = self.release_began(&mut show, *stop_vm, at)?;
+                self.remember_done(key.as_ref(), Request::Release, id, &vm, at);
+            }
+            Event::ReleaseJoined { key } => {
+                self.require_unused(Some(key))?;
+                show.require_phase(matches!(show.phase, Phase::Releasing { .. }))?;
+                let vm = show.require_vm()?;
+                self.remember_done(Some(key), Request::Release, id, &vm, at);
+            }
             Event::Archive { epoch, event } => show.archive(*epoch, event, at)?,
             Event::Released { vm, key } => {
                 self.require_unused(key.as_ref())?;
@@ -222,7 +232,8 @@ impl State {
         Ok(())
     }
 
-    fn release_began(&mut self, show: &mut Show, stop_vm: bool, at: Timestamp) -> Result<(), Rejected> {
+    /// Says which VM it begins to give back.
+    fn release_began(&mut self, show: &mut Show, stop_vm: bool, at: Timestamp) -> Result<VmId, Rejected> {
         show.require_phase(matches!(show.phase, Phase::OnAir | Phase::OffAir))?;
         let vm = show.require_vm()?;
         let (id, epoch) = (show.id.clone(), show.epoch);
@@ -231,7 +242,7 @@ impl State {
         })?;
         show.phase = Phase::Releasing { stop_vm };
         show.stream_wanted = false;
-        Ok(())
+        Ok(vm)
     }
 
     fn released(&mut self, show: &mut Show, vm: &VmId, at: Timestamp) -> Result<(), Rejected> {

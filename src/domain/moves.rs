@@ -88,6 +88,7 @@ impl State {
             | Event::SetUp { .. }
             | Event::Held { .. }
             | Event::ReleaseBegan { .. }
+            | Event::ReleaseJoined { .. }
             | Event::Archive { .. }
             | Event::Released { .. } => {}
         }

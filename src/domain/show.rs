@@ -192,8 +192,16 @@ pub enum Event {
         epoch: Epoch,
         ending: Ending,
     },
+    /// From here on the key of the request that asked for it is known: whoever repeats it gets the same answer.
     ReleaseBegan {
         stop_vm: bool,
+        /// Older journals have it with [`Event::Released`].
+        #[serde(default)]
+        key: Option<RequestKey>,
+    },
+    /// Another request waits for the release that is under way.
+    ReleaseJoined {
+        key: RequestKey,
     },
     /// Something became of its recordings.
     Archive {
@@ -204,6 +212,8 @@ pub enum Event {
     /// recordings are archived, or known not to be, if that was asked for: the VM's next show may remove them.
     Released {
         vm: VmId,
+        /// In older journals only.
+        #[serde(default)]
         key: Option<RequestKey>,
     },
 }

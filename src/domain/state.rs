@@ -27,7 +27,7 @@ pub const KEYS_MAX: usize = 10_000;
 /// Measured starts that the estimate rests on.
 pub const STARTS_MAX: usize = 31;
 
-/// What a keyed request did, so that its repetition gets the same answer.
+/// What a keyed request did, or has begun to do, so that its repetition gets the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     pub request: Request,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use understudy::actors::news::{Item, Level};
@@ -14,7 +15,7 @@ use understudy::domain::ids::ShowId;
 use understudy::infra::archive::s3::{AccessKey, Config as S3, S3Store};
 
 use crate::executions::served_by;
-use crate::served::{LIMIT, Served};
+use crate::served::{LIMIT, Served, send};
 use crate::support::bucket::{Bucket, Spoil};
 use crate::support::eventually::eventually;
 use crate::support::moto::Moto;
@@ -286,6 +287,39 @@ async fn an_archive_that_refuses_is_told_and_asked_again_until_it_is_mended() {
     let (released, mended) = tokio::join!(rig.release(), tokio::time::timeout(LIMIT, mended));
     mended.expect("an alert says what to do");
     assert_eq!(released["archived"], true, "{released}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_takes_longer_than_its_answer_may_is_accepted_and_asked_for_again_with_its_key() {
+    let rig = Rig::with(LIMIT).await;
+    std::fs::write(rig.recordings().join("show.mkv"), "a show").unwrap();
+    rig.bucket.spoil(Spoil::HoldAfter(0));
+    let ask = json!({"archiveRecordings": true});
+    let keyed = async |path: &str| {
+        let request = rig.served.request(Method::POST, path).json(&ask);
+        send(request.header("Idempotency-Key", "k-1")).await
+    };
+    let accepted = keyed(&format!("{RELEASE}?wait=0")).await.is(202);
+    assert_eq!(
+        (&accepted["success"], &accepted["phase"], &accepted["status"]),
+        (&json!(true), &json!("releasing"), &json!("releasing")),
+        "{accepted}"
+    );
+    assert!(accepted["vmId"].is_string() && accepted.get("archived").is_none());
+    assert!(accepted["message"].as_str().unwrap().contains("Idempotency-Key"));
+    rig.bucket.spoil(Spoil::Nothing);
+    let released = keyed(RELEASE).await.is(200);
+    assert_eq!(
+        (
+            &released["vmId"],
+            &released["archived"],
+            &released["archive"]["files"]
+        ),
+        (&accepted["vmId"], &json!(true), &json!(1))
+    );
+    let again = keyed(RELEASE).await.is(200);
+    assert_eq!(again["repeated"], true);
+    assert_eq!(again["archive"], released["archive"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -235,8 +235,12 @@ async fn a_key_makes_a_repetition_answer_what_the_first_did() {
 
     let released = keyed(&served, RELEASE, "k-2").await.is(200);
     assert_eq!(released["vmId"], first["vmId"]);
+    assert_eq!(released.get("repeated"), None);
     let again = keyed(&served, RELEASE, "k-2").await.is(200);
-    assert_eq!(again["vmId"], first["vmId"]);
+    assert_eq!(
+        (&again["vmId"], &again["repeated"]),
+        (&first["vmId"], &json!(true))
+    );
 
     for bad in ["", "a/b", &"x".repeat(129)] {
         let refused = keyed(&served, ASSIGN, bad).await;

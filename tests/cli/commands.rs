@@ -117,6 +117,32 @@ async fn release_says_what_became_of_the_vm() {
 }
 
 #[tokio::test]
+async fn a_release_that_is_not_over_is_asked_for_again_with_the_same_key() {
+    let going_on = json!({"success": true, "competitionId": "finals", "vmId": "vm-1", "status": "releasing",
+        "phase": "releasing", "message": "it goes on"});
+    let over = json!({"success": true, "competitionId": "finals", "vmId": "vm-1", "status": "available",
+        "repeated": true});
+    let said = vec![
+        Say::Json(202, going_on.clone()),
+        Say::Json(202, going_on),
+        Say::Json(200, over),
+    ];
+    let server = Server::start([(RELEASE, said)]).await;
+    let run = ask(&server, &["release", "finals"]).await;
+    assert_eq!(run.answer(), "finals gave vm-1 back; it is available now\n");
+    let asked = server.seen(RELEASE);
+    let keys: Vec<_> = asked
+        .iter()
+        .map(|request| request.header("idempotency-key"))
+        .collect();
+    assert_eq!(keys.len(), 3);
+    assert!(
+        keys[0].is_some() && keys.iter().all(|key| *key == keys[0]),
+        "{keys:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_release_with_recordings_says_where_they_are_and_fails_if_some_are_missing() {
     let answer = |archived: bool, archive: Value| {
         let body = json!({"success": true, "competitionId": "finals", "vmId": "vm-1", "status": "available",

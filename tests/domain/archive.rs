@@ -73,7 +73,10 @@ fn dropped(upload_id: &str) -> Event {
 
 /// A show that gives its VM back, whose recordings are to be kept.
 fn asked() -> State {
-    let release = show::Event::ReleaseBegan { stop_vm: false };
+    let release = show::Event::ReleaseBegan {
+        stop_vm: false,
+        key: None,
+    };
     let state = state_of(vec![machine(1, Power::Ready)], Vec::new());
     let events = [assigned(1, 1), release, archive(1, archive_asked())];
     let facts: Vec<_> = events.into_iter().map(|event| of_show(1, event)).collect();

@@ -281,6 +281,13 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
             "show releasing",
             show::Event::ReleaseBegan {
                 stop_vm: epoch.0.is_multiple_of(2),
+                key: RequestKey::new(format!("release-{}", epoch.0)).ok(),
+            },
+        ),
+        (
+            "show release joined",
+            show::Event::ReleaseJoined {
+                key: RequestKey::new(format!("joined-{}", epoch.0)).unwrap(),
             },
         ),
     ]

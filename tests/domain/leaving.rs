@@ -42,7 +42,10 @@ fn a_vm_that_was_given_back_is_available_once_it_is_clean() {
         show::Event::WentOffAir {
             epoch: vm(&on_air(), 1).occupancy.tenant().unwrap().1,
         },
-        show::Event::ReleaseBegan { stop_vm: false },
+        show::Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
         show::Event::Released {
             vm: vm_id(1),
             key: None,

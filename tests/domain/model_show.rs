@@ -2,7 +2,7 @@
 
 use understudy::domain::archive;
 use understudy::domain::failover::Ending;
-use understudy::domain::ids::{ShowId, VmId};
+use understudy::domain::ids::{RequestKey, ShowId, VmId};
 use understudy::domain::show::Event;
 
 use crate::model::{How, Model, Move, On, Played, Stage, Use};
@@ -67,14 +67,10 @@ impl Model {
                 };
                 self.moving(id, show, m, event)?
             }
-            Event::ReleaseBegan { .. } => {
-                only_if(matches!(show.stage, Stage::OffAir | Stage::OnAir))?;
-                self.hold(&show.vm.clone()?, id, show.epoch, How::Releasing);
-                Played {
-                    stage: Stage::Releasing,
-                    wanted: false,
-                    ..show
-                }
+            Event::ReleaseBegan { key, .. } => self.release_began(id, show, key.as_ref())?,
+            Event::ReleaseJoined { key } => {
+                only_if(show.stage == Stage::Releasing && self.keys.insert(key.clone()))?;
+                show
             }
             Event::Archive { epoch, event } => archived(show, epoch.0, event)?,
             Event::Released { vm, key } => {
@@ -108,6 +104,19 @@ impl Model {
             epoch,
             vm: Some(vm.clone()),
             ..show.elsewhere()
+        })
+    }
+
+    fn release_began(&mut self, id: &ShowId, show: Played, key: Option<&RequestKey>) -> Option<Played> {
+        only_if(matches!(show.stage, Stage::OffAir | Stage::OnAir))?;
+        if let Some(key) = key {
+            only_if(self.keys.insert(key.clone()))?;
+        }
+        self.hold(&show.vm.clone()?, id, show.epoch, How::Releasing);
+        Some(Played {
+            stage: Stage::Releasing,
+            wanted: false,
+            ..show
         })
     }
 

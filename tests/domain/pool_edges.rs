@@ -10,7 +10,7 @@ use understudy::domain::instance::Instance;
 use understudy::domain::placement::Wish;
 use understudy::domain::pool::{self, Allocation, FAULT_COOLOFF, Reservations};
 use understudy::domain::show::{self, Show};
-use understudy::domain::state::{IDLE_SHOWS_MAX, KEYS_MAX, Rejected, Snapshot, State};
+use understudy::domain::state::{IDLE_SHOWS_MAX, KEYS_MAX, Rejected, Request, Snapshot, State};
 use understudy::domain::vm::{self as machines, Event, Fault, Health, Power, Status};
 
 use crate::fixtures::{
@@ -224,7 +224,13 @@ fn a_reservation_is_settled_once_its_vm_was_given_to_the_show_even_if_it_is_free
     };
     let back = after(
         &given,
-        all_of(vec![show::Event::ReleaseBegan { stop_vm: false }, released]),
+        all_of(vec![
+            show::Event::ReleaseBegan {
+                stop_vm: false,
+                key: None,
+            },
+            released,
+        ]),
     );
     reservations.settle(&back, at(20));
     assert!(!reservations.holds(&vm_id(1)));
@@ -302,8 +308,14 @@ fn the_longest_idle_show_is_forgotten_when_there_are_too_many() {
         ..Snapshot::from(&ready_pool(1))
     };
     let state = State::from(snapshot);
-    let events =
-        [assigned(1, 1), show::Event::ReleaseBegan { stop_vm: false }].map(|event| of_show(1, event));
+    let events = [
+        assigned(1, 1),
+        show::Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
+    ]
+    .map(|event| of_show(1, event));
     let held = state.with(&events, at(50_000)).unwrap();
     assert!(held.show(&show_id(2)).is_some());
     let released = of_show(
@@ -325,6 +337,37 @@ fn the_longest_idle_show_is_forgotten_when_there_are_too_many() {
 }
 
 #[test]
+fn a_release_is_known_by_its_key_from_its_beginning_and_in_older_journals_from_its_end() {
+    let key = |name: &str| RequestKey::new(name).unwrap();
+    let began = show::Event::ReleaseBegan {
+        stop_vm: false,
+        key: Some(key("first")),
+    };
+    let joined = show::Event::ReleaseJoined { key: key("second") };
+    let begun = all_of(vec![began.clone(), joined.clone()]);
+    let state = after(&ready_pool(2), [vec![of_show(1, assigned(1, 1))], begun].concat());
+    for name in ["first", "second"] {
+        let done = state.done(&key(name)).unwrap();
+        assert_eq!((done.request, &done.vm), (Request::Release, &vm_id(1)), "{name}");
+    }
+    assert!(
+        state.with(&[of_show(1, joined)], at(9)).is_err(),
+        "it is known already"
+    );
+    let other = [of_show(2, assigned(2, 1)), of_show(2, began)];
+    assert!(state.with(&other, at(9)).is_err(), "it is another's");
+
+    let older = r#"[{"release_began":{"stop_vm":true}},{"released":{"vm":"VM","key":"old"}}]"#;
+    let older = older.replace("VM", vm_id(1).as_str());
+    let events: Vec<show::Event> = serde_json::from_str(&older).unwrap();
+    let state = after(
+        &ready_pool(1),
+        [vec![of_show(1, assigned(1, 1))], all_of(events)].concat(),
+    );
+    assert_eq!(state.done(&key("old")).unwrap().request, Request::Release);
+}
+
+#[test]
 fn the_oldest_idempotency_key_is_forgotten_when_there_are_too_many() {
     let key = |n: u64| RequestKey::new(format!("key-{n:05}")).unwrap();
     let mut state = ready_pool(1);
@@ -336,7 +379,10 @@ fn the_oldest_idempotency_key_is_forgotten_when_there_are_too_many() {
                 by: None,
                 key: Some(key(2 * n)),
             },
-            show::Event::ReleaseBegan { stop_vm: false },
+            show::Event::ReleaseBegan {
+                stop_vm: false,
+                key: None,
+            },
             show::Event::Released {
                 vm: vm_id(1),
                 key: Some(key(2 * n + 1)),

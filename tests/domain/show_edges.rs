@@ -146,7 +146,10 @@ fn a_stream_that_is_called_off_while_failing_over_is_not_started_on_the_spare() 
 
 #[test]
 fn a_stream_is_not_wanted_from_a_show_that_is_being_released() {
-    let release = show::Event::ReleaseBegan { stop_vm: false };
+    let release = show::Event::ReleaseBegan {
+        stop_vm: false,
+        key: None,
+    };
     let state = after(&ready_pool(1), all_of(vec![assigned(1, 1), release]));
     refuses(&state, of_show(1, wanted(true)));
     after(&state, vec![of_show(1, wanted(false))]);
@@ -195,7 +198,10 @@ fn a_spare_that_was_about_to_publish_must_itself_be_fenced_when_it_is_lost() {
 
 #[test]
 fn a_show_is_released_in_the_middle_of_a_failover_by_giving_the_move_up() {
-    let release = || show::Event::ReleaseBegan { stop_vm: false };
+    let release = || show::Event::ReleaseBegan {
+        stop_vm: false,
+        key: None,
+    };
     refuses(&being_moved(), of_show(1, release()));
     let unfenced = after(
         &being_moved(),
@@ -230,7 +236,10 @@ fn a_show_whose_move_is_given_up_while_it_waits_for_a_spare_keeps_its_fenced_vm(
         vm: vm_id(1),
         key: None,
     };
-    let release = show::Event::ReleaseBegan { stop_vm: false };
+    let release = show::Event::ReleaseBegan {
+        stop_vm: false,
+        key: None,
+    };
     after(&state, all_of(vec![release, released]));
 }
 

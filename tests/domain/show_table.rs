@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use understudy::domain::archive;
 use understudy::domain::failover::{Action, Ending, Failover};
-use understudy::domain::ids::Epoch;
+use understudy::domain::ids::{Epoch, RequestKey};
 use understudy::domain::invariants::violations;
 use understudy::domain::show::{Event, Phase, Rejected as ShowRejected, Show};
 use understudy::domain::state::State;
@@ -29,7 +29,7 @@ pub const PHASES: [&str; 5] = [
 
 /// Events carry the right epoch: the present one, or the next where the event begins one.
 #[rustfmt::skip]
-pub const BY_PHASE: [(&str, [&str; 5]); 27] = [
+pub const BY_PHASE: [(&str, [&str; 5]); 28] = [
     ("Assigned",                 ["off air", NO, NO, NO, NO]),
     ("Reassigned",               [NO, "off air", NO, NO, NO]),
     ("StreamWanted",             [NO, "off air", "off air", "on air", NO]),
@@ -55,6 +55,7 @@ pub const BY_PHASE: [(&str, [&str; 5]); 27] = [
     ("FailoverEnded returned",   [NO, NO, NO, NO, NO]),
     ("FailoverEnded abandoned",  [NO, NO, NO, NO, NO]),
     ("ReleaseBegan",             [NO, "releasing", "releasing", "releasing", NO]),
+    ("ReleaseJoined",            [NO, NO, NO, NO, "releasing"]),
     ("Archive asked",            [NO, NO, NO, NO, "releasing"]),
     ("Archive ended",            [NO, NO, NO, NO, NO]),
 ];
@@ -71,7 +72,7 @@ pub const STEPS: [&str; 7] = [
 ];
 
 #[rustfmt::skip]
-pub const BY_STEP: [(&str, [&str; 7]); 27] = [
+pub const BY_STEP: [(&str, [&str; 7]); 28] = [
     ("Assigned",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Reassigned",               [NO, NO, NO, NO, NO, NO, NO]),
     ("StreamWanted",             ["waiting", "waiting, fenced", "moving", "moving, fenced", "moving, restored", "moving, fenced, restored", "publishing"]),
@@ -97,6 +98,7 @@ pub const BY_STEP: [(&str, [&str; 7]); 27] = [
     ("FailoverEnded returned",   ["off air", "off air", NO, NO, NO, NO, NO]),
     ("FailoverEnded abandoned",  ["off air", "off air", "off air", "off air on the spare", "off air", "off air on the spare", "off air on the spare"]),
     ("ReleaseBegan",             [NO, NO, NO, NO, NO, NO, NO]),
+    ("ReleaseJoined",            [NO, NO, NO, NO, NO, NO, NO]),
     ("Archive asked",            [NO, NO, NO, NO, NO, NO, NO]),
     ("Archive ended",            [NO, NO, NO, NO, NO, NO, NO]),
 ];
@@ -140,6 +142,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::Publishing { .. } => "Publishing",
         Event::FailoverEnded { .. } => "FailoverEnded",
         Event::ReleaseBegan { .. } => "ReleaseBegan",
+        Event::ReleaseJoined { .. } => "ReleaseJoined",
         Event::Archive { .. } => "Archive",
         Event::Released { .. } => "Released",
     }
@@ -181,7 +184,13 @@ fn event_named(name: &str, now: u64) -> Event {
         "FailoverEnded recovered" => ended(now, Ending::Recovered),
         "FailoverEnded returned" => ended(now, Ending::Returned),
         "FailoverEnded abandoned" => ended(now, Ending::Abandoned),
-        "ReleaseBegan" => Event::ReleaseBegan { stop_vm: false },
+        "ReleaseBegan" => Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
+        "ReleaseJoined" => Event::ReleaseJoined {
+            key: RequestKey::new("joined").unwrap(),
+        },
         "Archive asked" => archive(now, archive_asked()),
         "Archive ended" => archive(
             now,
@@ -216,7 +225,10 @@ fn released() -> Event {
 }
 
 fn in_phase(phase: &str) -> State {
-    let release = || Event::ReleaseBegan { stop_vm: false };
+    let release = || Event::ReleaseBegan {
+        stop_vm: false,
+        key: None,
+    };
     let (power, events) = match phase {
         "idle" => (Power::Ready, vec![assigned(1, 1), release(), released()]),
         "off air, VM coming up" => (Power::Booting, vec![assigned(1, 1)]),
@@ -352,7 +364,14 @@ fn a_vm_that_may_publish_is_not_given_back() {
         vm: vm_id(1),
     };
     assert_eq!(result.unwrap_err(), expected.into());
-    let never_told = vec![assigned(1, 1), Event::ReleaseBegan { stop_vm: false }, released()];
+    let never_told = vec![
+        assigned(1, 1),
+        Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
+        released(),
+    ];
     after(&pool(Power::Ready), never_told);
 }
 
@@ -362,7 +381,10 @@ fn a_vm_left_unfenced_by_an_abandoned_move_is_not_given_back_either() {
     let unfenced = [
         ended(2, Ending::Abandoned),
         Event::StreamWanted { wanted: false },
-        Event::ReleaseBegan { stop_vm: false },
+        Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
     ];
     let state = after(&in_step("moving"), unfenced.to_vec());
     assert!(state.with(&[of_show(1, released())], at(10)).is_err());

@@ -98,7 +98,10 @@ fn any_show_event(random: &mut StdRng, vm: VmId, epoch: Epoch, held: Option<VmId
             epoch,
             ending: Ending::OnAir,
         },
-        12 => show::Event::ReleaseBegan { stop_vm: false },
+        12 => show::Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
         13 => show::Event::Silenced {
             epoch,
             how: Fence::MachineOff,

@@ -53,6 +53,9 @@ pub struct Release {
     pub stop_vm: bool,
     /// Keep its recordings first.
     pub archive: bool,
+    /// How long to wait for the end, of which a second is always granted to begin; `None`: as long as it may take by its
+    /// own limits.
+    pub wait: Option<Duration>,
     pub by: Option<String>,
     pub key: Option<RequestKey>,
 }
@@ -69,6 +72,8 @@ pub struct Released {
     pub report: Option<Arc<Report>>,
     /// What became of its recordings, if they were to be kept.
     pub archive: Option<Arc<Archive>>,
+    /// This answers a repeated request.
+    pub repeated: bool,
 }
 
 /// A move of the show has been decided and is durable; it goes on by itself.

@@ -50,6 +50,11 @@ pub struct Coordinator {
 const QUICK: Duration = Duration::from_secs(10);
 /// Limit on commands that wait for a studio.
 const STUDIO: Duration = Duration::from_secs(30);
+/// Longest that the answer to a release is waited for. Archiving may be allowed a day, and what is between a client and
+/// this server closes a connection that is silent for so long.
+const RELEASE_WAIT_MAX: Duration = Duration::from_secs(300);
+/// Shortest: it is begun by then.
+const RELEASE_WAIT_MIN: Duration = Duration::from_secs(1);
 /// Looks of [`Coordinator::check`] that run side by side.
 const CHECKS_AT_ONCE: usize = 64;
 
@@ -202,8 +207,10 @@ impl Coordinator {
 
     /// Takes a show's VM back. Releasing a show that has none succeeds.
     ///
+    /// It goes on if whoever asked for it does not wait.
+    ///
     /// # Errors
-    /// [`CommandError`].
+    /// [`CommandError::TimedOut`] if it is not over after the wait. [`CommandError`].
     pub async fn release(&self, show: ShowId, ask: Release) -> Result<Released, CommandError> {
         let state = self.state();
         let nothing = state.show(&show).is_none_or(|known| known.vm.is_none());
@@ -214,15 +221,15 @@ impl Coordinator {
                 status: None,
                 report: None,
                 archive: None,
+                repeated: false,
             });
         }
         if ask.archive && self.ctx.world.archive.is_none() {
             return Err(CommandError::NoArchive);
         }
-        let limit = if ask.archive {
-            STUDIO + self.archive_deadline()
-        } else {
-            STUDIO
+        let limit = match ask.wait {
+            Some(wait) => wait.max(RELEASE_WAIT_MIN),
+            None => self.release_wait(ask.archive),
         };
         let message = |reply| show::Message::Release {
             ask: ask.clone(),
@@ -234,10 +241,14 @@ impl Coordinator {
             .await
     }
 
-    /// Limit on archiving the recordings of a show that is released.
+    /// How long the answer to a release is waited for: what silencing, archiving and cleaning may take by their own
+    /// limits, but at most five minutes.
     #[must_use]
-    pub fn archive_deadline(&self) -> Duration {
-        self.ctx.options.archive.deadline
+    pub fn release_wait(&self, archive: bool) -> Duration {
+        let options = &self.ctx.options;
+        let archiving = options.archive.deadline * u32::from(archive);
+        let work = show::silence_limit(&options.failover) + archiving + options.cleaning.deadline;
+        (work + QUICK).min(RELEASE_WAIT_MAX)
     }
 
     /// Starts the show's stream and returns when its output rises.

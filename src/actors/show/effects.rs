@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::release::Quiet;
-use crate::actors::context::{Context, ObsVia};
+use crate::actors::context::{Context, FailoverOptions, ObsVia};
 use crate::domain::configuration::Configuration;
 use crate::domain::failover::Fence;
 use crate::domain::failover::verdict::{CloudSign, Sign};
@@ -117,11 +117,20 @@ pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
             Err(_) => tracing::info!(%vm, "not fenced over SSH in time; cutting the machine's power"),
         }
     }
-    let limit = options.fence_deadline + Duration::from_secs(1);
-    match ctx.machines.cut_power(vm, limit).await {
+    match ctx.machines.cut_power(vm, cut_limit(options)).await {
         Ok(()) => Ok(Fence::MachineOff),
         Err(error) => Err(format!("{vm} could not be fenced: {error}")),
     }
+}
+
+/// The longest that [`silence`] takes: its studio's time, then every way of [`fence`], after the cloud was asked.
+pub fn silence_limit(options: &FailoverOptions) -> Duration {
+    CLEAN + 2 * options.fence_obs_deadline + options.fence_ssh_deadline + cut_limit(options)
+}
+
+/// Limit on cutting a machine's power, the cloud's word on it included.
+fn cut_limit(options: &FailoverOptions) -> Duration {
+    options.fence_deadline + Duration::from_secs(1)
 }
 
 /// Ends whatever a released VM still sends. One that answers is given the time that OBS needs to end a stream;

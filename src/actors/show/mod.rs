@@ -34,7 +34,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(in crate::actors) use self::configuring::SetUp;
-pub(super) use self::effects::capture;
+pub(super) use self::effects::{capture, silence_limit};
 pub use self::handle::{Shows, spec};
 use self::message::Reply;
 pub use self::message::{Ended, Message, Order};
@@ -280,7 +280,7 @@ impl State {
                 }
                 let _ = me.cast(Message::Drive);
             }
-            Phase::Releasing { .. } => self.silence(me, &show, None),
+            Phase::Releasing { .. } => self.silence(me, &show),
         }
     }
 
@@ -313,7 +313,7 @@ impl State {
             }
             Phase::FailingOver(_) => self.drive(me).await,
             Phase::Releasing { .. } if self.is_turning() => {}
-            Phase::Releasing { .. } => self.silence(me, &show, None),
+            Phase::Releasing { .. } => self.silence(me, &show),
         }
     }
 

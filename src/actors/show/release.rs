@@ -27,7 +27,7 @@ use crate::actors::vm::commit_error;
 use crate::domain::cleaning::{Leftover, Report};
 use crate::domain::event::Event;
 use crate::domain::failover::Fence;
-use crate::domain::ids::{Epoch, RequestKey, VmId};
+use crate::domain::ids::{Epoch, VmId};
 use crate::domain::show::{Event as Fact, Phase, Show};
 use crate::domain::state::Request;
 use crate::domain::vm::{self, Power, Vm};
@@ -41,7 +41,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 pub(in crate::actors) struct Unreleased {
     pub(super) vm: VmId,
     pub(super) epoch: Epoch,
-    key: Option<RequestKey>,
     stop_vm: bool,
     /// See [`Quiet::unfit`].
     unfit: Option<String>,
@@ -75,7 +74,9 @@ impl State {
             if done.request != Request::Release || done.show != self.id {
                 return Err(CommandError::KeyReused);
             }
-            return Ok(Some(self.tell_released(&done.vm)));
+            // The same request again: it waits for what it began, or is told how that ended.
+            let under_way = self.is_releasing(&done.vm);
+            return Ok((!under_way).then(|| self.tell_released(&done.vm, true)));
         }
         let show = self.show();
         match &show.phase {
@@ -86,13 +87,19 @@ impl State {
                     status: None,
                     report: None,
                     archive: None,
+                    repeated: false,
                 }));
             }
-            Phase::Releasing { .. } => return Ok(None),
+            Phase::Releasing { .. } => {
+                if let Some(key) = ask.key.clone() {
+                    self.commit(vec![Fact::ReleaseJoined { key }]).await?;
+                }
+                return Ok(None);
+            }
             Phase::FailingOver(failover) => {
                 let began = self.beginning(&show, failover.vm_if_abandoned(), ask)?;
                 let show = self.abandon_move(began).await?;
-                self.silence(me, &show, ask.key.clone());
+                self.silence(me, &show);
                 return Ok(None);
             }
             Phase::OffAir | Phase::OnAir => {}
@@ -104,8 +111,10 @@ impl State {
         self.turning = None;
         self.mending = None;
         if !ask.archive && self.is_quiet(&show, &vm) && !self.is_to_be_cleaned(&vm) {
-            let key = ask.key.clone();
-            let released = Fact::Released { vm: vm.clone(), key };
+            let released = Fact::Released {
+                vm: vm.clone(),
+                key: None,
+            };
             let began = began.into_iter().chain([released]);
             let mut events: Vec<Event> = began.map(|fact| Event::show(&self.id, fact)).collect();
             events.extend(self.nothing_to_clean(&vm, &show));
@@ -116,13 +125,16 @@ impl State {
             return Ok(Some(self.let_go(me, &vm, ask.stop_vm)));
         }
         let show = self.commit(began).await?;
-        self.silence(me, &show, ask.key.clone());
+        self.silence(me, &show);
         Ok(None)
     }
 
     /// What is recorded when it begins to give this VM back.
     fn beginning(&self, show: &Show, vm: &VmId, ask: &Release) -> Result<Vec<Fact>, CommandError> {
-        let mut began = vec![Fact::ReleaseBegan { stop_vm: ask.stop_vm }];
+        let mut began = vec![Fact::ReleaseBegan {
+            stop_vm: ask.stop_vm,
+            key: ask.key.clone(),
+        }];
         if ask.archive {
             began.push(self.archive_asked(show, vm)?);
         }
@@ -150,14 +162,13 @@ impl State {
     }
 
     /// Silences the VM; [`Message::Silenced`] says how that went.
-    pub(super) fn silence(&mut self, me: &ActorRef<Message>, show: &Show, key: Option<RequestKey>) {
+    pub(super) fn silence(&mut self, me: &ActorRef<Message>, show: &Show) {
         let (Phase::Releasing { stop_vm }, Some(vm)) = (&show.phase, show.vm.clone()) else {
             return;
         };
         let release = Unreleased {
             vm: vm.clone(),
             epoch: show.epoch,
-            key,
             stop_vm: *stop_vm,
             unfit: None,
         };
@@ -178,19 +189,18 @@ impl State {
         }
         let under_way = self.turning.as_ref().is_some_and(Task::is_running);
         match show.phase {
-            Phase::Releasing { .. } if !under_way => self.silence(me, &show, release.key),
+            Phase::Releasing { .. } if !under_way => self.silence(me, &show),
             // Its end was recorded after all.
             Phase::Idle => {
-                self.let_go(me, &release.vm, release.stop_vm);
+                let released = self.let_go(me, &release.vm, release.stop_vm);
+                self.answer_released(&released);
             }
             Phase::OffAir | Phase::OnAir | Phase::FailingOver(_) | Phase::Releasing { .. } => {}
         }
     }
 
     fn is_under_way(&self, release: &Unreleased) -> bool {
-        let show = self.show();
-        let releasing = matches!(show.phase, Phase::Releasing { .. });
-        releasing && show.epoch == release.epoch && show.vm.as_ref() == Some(&release.vm)
+        self.is_releasing(&release.vm) && self.show().epoch == release.epoch
     }
 
     pub(super) async fn silenced(
@@ -283,7 +293,7 @@ impl State {
     ) {
         let released = Fact::Released {
             vm: release.vm.clone(),
-            key: release.key.clone(),
+            key: None,
         };
         let mut events = vec![Event::show(&self.id, released)];
         events.extend(cleaned);
@@ -296,6 +306,10 @@ impl State {
             return self.not_recorded(me, release, error);
         }
         let released = self.let_go(me, &release.vm, release.stop_vm);
+        self.answer_released(&released);
+    }
+
+    fn answer_released(&mut self, released: &Released) {
         for reply in self.waiting_for_release.drain(..) {
             answer(reply, Ok(released.clone()));
         }
@@ -309,12 +323,9 @@ impl State {
         }
     }
 
-    /// The ledger did not take what was done: tried again, without a key that belongs to another request.
-    fn record_later(&self, me: &ActorRef<Message>, mut release: Unreleased, error: &CommitError) {
+    /// The ledger did not take what was done: tried again.
+    fn record_later(&self, me: &ActorRef<Message>, release: Unreleased, error: &CommitError) {
         tracing::warn!(show = %self.id, vm = %release.vm, %error, "the release was not recorded; trying again");
-        if matches!(error, CommitError::Rejected(_)) {
-            release.key = None;
-        }
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
         tokio::spawn(async move {
             tokio::time::sleep(TRY_AGAIN).await;
@@ -360,10 +371,15 @@ impl State {
         }
         self.ctx.pool.poke();
         self.linger(me);
-        self.tell_released(vm)
+        self.tell_released(vm, false)
     }
 
-    fn tell_released(&self, vm: &VmId) -> Released {
+    fn is_releasing(&self, vm: &VmId) -> bool {
+        let show = self.show();
+        matches!(show.phase, Phase::Releasing { .. }) && show.vm.as_ref() == Some(vm)
+    }
+
+    fn tell_released(&self, vm: &VmId, repeated: bool) -> Released {
         let state = self.ctx.state();
         let known = state.vm(vm);
         let report = known.and_then(|vm| vm.cleaning.clone());
@@ -374,6 +390,7 @@ impl State {
             // The next show may have left it by now.
             report: report.filter(|report| report.show == self.id),
             archive: self.show().archive.clone(),
+            repeated,
         }
     }
 }

@@ -66,13 +66,15 @@ async fn assign(
     Ok(json(status, &reply))
 }
 
-/// Gives the competition's VM back. Having none is not an error.
+/// Gives the competition's VM back. Having none is not an error. 202 if that takes longer than an answer may: it goes on,
+/// `GET /api/competitions/{compId}/vm` shows how far it is, and the same request with the same key waits for its end.
 #[utoipa::path(
     post, path = "/api/competitions/{compId}/vm/release", tag = "competitions",
-    params(CompIdParam, KeyParam),
+    params(CompIdParam, WaitParam, KeyParam),
     request_body = Option<ReleaseBody>,
     responses(
         (status = 200, body = ReleaseReply),
+        (status = 202, body = ReleaseReply, description = "It is still being given back, and goes on"),
         (status = 409, body = ErrorBody, description = "It is being moved, the coordinator is stopping, or there is no archive"),
         (status = 422, body = ErrorBody, description = "The key was used for a different request"),
         (status = 502, body = ErrorBody, description = "The cloud or the studio refused"),
@@ -84,11 +86,15 @@ async fn release(
     State(gateway): State<Gateway>,
     ShowPath(show): ShowPath,
     Key(key): Key,
+    Wait(wait): Wait,
     Body(body): Body<ReleaseBody>,
-) -> Result<Reply<ReleaseReply>, ApiError> {
-    commands::release(&gateway, granted.caller, show, body, key)
-        .await
-        .map(Reply)
+) -> Result<Response, ApiError> {
+    let reply = commands::release(&gateway, granted.caller, show, body, key, wait).await?;
+    let status = match reply.phase {
+        Some(_) => StatusCode::ACCEPTED,
+        None => StatusCode::OK,
+    };
+    Ok(json(status, &reply))
 }
 
 /// The VM that the competition has.

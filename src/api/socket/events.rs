@@ -137,6 +137,7 @@ fn named(event: &show::Event) -> impl Iterator<Item = &VmId> {
         | show::Event::Publishing { .. }
         | show::Event::FailoverEnded { .. }
         | show::Event::ReleaseBegan { .. }
+        | show::Event::ReleaseJoined { .. }
         | show::Event::Archive { .. } => (None, None),
     };
     one.into_iter().chain(other)
@@ -296,6 +297,7 @@ impl<'a> Words<'a> {
             | show::Event::Fenced { .. }
             | show::Event::Publishing { .. }
             | show::Event::ReleaseBegan { .. }
+            | show::Event::ReleaseJoined { .. }
             // Told as it gets on; see `of_news`.
             | show::Event::Archive { .. } => {}
         }

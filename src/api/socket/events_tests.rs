@@ -219,7 +219,10 @@ fn a_release_is_told_with_the_vm_it_gave_back() {
     let mut story = Story::new();
     story.assign("vm-a");
     let told = story.tell_show(&[
-        show::Event::ReleaseBegan { stop_vm: false },
+        show::Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
         show::Event::Released {
             vm: vm("vm-a"),
             key: None,

@@ -149,7 +149,7 @@ async fn assign(ask: Ask) -> Result<Value, ApiError> {
 async fn release(ask: Ask) -> Result<Value, ApiError> {
     let show = show_of(&ask.payload)?;
     let body = extract::parse_value(&ask.payload, "the payload")?;
-    value(&commands::release(&ask.gateway, ask.client.caller, show, body, None).await?)
+    value(&commands::release(&ask.gateway, ask.client.caller, show, body, None, None).await?)
 }
 
 async fn start(ask: Ask) -> Result<Value, ApiError> {

@@ -66,12 +66,12 @@ pub struct ReleaseBody {
     /// Stop the VM afterwards.
     #[serde(rename = "stopVM")]
     pub stop_vm: bool,
-    /// Move its recordings to the archive first: verified there, then removed from the VM. The answer waits for that.
-    /// 409 where no archive is configured.
+    /// Move its recordings to the archive first: verified there, then removed from the VM. The answer waits for that, up to
+    /// five minutes. 409 where no archive is configured.
     pub archive_recordings: bool,
 }
 
-/// The competition has no VM any more.
+/// The competition has no VM any more (200), or it is still giving it back (202).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseReply {
@@ -95,6 +95,12 @@ pub struct ReleaseReply {
     pub archive: Option<ArchiveView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<&'static str>,
+    /// This repeats the answer to an earlier request with the same key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
+    /// `releasing`: it is not over (202).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<&'static str>,
 }
 
 /// What became of a competition's recordings.
