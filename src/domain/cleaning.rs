@@ -65,7 +65,7 @@ impl Leftover {
 pub enum Policy {
     /// It goes to `error`, and is cleaned again before it is used.
     Strict,
-    /// It is available all the same; the report says what was found.
+    /// It is available all the same, if it works; the report says what was found.
     BestEffort,
 }
 
@@ -184,6 +184,17 @@ impl Report {
         self.findings.iter().all(|finding| finding.clean)
     }
 
+    /// Whether the VM may be used as it was found. What is left on it may be forgiven, not that it does not work: where
+    /// there is a connection to OBS, it has answered and drawn since, and else something of the machine was seen.
+    #[must_use]
+    pub fn is_accepted(&self, policy: Policy, has_obs: bool) -> bool {
+        let works = |finding: &Finding| finding.clean && (finding.subject == Subject::Obs || !has_obs);
+        match policy {
+            Policy::Strict => self.is_clean(),
+            Policy::BestEffort => self.is_clean() || self.findings.iter().any(works),
+        }
+    }
+
     /// Everything that is not, in one sentence.
     #[must_use]
     pub fn faults(&self) -> String {
@@ -236,5 +247,31 @@ mod tests {
             report.faults(),
             format!("it records; {}", "x".repeat(FOUND_CHARS_MAX))
         );
+    }
+
+    #[test]
+    fn best_effort_forgives_what_is_left_on_a_vm_that_works() {
+        let report = |findings: &[(Subject, bool)]| {
+            let mut report = Report::nothing(ShowId::new("finals").unwrap(), Timestamp(5));
+            let finding = |(subject, clean): &(Subject, bool)| Finding::new(*subject, *clean, "seen");
+            report.findings = findings.iter().map(finding).collect();
+            report
+        };
+        let clean = report(&[(Subject::Reset, true), (Subject::Obs, true)]);
+        let left = report(&[(Subject::Reset, false), (Subject::Obs, true)]);
+        let off = report(&[(Subject::Reset, false), (Subject::TemporaryFiles, true)]);
+        let black = report(&[(Subject::Reset, true), (Subject::Obs, false)]);
+        let unreached = report(&[(Subject::Reset, false)]);
+        for (name, report, with_obs, without) in [
+            ("clean", &clean, true, true),
+            ("left", &left, true, true),
+            ("off", &off, false, true),
+            ("black", &black, false, true),
+            ("unreached", &unreached, false, false),
+        ] {
+            assert_eq!(report.is_accepted(Policy::BestEffort, true), with_obs, "{name}");
+            assert_eq!(report.is_accepted(Policy::BestEffort, false), without, "{name}");
+            assert_eq!(report.is_accepted(Policy::Strict, true), name == "clean");
+        }
     }
 }

@@ -39,8 +39,6 @@ const RESET: &str = "RESET_OBS_CONFIG";
 const CLEAR_TEMPORARY_FILES: &str = "CLEAR_TEMPORARY_FILES";
 /// Who runs them, in the record of executions.
 const BY: &str = "coordinator";
-/// How long a connection to the machine's SSH server is waited for that is not there.
-const SHELL_PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked whether something has come about that is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Kept of what a failed operation says.
@@ -75,10 +73,10 @@ pub(super) fn nothing(ctx: &Context, leftover: &Leftover) -> vm::Event {
 
 /// What is to be recorded of a VM that was cleaned. With a sentence that says why it must not be used, if so.
 pub(super) fn verdict(ctx: &Context, report: Report) -> (vm::Event, Option<String>) {
-    let (clean, faults) = (report.is_clean(), report.faults());
-    let accepted = clean || ctx.options.cleaning.policy == Policy::BestEffort;
+    let faults = report.faults();
+    let accepted = report.is_accepted(ctx.options.cleaning.policy, ctx.world.obs.is_some());
     let reason = (!accepted).then(|| format!("it is not clean after show {}: {faults}", report.show));
-    if !clean {
+    if !report.is_clean() {
         tracing::warn!(show = %report.show, accepted, faults, "a VM is not clean after a show");
     }
     let report = Arc::new(report);
@@ -103,12 +101,16 @@ pub(super) async fn clean(ctx: &Arc<Context>, vm: &VmId, leftover: &Leftover) ->
         until: tokio::time::Instant::now() + limit,
         keys: Vec::new(),
         way: Way::Studio,
+        awaits: None,
         findings: Vec::new(),
         recordings: None,
     };
     work.open(leftover);
     if tokio::time::timeout(limit, work.run()).await.is_err() {
-        let late = format!("it took longer than {limit:?}");
+        let late = match &work.awaits {
+            Some(why) => format!("it took longer than {limit:?}: {why}"),
+            None => format!("it took longer than {limit:?}"),
+        };
         work.find(Subject::Reset, false, &late);
     }
     Report {
@@ -129,8 +131,17 @@ struct Work {
     /// What must not be found afterwards.
     keys: Vec<Secret>,
     way: Way,
+    /// Why it does not go on at present.
+    awaits: Option<String>,
     findings: Vec<Finding>,
     recordings: Option<u32>,
+}
+
+/// Why an operation did not do what it should.
+struct Failure {
+    why: String,
+    /// It may still be at work on the machine.
+    goes_on: bool,
 }
 
 impl Work {
@@ -157,7 +168,7 @@ impl Work {
             Some(shell) => self.files(shell.as_ref()).await,
             None => None,
         };
-        let before = self.ctx.machines.studio(&self.vm).await;
+        let mut before = self.ctx.machines.studio(&self.vm).await;
         let template = match &files {
             Some(files) => self.has_template(files.as_ref()).await,
             None => false,
@@ -171,14 +182,20 @@ impl Work {
                 }
             }
             let done = "OBS's configuration was replaced by the template";
-            self.operate(Arc::clone(shell), RESET, Subject::Reset, done).await;
+            let reset = self.operate(Arc::clone(shell), RESET, Subject::Reset, done).await;
+            if reset.is_err_and(|failure| !failure.goes_on) {
+                // OBS may never have been stopped. One that was does not answer over the session before.
+                before = None;
+            }
         } else if self.ctx.world.obs.is_none() {
             let found = "there is no template on the machine, and no connection to OBS configured";
             self.find(Subject::Reset, false, found);
         }
         if let Some(shell) = &shell {
             let (subject, done) = (Subject::TemporaryFiles, "temporary files were deleted");
-            self.operate(Arc::clone(shell), CLEAR_TEMPORARY_FILES, subject, done)
+            // What is left is looked for below.
+            let _ = self
+                .operate(Arc::clone(shell), CLEAR_TEMPORARY_FILES, subject, done)
                 .await;
         }
         let empty = match self.way {
@@ -190,19 +207,17 @@ impl Work {
         }
     }
 
-    /// The connection to the machine's SSH server. Without one nothing can be proven.
+    /// The connection to the machine's SSH server, where one is configured. Without it nothing can be proven, so it is
+    /// waited for as long as there is time.
     async fn shell(&mut self) -> Option<Arc<dyn Shell>> {
         self.ctx.world.ssh.as_ref()?;
-        let patience = tokio::time::Instant::now() + SHELL_PATIENCE;
         loop {
             let shell = self.ctx.machines.shell(&self.vm).await;
             if shell.is_some() {
+                self.awaits = None;
                 return shell;
             }
-            if tokio::time::Instant::now() >= patience {
-                self.find(Subject::Files, false, "there is no SSH connection to it");
-                return None;
-            }
+            self.awaits = Some("there is no SSH connection to it".to_owned());
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -233,17 +248,27 @@ impl Work {
     }
 
     /// Runs an operation of the catalogue on it, as anybody could, and notes how it ended.
-    async fn operate(&mut self, shell: Arc<dyn Shell>, id: &str, subject: Subject, done: &str) {
-        match self.run_operation(shell, id).await {
+    async fn operate(
+        &mut self,
+        shell: Arc<dyn Shell>,
+        id: &str,
+        subject: Subject,
+        done: &str,
+    ) -> Result<(), Failure> {
+        let went = self.run_operation(shell, id).await;
+        self.awaits = None;
+        match &went {
             Ok(()) => self.find(subject, true, done),
-            Err(why) => self.find(subject, false, &format!("{id} {why}")),
+            Err(Failure { why, .. }) => self.find(subject, false, &format!("{id} {why}")),
         }
+        went
     }
 
-    async fn run_operation(&self, shell: Arc<dyn Shell>, id: &str) -> Result<(), String> {
-        let ctx = &self.ctx;
+    async fn run_operation(&mut self, shell: Arc<dyn Shell>, id: &str) -> Result<(), Failure> {
+        let not_begun = |why: String| Failure { why, goes_on: false };
+        let ctx = Arc::clone(&self.ctx);
         let planned = ctx.options.operations.plan(id, &BTreeMap::new());
-        let (operation, mut plan) = planned.map_err(|error| format!("cannot be run: {error}"))?;
+        let (operation, mut plan) = planned.map_err(|error| not_begun(format!("cannot be run: {error}")))?;
         self.until_nobody_runs(id).await;
         let left = self.until.saturating_duration_since(tokio::time::Instant::now());
         plan.timeout = plan.timeout.min(left);
@@ -257,8 +282,9 @@ impl Work {
             refused_on_air: operation.refused_on_air,
         };
         let ticket = ctx.executions.begin(begin).await;
-        let ticket = ticket.map_err(|error| format!("was not run: {error}"))?;
-        let mut running = run::start(ctx, self.vm.clone(), shell, ticket, plan);
+        let ticket = ticket.map_err(|error| not_begun(format!("was not run: {error}")))?;
+        self.awaits = Some(format!("{id} had not ended"));
+        let mut running = run::start(&ctx, self.vm.clone(), shell, ticket, plan);
         let mut complaint = Vec::new();
         while let Some(update) = running.updates.recv().await {
             match update {
@@ -279,11 +305,11 @@ impl Work {
                 Update::Ended(ended) => return outcome(&ended.ending, &complaint),
             }
         }
-        Err("ended unseen".to_owned())
+        outcome(&Ending::Unknown, &complaint)
     }
 
     /// One that was begun before, by an actor that died or by an operator, is not run into.
-    async fn until_nobody_runs(&self, id: &str) {
+    async fn until_nobody_runs(&mut self, id: &str) {
         let is_same = |deed: &Deed| matches!(deed, Deed::Operation { id: other, .. } if other.as_str() == id);
         loop {
             let state = self.ctx.state();
@@ -291,27 +317,29 @@ impl Work {
             if !running.any(|execution| execution.vm == self.vm && is_same(&execution.deed)) {
                 return;
             }
+            self.awaits = Some(format!("another {id} ran on it"));
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }
 
 /// In words, if it did not end well.
-fn outcome(ending: &Ending, complaint: &[u8]) -> Result<(), String> {
-    let how = match ending {
+fn outcome(ending: &Ending, complaint: &[u8]) -> Result<(), Failure> {
+    let (how, goes_on) = match ending {
         Ending::Exited { status: 0 } => return Ok(()),
-        Ending::Exited { status } => format!("ended with status {status}"),
-        Ending::Signalled { signal } => format!("was ended by signal {signal}"),
-        Ending::Cancelled { by } => format!("was cancelled by {by}"),
-        Ending::Closed { reason } => format!("was closed: {reason}"),
-        Ending::TimedOut { limit_ms } => format!("was not done within {limit_ms} ms"),
-        Ending::ConnectionLost { reason } => format!("was cut off: {reason}"),
-        Ending::NotStarted { reason } => format!("was not run: {reason}"),
-        Ending::Unknown => "ended unseen".to_owned(),
+        Ending::Exited { status } => (format!("ended with status {status}"), false),
+        Ending::Signalled { signal } => (format!("was ended by signal {signal}"), true),
+        Ending::Cancelled { by } => (format!("was cancelled by {by}"), true),
+        Ending::Closed { reason } => (format!("was closed: {reason}"), true),
+        Ending::TimedOut { limit_ms } => (format!("was not done within {limit_ms} ms"), true),
+        Ending::ConnectionLost { reason } => (format!("was cut off: {reason}"), true),
+        Ending::NotStarted { reason } => (format!("was not run: {reason}"), false),
+        Ending::Unknown => ("ended unseen".to_owned(), true),
     };
     let complaint = String::from_utf8_lossy(complaint);
-    Err(match complaint.trim() {
+    let why = match complaint.trim() {
         "" => how,
         said => format!("{how}: {said}"),
-    })
+    };
+    Err(Failure { why, goes_on })
 }

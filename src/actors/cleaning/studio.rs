@@ -49,13 +49,15 @@ impl Work {
     }
 
     /// The session with it, once it answers. Ends with the time there is.
-    async fn studio(&self, before: Option<&Arc<dyn Session>>) -> Arc<dyn Session> {
+    async fn studio(&mut self, before: Option<&Arc<dyn Session>>) -> Arc<dyn Session> {
+        self.awaits = Some("OBS did not answer".to_owned());
         loop {
             let studio = self.ctx.machines.studio(&self.vm).await;
             let is_new = |studio: &Arc<dyn Session>| before.is_none_or(|before| !Arc::ptr_eq(before, studio));
             if let Some(studio) = studio.filter(is_new)
                 && studio.output().await.is_ok()
             {
+                self.awaits = None;
                 return studio;
             }
             tokio::time::sleep(LOOK_AGAIN).await;

@@ -2,12 +2,13 @@
 //!
 //! | when | and then |
 //! |---|---|
-//! | it is booting and all its services answer | it is ready only once it is clean |
+//! | it is booting, and what cleaning needs answers | it is ready only once it is clean, and all its services answer |
 //! | it was given back, ready and not clean | `releasing` until it is |
-//! | it has a fault and has proven itself otherwise | the fault is cleared only once it is clean |
+//! | it has a fault, and what cleaning needs has answered | the fault is cleared only once it is clean and proven |
 //!
 //! Most VMs are cleaned by their show's release. This is for the rest: the one that a failover left, the spare that was
-//! not needed after all, the one that was off, could not be cleaned, or whose coordinator died.
+//! not needed after all, the one that was off, could not be cleaned, or whose coordinator died. Cleaning needs the show
+//! server and SSH, and not OBS, which it starts: one that is cut off has stopped it.
 
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ impl State {
         }
     }
 
-    /// What keeps a booting VM whose services all answer from being clean; `None` if nothing is left on it.
+    /// What keeps a booting VM that can be cleaned from being clean; `None` if nothing is left on it.
     pub(super) async fn clean_before_ready(
         &mut self,
         me: &ActorRef<Message>,
@@ -103,7 +104,11 @@ impl State {
         let mut events = vec![cleaned];
         match (&vm.power, &unclean) {
             (Power::Booting, Some(why)) => self.cleaning = Cleaning::Failed(why.clone()),
-            (Power::Ready, None) if vm.fault.is_some() && vm.is_free() => events.extend(proven(&vm)),
+            (Power::Ready, None)
+                if vm.fault.is_some() && vm.is_free() && self.is_proven(self.observation.reading.level()) =>
+            {
+                events.extend(proven(&vm));
+            }
             (Power::Ready, Some(reason)) if vm.fault.is_none() && vm.is_free() => {
                 cleaning::alert(&self.ctx, &self.id, reason);
                 let reason = reason.clone();
@@ -121,8 +126,9 @@ impl State {
         if !self.commit(events).await {
             return;
         }
-        if vm.power == Power::Ready && unclean.is_none() {
-            self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);
+        if let Some(vm) = self.vm().filter(|vm| vm.power == Power::Ready) {
+            // What was counted before says nothing of it now.
+            self.hysteresis = crate::domain::health::Hysteresis::new(vm.health);
         }
         self.duty_changed(me).await;
         self.ctx.pool.poke();

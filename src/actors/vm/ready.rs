@@ -1,8 +1,8 @@
 //! Readiness: what a VM that boots must have shown before it is given to a show.
 //!
 //! The show server, OBS and SSH have each answered since it booted, over the sessions that are open now, and OBS has
-//! drawn a check frame: one that runs without drawing answers everything. What a show left on it is gone ([`super::clean`]). What is missing is named in the VM's record
-//! all the while. A studio that a show holds is looked at and not touched, and may show black.
+//! drawn a check frame: one that runs without drawing answers everything. What a show left on it is gone
+//! ([`super::clean`]), for which OBS need not answer yet. What is missing is named in the VM's record all the while. A studio that a show holds is looked at and not touched, and may show black.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,12 +58,7 @@ impl State {
     /// what failed may be tried again.
     pub(super) async fn settle_boot(&mut self, me: &ActorRef<Message>, vm: &Vm, was_probe: bool) {
         let mut missing = self.missing();
-        let now = self.ctx.now();
-        let links = Link::ALL.into_iter().filter(|link| link.is_wanted(&self.ctx));
-        if !self.reboot.is_none_or(|reboot| reboot.is_over(links, now)) {
-            missing.push("its reboot".to_owned());
-        }
-        if missing.is_empty() {
+        if self.missing_to_clean().is_empty() {
             missing.extend(self.clean_before_ready(me, vm, was_probe).await);
         }
         if missing.is_empty() && self.ctx.world.obs.is_some() {
@@ -89,8 +84,37 @@ impl State {
         self.ctx.board.post(&self.id, self.observation.clone());
     }
 
-    /// Services that have not answered, each with why where that is known.
+    /// What has not answered since it booted, each with why where that is known.
     pub(super) fn missing(&self) -> Vec<String> {
+        self.missing_of(|_| true)
+    }
+
+    /// What of that keeps it from being cleaned. Not OBS where cleaning can start it, over SSH: one that was cut off
+    /// in the middle has left OBS off.
+    pub(super) fn missing_to_clean(&self) -> Vec<String> {
+        let over_ssh = Link::Ssh.is_wanted(&self.ctx);
+        self.missing_of(|link| link != Link::Obs || !over_ssh)
+    }
+
+    fn missing_of(&self, counts: impl Fn(Link) -> bool) -> Vec<String> {
+        let is_needed = |link: Link| link.is_wanted(&self.ctx) && counts(link);
+        let unanswered = self.unanswered().into_iter();
+        let mut missing: Vec<String> = unanswered
+            .filter(|(link, _)| is_needed(*link))
+            .map(|(_, missing)| missing)
+            .collect();
+        let (now, needed) = (
+            self.ctx.now(),
+            Link::ALL.into_iter().filter(|link| is_needed(*link)),
+        );
+        if !self.reboot.is_none_or(|reboot| reboot.is_over(needed, now)) {
+            missing.push("its reboot".to_owned());
+        }
+        missing
+    }
+
+    /// Links whose service has not answered, each with what is told of that.
+    fn unanswered(&self) -> Vec<(Link, String)> {
         let reading = self.observation.reading;
         // Not the show server's word on it, which counts elsewhere.
         let studio = matches!(self.signals.obs, Sign::Good { .. }) && self.studio.is_some();
@@ -106,10 +130,10 @@ impl State {
             (Link::Ssh, "SSH", shell, &self.troubles.ssh),
         ]
         .into_iter()
-        .filter(|(link, _, answers, _)| link.is_wanted(&self.ctx) && !answers)
-        .map(|(_, name, _, why)| match why {
-            Some(why) => format!("{name} ({why})"),
-            None => format!("{name} (no answer yet)"),
+        .filter(|(_, _, answers, _)| !answers)
+        .map(|(link, name, _, why)| match why {
+            Some(why) => (link, format!("{name} ({why})")),
+            None => (link, format!("{name} (no answer yet)")),
         })
         .collect()
     }

@@ -305,26 +305,27 @@ impl State {
         }
     }
 
-    /// A VM with a fault becomes usable again once checks in a row found everything in order, and it is
-    /// certain that it publishes nothing for the show that left it, and that nothing of that is left on it.
+    /// A VM with a fault becomes usable again once it is certain that it publishes nothing for the show that left it, and
+    /// that nothing of that is left on it, and checks in a row found everything in order.
     async fn prove(&mut self, me: &ActorRef<Message>, level: Health) {
         if self.publishes() {
             self.good_in_a_row = 0;
             self.silence(me);
             return;
         }
-        // What is not known of a service is no proof of it.
-        self.good_in_a_row = if level == Health::Healthy && self.missing().is_empty() {
-            self.good_in_a_row + 1
+        let Some(vm) = self.vm() else { return };
+        let is_left = vm.leftover.is_some();
+        let is_good = if is_left {
+            self.missing_to_clean().is_empty()
         } else {
-            0
+            self.is_proven(level)
         };
+        self.good_in_a_row = if is_good { self.good_in_a_row + 1 } else { 0 };
         if self.good_in_a_row < self.ctx.options.probe.thresholds.recover {
             return;
         }
         self.good_in_a_row = 0;
-        let Some(vm) = self.vm() else { return };
-        if vm.leftover.is_some() {
+        if is_left {
             return self.clean(me, &vm).await;
         }
         if self.commit(proven(&vm)).await {
@@ -332,6 +333,11 @@ impl State {
             self.duty_changed(me).await;
             self.ctx.pool.poke();
         }
+    }
+
+    /// Everything is in order. What is not known of a service is no proof of it.
+    pub(super) fn is_proven(&self, level: Health) -> bool {
+        level == Health::Healthy && self.missing().is_empty()
     }
 
     /// Stops the stream of a VM that no show counts on.

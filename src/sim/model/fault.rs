@@ -26,6 +26,9 @@ pub enum Fault {
     Blackhole,
     /// The SSH server's process is gone.
     SshDown,
+    /// The SSH server's process goes as soon as a command with this word arrives, which is not run then: what was to
+    /// follow it does not follow.
+    SshDownAt { word: &'static str },
     /// The studio answers and says that its stream is active, but no byte leaves it.
     OutputSilent,
     /// Every boot takes this much longer.
@@ -65,7 +68,7 @@ impl Fault {
             Self::StatusHang => FaultKind::StatusHang,
             Self::StatusFlap { .. } => FaultKind::StatusFlap,
             Self::Blackhole => FaultKind::Blackhole,
-            Self::SshDown => FaultKind::SshDown,
+            Self::SshDown | Self::SshDownAt { .. } => FaultKind::SshDown,
             Self::OutputSilent => FaultKind::OutputSilent,
             Self::SlowBoot { .. } => FaultKind::SlowBoot,
             Self::BootNeverFinishes => FaultKind::BootNeverFinishes,

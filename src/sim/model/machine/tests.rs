@@ -86,6 +86,20 @@ fn the_front_and_fate_of_a_service_follow_its_process() {
 }
 
 #[test]
+fn the_ssh_server_can_go_at_one_command_and_is_spared_by_others() {
+    let mut machine = running();
+    machine.fault(Fault::SshDownAt { word: "cp" }, at(UP));
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert!(machine.command_arrived(&words("rm cpu"), at(UP)));
+    assert_eq!(machine.process(Service::Ssh), Process::Running);
+    assert!(!machine.command_arrived(&words("cp -R a b"), at(UP)));
+    assert_eq!(machine.process(Service::Ssh), Process::Failed);
+    machine.heal(FaultKind::SshDown, at(UP));
+    machine.advance(at(2 * UP));
+    assert!(machine.command_arrived(&words("cp -R a b"), at(2 * UP)), "once");
+}
+
+#[test]
 fn a_connection_does_not_outlive_the_process_that_accepted_it() {
     let mut machine = running();
     let generation = machine.generation(Service::Studio);

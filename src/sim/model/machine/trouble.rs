@@ -12,6 +12,7 @@ pub(super) struct Troubles {
     pub(super) status_hang: bool,
     pub(super) status_flap: Option<(Timestamp, Duration, Duration)>,
     pub(super) blackhole: bool,
+    pub(super) ssh_down_at: Option<&'static str>,
     pub(super) slow_boot: Duration,
     pub(super) boot_never_finishes: bool,
     pub(super) never_starts: [bool; Service::ALL.len()],
@@ -30,6 +31,7 @@ impl Machine {
             Fault::StatusFlap { up, down } => self.troubles.status_flap = Some((now, up, down)),
             Fault::Blackhole => self.troubles.blackhole = true,
             Fault::SshDown => self.crash(Service::Ssh, now),
+            Fault::SshDownAt { word } => self.troubles.ssh_down_at = Some(word),
             Fault::OutputSilent => self.studio.set_silent(true, now),
             Fault::SlowBoot { extra } => self.troubles.slow_boot = extra,
             Fault::BootNeverFinishes => self.troubles.boot_never_finishes = true,
@@ -50,7 +52,10 @@ impl Machine {
             FaultKind::StatusHang => self.troubles.status_hang = false,
             FaultKind::StatusFlap => self.troubles.status_flap = None,
             FaultKind::Blackhole => self.troubles.blackhole = false,
-            FaultKind::SshDown => self.start(Service::Ssh, now),
+            FaultKind::SshDown => {
+                self.troubles.ssh_down_at = None;
+                self.start(Service::Ssh, now);
+            }
             FaultKind::OutputSilent => self.studio.set_silent(false, now),
             FaultKind::SlowBoot => self.troubles.slow_boot = Duration::ZERO,
             FaultKind::BootNeverFinishes => {
@@ -65,6 +70,16 @@ impl Machine {
             }
             FaultKind::AddressChanges => {}
         }
+    }
+
+    /// A command of these words has arrived over SSH. False if the SSH server is gone for that.
+    pub fn command_arrived(&mut self, words: &[String], now: Timestamp) -> bool {
+        let is_the_end = |end: &mut &str| words.iter().any(|word| word == end);
+        if self.troubles.ssh_down_at.take_if(is_the_end).is_none() {
+            return true;
+        }
+        self.crash(Service::Ssh, now);
+        false
     }
 
     /// Whether a flapping show server is up now, and when that changes. `None` if it does not flap.

@@ -14,8 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::machine::Shared;
 use super::command::{self, Output};
-use super::sftp;
 use super::shell::{Gone, Shell, Size, crlf};
+use super::{sftp, words};
 
 /// Longest command line taken.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
@@ -86,6 +86,10 @@ impl Session {
         let id = self.channel.id();
         self.client.channel_success(id).await?;
         let machine = Arc::clone(&self.machine);
+        let words = words::split(line).unwrap_or_default();
+        if !machine.change(|model, now| model.command_arrived(&words, now)) {
+            return Err(Gone);
+        }
         let output = tokio::select! {
             output = command::run(&machine, line) => output,
             signal = ending(&mut self.channel) => {

@@ -1,82 +1,26 @@
-//! What a show leaves on a VM is gone before the VM is another's, however the show went and whoever died.
-
-mod support;
+//! A VM that a show gives back or leaves, and that is cleaned as it should be.
 
 use std::time::Duration;
 
-use support::eventually::eventually;
-use support::scene::{SOON, Scene};
-use understudy::actors::coordinator::{Assign, Release, Released};
+use understudy::actors::coordinator::{Assign, Release};
 use understudy::cli::stage::stream_key;
 use understudy::config::{Cleanup, Config};
-use understudy::domain::cleaning::{Report, Subject, Way};
+use understudy::domain::cleaning::{Subject, Way};
 use understudy::domain::execution::Deed;
-use understudy::domain::ids::{ShowId, VmId};
+use understudy::domain::ids::ShowId;
 use understudy::domain::show::Phase;
 use understudy::domain::studio::Recording;
 use understudy::domain::vm::Status;
+use understudy::sim::model::fault::FaultKind;
 use understudy::sim::model::machine::disk::{OBS_CONFIG, OBS_TEMPLATE, RECORDINGS, Who};
-use understudy::sim::wire::MachineHandle;
 use understudy::sim::world::WorldConfig;
 
-const TEMPORARY: &str = "/tmp/competition-gala";
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
+use crate::{holds, is_pristine, litter, release, report_of, until_status};
 
 /// How long OBS takes to start where a test wants to find a cleaning under way.
 const SLOW_START: Duration = Duration::from_secs(2);
-
-/// What people leave beside what the stage sets up: another scene collection, a temporary folder, a recording.
-fn litter(machine: &MachineHandle) {
-    machine.operate(|studio, now| {
-        studio.create_collection("Leftover", now).unwrap();
-        studio.start_record(now).unwrap();
-    });
-    machine.files(|disk, now| {
-        disk.make_folders(Who::User, &format!("{TEMPORARY}/overlay"), now)
-            .unwrap();
-    });
-}
-
-/// Whether a file of OBS's configuration holds this.
-fn holds(machine: &MachineHandle, text: &str) -> bool {
-    machine.files(|disk, _| {
-        let service = disk.read(
-            &format!("{OBS_CONFIG}/basic/profiles/Untitled/service.json"),
-            0,
-            1 << 20,
-        );
-        service.is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text))
-    })
-}
-
-fn is_pristine(machine: &MachineHandle) {
-    machine.operate(|studio, _| {
-        assert_eq!(studio.collection_names(), ["Untitled"]);
-        assert_eq!(studio.collection().scenes.len(), 1);
-        assert!(studio.collection().inputs.is_empty());
-        assert_eq!(studio.service().key(), Some(""));
-        assert_eq!(studio.recording(), Recording::Off);
-    });
-    machine.files(|disk, _| assert!(disk.stat(TEMPORARY).is_err(), "temporary files are left"));
-}
-
-async fn release(scene: &Scene, show: &ShowId) -> Released {
-    let released = scene
-        .coordinator()
-        .release(show.clone(), Release::default())
-        .await;
-    released.unwrap()
-}
-
-fn report_of(released: &Released) -> &Report {
-    released.report.as_deref().expect("it was cleaned")
-}
-
-async fn until_status(scene: &Scene, vm: &VmId, status: Status) {
-    let what = format!("{vm} {status}");
-    scene
-        .until(&what, |state| (state.vm(vm)?.status() == status).then_some(()))
-        .await;
-}
 
 /// Waits until OBS's configuration is being replaced.
 async fn until_being_reset(scene: &Scene) {
@@ -226,13 +170,21 @@ async fn with_best_effort_it_is_available_all_the_same_and_the_report_says_what_
     let best_effort = |config: &mut Config| config.shows.cleanup = Cleanup::BestEffort;
     let scene = Scene::set(1, 0, best_effort).await;
     let (show, vm) = scene.on_air("gala").await;
-    scene.machine(&vm).operate(|studio, _| studio.set_drawing(false));
+    let (machine, copy) = (scene.machine(&vm), format!("{OBS_CONFIG}/basic/copy.json"));
+    machine.files(|disk, now| {
+        // Nothing but the template would remove this.
+        disk.remove_all(Who::Root, OBS_TEMPLATE).unwrap();
+        disk.create(Who::User, &copy, 0o600, true, now).unwrap();
+        disk.write(Who::User, &copy, 0, stream_key(&show).as_bytes(), now)
+            .unwrap();
+    });
     let released = release(&scene, &show).await;
     assert_eq!(released.status, Some(Status::Available));
     let report = report_of(&released);
-    assert_eq!(report.faults(), "OBS answers and draws nothing");
-    let state = scene.coordinator().state();
-    assert!(state.vm(&vm).unwrap().leftover.is_none());
+    assert_eq!(
+        report.faults(),
+        format!("a stream key of the show's is in {copy}")
+    );
     scene.node.stop().await.unwrap();
 }
 
@@ -299,7 +251,7 @@ async fn the_vm_that_a_failover_left_is_cleaned_before_it_is_a_spare_again() {
     let new = scene.moved(&show, 1).await;
     assert_ne!(new, old);
     let machine = scene.machine(&old);
-    machine.heal(understudy::sim::model::fault::FaultKind::StudioCrash);
+    machine.heal(FaultKind::StudioCrash);
     scene
         .stage
         .world
