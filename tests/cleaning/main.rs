@@ -2,6 +2,7 @@
 
 mod cut_off;
 mod given_back;
+mod own_account;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -23,12 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
-use super::executions::Begin;
+use super::coordinator::CommandError;
 use super::executions::run::{self, Stream, Update};
+use super::executions::{Begin, Ticket};
 use super::news::Level;
 use crate::domain::cleaning::{Finding, Leftover, Policy, Report, Subject, Way};
 use crate::domain::execution::{Deed, Ending};
 use crate::domain::ids::VmId;
+use crate::domain::operation::{Operation, Plan};
 use crate::domain::studio::Secret;
 use crate::domain::vm;
 use crate::infra::ssh::files::Files;
@@ -268,21 +270,10 @@ impl Work {
         let not_begun = |why: String| Failure { why, goes_on: false };
         let ctx = Arc::clone(&self.ctx);
         let planned = ctx.options.operations.plan(id, &BTreeMap::new());
-        let (operation, mut plan) = planned.map_err(|error| not_begun(format!("cannot be run: {error}")))?;
+        let (operation, plan) = planned.map_err(|error| not_begun(format!("cannot be run: {error}")))?;
         self.until_nobody_runs(id).await;
-        let left = self.until.saturating_duration_since(tokio::time::Instant::now());
-        plan.timeout = plan.timeout.min(left);
-        let begin = Begin {
-            vm: self.vm.clone(),
-            by: BY.to_owned(),
-            deed: Deed::Operation {
-                id: operation.id.clone(),
-                plan: plan.clone(),
-            },
-            refused_on_air: operation.refused_on_air,
-        };
-        let ticket = ctx.executions.begin(begin).await;
-        let ticket = ticket.map_err(|error| not_begun(format!("was not run: {error}")))?;
+        let begun = self.begin(operation, plan).await;
+        let (ticket, plan) = begun.map_err(|error| not_begun(format!("was not run: {error}")))?;
         self.awaits = Some(format!("{id} had not ended"));
         let mut running = run::start(&ctx, self.vm.clone(), shell, ticket, plan);
         let mut complaint = Vec::new();
@@ -306,6 +297,32 @@ impl Work {
             }
         }
         outcome(&Ending::Unknown, &complaint)
+    }
+
+    /// The right to run it in the time that is left, once there is a place for it.
+    async fn begin(&mut self, operation: &Operation, mut plan: Plan) -> Result<(Ticket, Plan), CommandError> {
+        let limit = plan.timeout;
+        loop {
+            let left = self.until.saturating_duration_since(tokio::time::Instant::now());
+            plan.timeout = limit.min(left);
+            let begin = Begin {
+                vm: self.vm.clone(),
+                by: BY.to_owned(),
+                deed: Deed::Operation {
+                    id: operation.id.clone(),
+                    plan: plan.clone(),
+                },
+                refused_on_air: operation.refused_on_air,
+            };
+            match self.ctx.executions.begin(begin).await {
+                Ok(ticket) => return Ok((ticket, plan)),
+                Err(error @ (CommandError::TooManyExecutions { .. } | CommandError::Restarting { .. })) => {
+                    self.awaits = Some(format!("{} was not run: {error}", operation.id));
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// One that was begun before, by an actor that died or by an operator, is not run into.

@@ -72,7 +72,7 @@ impl State {
         self.vm()?.leftover.is_some().then_some(missing)
     }
 
-    /// Starts cleaning it, unless that is under way; [`Message::Cleaned`] has the report.
+    /// Starts cleaning it, unless that is under way or too many others are cleaned; [`Message::Cleaned`] has the report.
     pub(super) async fn clean(&mut self, me: &ActorRef<Message>, vm: &Vm) {
         let Some(leftover) = vm.leftover.clone() else {
             return;
@@ -86,8 +86,13 @@ impl State {
             }
             return;
         }
+        let Ok(place) = Arc::clone(&self.ctx.cleanings).try_acquire_owned() else {
+            // So are many others now; it asks again with its next report.
+            return;
+        };
         let (ctx, me, id) = (Arc::clone(&self.ctx), me.clone(), self.id.clone());
         self.cleaning = Cleaning::Running(Task::spawn(async move {
+            let _place = place;
             let report = Box::new(cleaning::clean(&ctx, &id, &leftover).await);
             let _ = me.cast(Message::Cleaned { leftover, report });
         }));
