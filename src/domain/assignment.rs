@@ -284,9 +284,8 @@ impl State {
             vm.assigned_by.clone_from(&show.assigned_by);
             vm.total_assignments += 1;
             if vm.power == Power::Ready {
-                // Only older journals have such: what was ready counted as clean. It must not be cleaned while a show
-                // has it.
-                vm.leftover = None;
+                // Only older journals have such: what was ready counted as clean.
+                vm.overlay();
             }
         })
     }

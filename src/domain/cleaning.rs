@@ -2,11 +2,16 @@
 //!
 //! ```text
 //! a show leaves a VM ──► leftover ──► [cleaned, with a report] ──► none
+//!                           ▲                    │
+//!       the VM comes up,    └──── forgiven ◄─────┘ best effort
+//!       or is left again
 //! ```
 //!
 //! A [`Leftover`] is a durable fact of the VM: however the show went (released, moved away, given another VM), and
 //! whoever died since, the VM is not given to the next one before what was left is gone. How that is done is not
 //! decided here.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +19,7 @@ use super::ids::ShowId;
 use super::sealed::Sealed;
 use super::show::Show;
 use super::time::Timestamp;
+use super::vm::Vm;
 
 /// Stream keys remembered of the shows that left one VM.
 pub const KEYS_MAX: usize = 8;
@@ -27,6 +33,10 @@ pub struct Leftover {
     pub show: ShowId,
     /// Stream keys that must not be found afterwards.
     pub keys: Vec<Sealed>,
+    /// It was found and forgiven ([`Policy::BestEffort`]): the VM is used all the same. It is tried again when the VM
+    /// comes up anew, or the next show leaves it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forgiven: bool,
 }
 
 impl Leftover {
@@ -42,6 +52,7 @@ impl Leftover {
         Self {
             show: show.id.clone(),
             keys,
+            forgiven: false,
         }
     }
 
@@ -204,6 +215,42 @@ impl Report {
     }
 }
 
+impl Vm {
+    /// It must not be used before what shows have left on it is removed.
+    #[must_use]
+    pub fn is_to_be_cleaned(&self) -> bool {
+        self.leftover.as_ref().is_some_and(|left| !left.forgiven)
+    }
+
+    /// What is on it now is its show's, and is not to be cleaned away while that has it.
+    pub(super) fn overlay(&mut self) {
+        self.leftover = self.leftover.take().filter(|left| left.forgiven);
+    }
+
+    /// What was forgiven of a VM is tried again when it comes up anew, unless a show has it.
+    pub(super) fn look_again(&mut self) {
+        if self.occupancy.tenant().is_none() {
+            self.set_forgiven(false);
+        }
+    }
+
+    fn set_forgiven(&mut self, forgiven: bool) {
+        if let Some(left) = &mut self.leftover {
+            Arc::make_mut(left).forgiven = forgiven;
+        }
+    }
+
+    /// It was cleaned, or that was tried. `accepted`: it may be used as it was found.
+    pub(super) fn cleaned(&mut self, report: &Arc<Report>, accepted: bool) {
+        self.cleaning = Some(Arc::clone(report));
+        match (accepted, report.is_clean()) {
+            (true, true) => self.leftover = None,
+            (true, false) => self.set_forgiven(true),
+            (false, _) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +261,7 @@ mod tests {
         Leftover {
             show: ShowId::new(show).unwrap(),
             keys: keys.iter().map(sealed).collect(),
+            forgiven: false,
         }
     }
 

@@ -162,7 +162,7 @@ pub struct Vm {
     pub total_assignments: u64,
     /// Attempts used so far: the next slow effect takes the next one.
     pub attempts: Attempt,
-    /// What shows that it had have left on it. It is not ready for another before that is removed.
+    /// What shows that it had have left on it. It is not ready for another before that is removed or forgiven.
     #[serde(default)]
     pub leftover: Option<Arc<Leftover>>,
     /// How it was cleaned last.
@@ -188,7 +188,7 @@ pub enum Event {
     },
     /// The cloud says it runs, or it was rebooted: its services must prove themselves.
     Booting,
-    /// Its services have answered, and nothing of a show before is on it.
+    /// Its services have answered. If a show has left it meanwhile, it is to be cleaned still.
     Ready,
     /// A stop is being asked of the cloud.
     Stopping {
@@ -209,7 +209,7 @@ pub enum Event {
         reason: String,
     },
     FaultCleared,
-    /// It was cleaned of what shows had left on it, or that was tried. `accepted`: nothing more is to be done about it.
+    /// It was cleaned of what shows had left on it, or that was tried. `accepted`: it may be used as it was found.
     Cleaned {
         report: Arc<Report>,
         accepted: bool,
@@ -295,7 +295,7 @@ impl Vm {
             (_, Power::Stopped) => Status::Stopped,
             (_, Power::Starting { .. } | Power::Booting) => Status::Starting,
             (_, Power::Ready) if self.health == Health::Unhealthy => Status::Error,
-            (Occupancy::Free, Power::Ready) if self.leftover.is_some() => Status::Releasing,
+            (Occupancy::Free, Power::Ready) if self.is_to_be_cleaned() => Status::Releasing,
             (Occupancy::Free, Power::Ready) => Status::Available,
             (Occupancy::Assigned { .. }, Power::Ready) => Status::Assigned,
             (Occupancy::OnAir { .. }, Power::Ready) => Status::InUse,
@@ -412,13 +412,16 @@ impl Vm {
                 }
                 self.power = Power::Booting;
                 self.health = Health::Unknown;
+                self.look_again();
             }
             Event::Ready => {
                 self.power = Power::Ready;
                 self.health = Health::Healthy;
                 self.fault = None;
-                // Older journals have no cleaning: what was made ready was used as it was.
-                self.leftover = None;
+                if self.occupancy.tenant().is_some() {
+                    // Only older journals have that: they know no cleaning, and what was made ready was used.
+                    self.overlay();
+                }
             }
             Event::Stopping { attempt } => {
                 self.power = Power::Stopping { attempt: *attempt };
@@ -432,17 +435,13 @@ impl Vm {
                 self.power = Power::Stopped;
                 self.health = Health::Unknown;
                 self.last_stopped_at = Some(at);
+                self.look_again();
             }
             Event::Gone => {}
             Event::HealthTurned { health } => self.health = *health,
             Event::Faulted { reason } => self.set_fault(reason, before, at),
             Event::FaultCleared => self.fault = None,
-            Event::Cleaned { report, accepted } => {
-                self.cleaning = Some(Arc::clone(report));
-                if *accepted {
-                    self.leftover = None;
-                }
-            }
+            Event::Cleaned { report, accepted } => self.cleaned(report, *accepted),
             Event::MaintenanceBegan { reason } => {
                 self.occupancy = Occupancy::Maintenance {
                     reason: reason.clone(),

@@ -185,6 +185,15 @@ async fn with_best_effort_it_is_available_all_the_same_and_the_report_says_what_
         report.faults(),
         format!("a stream key of the show's is in {copy}")
     );
+    // It is not forgotten: whoever leaves the VM next, it is looked for.
+    let left = |scene: &Scene| scene.coordinator().state().vm(&vm).unwrap().leftover.clone();
+    assert!(left(&scene).is_some_and(|left| left.forgiven && left.show == show));
+    let (next, _) = scene.on_air("finals").await;
+    assert_eq!(report_of(&release(&scene, &next).await).faults(), report.faults());
+    machine.files(|disk, _| disk.remove(Who::User, &copy).unwrap());
+    let (next, _) = scene.on_air("masters").await;
+    assert!(report_of(&release(&scene, &next).await).is_clean());
+    assert_eq!(left(&scene), None);
     scene.node.stop().await.unwrap();
 }
 

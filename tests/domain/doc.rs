@@ -32,7 +32,8 @@ const VM_NOT_CLEAN: &str = "
 ### Events of a VM that a show has left something on
 
 However a show leaves its VM, it leaves something on it: *left* in the cells. It is gone when the VM was cleaned, and
-the VM is not available before. The coordinator makes no such VM ready; journals from before it cleaned VMs do.
+the VM is not available before. *Forgiven*: it was found and accepted; the VM is available, and what was left is tried
+again when it comes up anew, or the next show leaves it.
 ";
 
 const VM_BY_OCCUPANCY: &str = "

@@ -96,15 +96,25 @@ pub fn leftover(show: usize) -> Leftover {
     Leftover {
         show: show_id(show),
         keys: Vec::new(),
+        forgiven: false,
     }
 }
 
-/// It was cleaned of what show 1 had left.
-pub fn cleaned(accepted: bool) -> vm::Event {
+/// It was cleaned of what show 1 had left, or was not.
+pub fn cleaned(clean: bool) -> vm::Event {
+    looked_at(clean, clean)
+}
+
+/// It was not clean of what show 1 had left, and may be used all the same.
+pub fn forgiven() -> vm::Event {
+    looked_at(false, true)
+}
+
+fn looked_at(clean: bool, accepted: bool) -> vm::Event {
     let mut report = Report::nothing(show_id(1), at(5));
     report
         .findings
-        .push(Finding::new(Subject::Stream, accepted, "it was looked at"));
+        .push(Finding::new(Subject::Stream, clean, "it was looked at"));
     vm::Event::Cleaned {
         report: Arc::new(report),
         accepted,

@@ -10,8 +10,8 @@ use understudy::domain::studio::{Secret, StreamService, Studio};
 use understudy::domain::vm::{Event, Status};
 
 use crate::fixtures::{
-    after, all_of, assigned, cleaned, ended, failover_began, fenced, of_show, of_vm, publishing, ready_pool,
-    restored, show_id, spare_lost, vm, vm_id, went_on_air,
+    after, all_of, assigned, cleaned, ended, failover_began, fenced, forgiven, of_show, of_vm, publishing,
+    ready_pool, restored, show_id, spare_lost, vm, vm_id, went_on_air,
 };
 
 fn key(text: &str) -> Sealed {
@@ -64,6 +64,60 @@ fn a_vm_that_was_given_back_is_available_once_it_is_clean() {
     let clean = after(&unclean, vec![of_vm(1, cleaned(true))]);
     assert_eq!(vm(&clean, 1).status(), Status::Available);
     assert!(vm(&clean, 1).cleaning.as_ref().unwrap().is_clean());
+}
+
+/// VM 1 given to show 1, and given back before it was ready.
+fn given_back_while_booting() -> State {
+    let booting = after(&ready_pool(1), vec![of_vm(1, Event::Booting)]);
+    let events = vec![
+        assigned(1, 1),
+        show::Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
+        show::Event::Released {
+            vm: vm_id(1),
+            key: None,
+        },
+    ];
+    after(&booting, all_of(events))
+}
+
+#[test]
+fn what_a_show_leaves_a_moment_before_its_vm_is_ready_is_not_forgotten() {
+    let ready = after(&given_back_while_booting(), vec![of_vm(1, Event::Ready)]);
+    assert!(left(&ready, 1));
+    assert_eq!(vm(&ready, 1).status(), Status::Releasing);
+    let clean = after(&ready, vec![of_vm(1, cleaned(true))]);
+    assert_eq!(vm(&clean, 1).status(), Status::Available);
+}
+
+#[test]
+fn what_was_forgiven_is_tried_again_when_the_vm_comes_up_anew_or_the_next_show_leaves_it() {
+    let released = after(&given_back_while_booting(), vec![of_vm(1, Event::Ready)]);
+    let used = after(&released, vec![of_vm(1, forgiven())]);
+    assert_eq!(vm(&used, 1).status(), Status::Available);
+    assert!(left(&used, 1) && !vm(&used, 1).is_to_be_cleaned());
+    let anew = after(&used, vec![of_vm(1, Event::Booting)]);
+    assert!(vm(&anew, 1).is_to_be_cleaned());
+    // While a show has it, what is on it is the show's, even if it comes up anew.
+    let taken = after(&used, vec![of_show(2, assigned(1, 1))]);
+    let anew = after(&taken, vec![of_vm(1, Event::Booting), of_vm(1, Event::Ready)]);
+    assert!(left(&anew, 1) && !vm(&anew, 1).is_to_be_cleaned());
+    let released = vec![
+        show::Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
+        show::Event::Released {
+            vm: vm_id(1),
+            key: None,
+        },
+    ];
+    let released = released.into_iter().map(|event| of_show(2, event)).collect();
+    let next = after(&anew, released);
+    assert!(vm(&next, 1).is_to_be_cleaned());
+    assert_eq!(vm(&next, 1).leftover.as_ref().unwrap().show, show_id(2));
 }
 
 #[test]

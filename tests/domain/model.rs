@@ -255,7 +255,7 @@ impl Model {
                 vm.on = On::Ready;
                 vm.health = Health::Healthy;
                 vm.fault_since = None;
-                vm.left = false;
+                vm.left &= !held;
             }
             VmEvent::Stopping { attempt } if vm.on != On::Off && stoppable && attempt.0 > vm.attempts => {
                 vm.on = On::Stopping;

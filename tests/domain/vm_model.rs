@@ -8,7 +8,15 @@ use understudy::domain::ids::{Attempt, Epoch};
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Event, Health, Occupancy, Power, Vm};
 
-use crate::fixtures::{cleaned, instance, leftover, machine, show_id};
+use crate::fixtures::{cleaned, forgiven, instance, leftover, machine, show_id};
+
+/// What a show left on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    There,
+    Forgiven,
+}
 
 /// What a VM went through, accepted events only.
 struct Past {
@@ -75,12 +83,30 @@ impl Past {
         begun > count(|event| matches!(event, Event::MaintenanceEnded))
     }
 
-    /// Something of a show is on it.
-    fn is_left(&self, length: usize) -> bool {
-        let is_clean = |(event, _): &(Event, Timestamp)| {
-            matches!(event, Event::Ready | Event::Cleaned { accepted: true, .. })
+    /// What is known of what a show left on it.
+    fn left(&self, length: usize) -> Left {
+        let held = self.first.occupancy != Occupancy::Free;
+        let mut left = if self.first.leftover.is_some() {
+            Left::There
+        } else {
+            Left::Nothing
         };
-        self.first.leftover.is_some() && !self.before(length).iter().any(is_clean)
+        for (event, _) in self.before(length) {
+            left = match (event, left) {
+                (
+                    Event::Cleaned {
+                        report,
+                        accepted: true,
+                    },
+                    _,
+                ) if report.is_clean() => Left::Nothing,
+                (Event::Cleaned { accepted: true, .. }, Left::There) => Left::Forgiven,
+                (Event::Booting | Event::Stopped, Left::Forgiven) if !held => Left::There,
+                (Event::Ready, Left::There) if held => Left::Nothing,
+                (_, left) => left,
+            };
+        }
+        left
     }
 
     fn status(&self, length: usize) -> String {
@@ -96,7 +122,7 @@ impl Past {
             (_, Power::Starting { .. } | Power::Booting) => "starting",
             (Occupancy::Assigned { .. }, _) => "assigned",
             (Occupancy::OnAir { .. }, _) => "in_use",
-            _ if self.is_left(length) => "releasing",
+            _ if self.left(length) == Left::There => "releasing",
             _ => "available",
         };
         text.to_owned()
@@ -150,7 +176,12 @@ impl Past {
             matches!(vm.occupancy, Occupancy::Maintenance { .. }),
             self.in_maintenance(now)
         );
-        assert_eq!(vm.leftover.is_some(), self.is_left(now));
+        let left = match &vm.leftover {
+            None => Left::Nothing,
+            Some(left) if left.forgiven => Left::Forgiven,
+            Some(_) => Left::There,
+        };
+        assert_eq!(left, self.left(now));
         assert_eq!(vm.status().as_str(), self.status(now));
         assert_eq!(vm.attempts.0, self.attempts());
         let fault = vm
@@ -184,7 +215,7 @@ impl Past {
 /// What is tried: an event whose attempt, if it has one, is this far from the last used.
 fn tries() -> impl Strategy<Value = (usize, u64, u64)> {
     (
-        0usize..18,
+        0usize..19,
         prop_oneof![4 => Just(1), 1 => Just(0), 1 => Just(3)],
         1u64..1_000,
     )
@@ -217,6 +248,7 @@ fn event(kind: usize, ahead: u64, vm: &Vm) -> Event {
         14 => Event::MaintenanceBegan { reason: None },
         15 => Event::MaintenanceEnded,
         16 | 17 => cleaned(kind == 16),
+        18 => forgiven(),
         other => panic!("no event has number {other}"),
     }
 }

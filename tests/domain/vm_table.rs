@@ -10,7 +10,9 @@ use understudy::domain::show::{Phase, Show};
 use understudy::domain::state::State;
 use understudy::domain::vm::{Event, Fault, Health, Occupancy, Power, Status, Vm};
 
-use crate::fixtures::{at, cleaned, evidence, instance, leftover, machine, of_vm, show_id, state_of, vm_id};
+use crate::fixtures::{
+    at, cleaned, evidence, forgiven, instance, leftover, machine, of_vm, show_id, state_of, vm_id,
+};
 
 /// Refused: the state is as before.
 const NO: &str = "–";
@@ -73,15 +75,16 @@ pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 16] = [
 /// A free VM that a show has left something on, healthy if it is ready: `power: status` afterwards, and whether it is
 /// still there.
 #[rustfmt::skip]
-pub const NOT_CLEAN: [(&str, [&str; 5]); 9] = [
+pub const NOT_CLEAN: [(&str, [&str; 5]); 10] = [
     ("(as it is)",              ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
     ("Starting",                ["starting: starting, left", NO, NO, NO, NO]),
     ("Booting",                 ["booting: starting, left", "booting: starting, left", "booting: starting, left", "booting: starting, left", "booting: starting, left"]),
-    ("Ready",                   [NO, NO, "ready: available", NO, NO]),
+    ("Ready",                   [NO, NO, "ready: releasing, left", NO, NO]),
     ("Stopped",                 ["stopped: stopped, left", "stopped: stopped, left", "stopped: stopped, left", "stopped: stopped, left", "stopped: stopped, left"]),
     ("Faulted",                 ["stopped: error, left", "starting: error, left", "booting: error, left", "ready: error, left", "stopping: stopping, left"]),
     ("FaultCleared",            ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
     ("Cleaned",                 ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
+    ("Cleaned, forgiven",       ["stopped: stopped, forgiven", "starting: starting, forgiven", "booting: starting, forgiven", "ready: available, forgiven", "stopping: stopping, forgiven"]),
     ("Cleaned, not accepted",   ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
 ];
 
@@ -311,11 +314,16 @@ fn what_a_show_left_on_a_vm_keeps_it_from_being_available_until_it_is_cleaned() 
             vm.leftover = Some(Arc::new(leftover(1)));
             let state = state_of(vec![vm], Vec::new());
             let tell = |vm: &Vm| {
-                let left = vm.leftover.as_ref().map_or("", |_| ", left");
+                let left = match &vm.leftover {
+                    None => "",
+                    Some(left) if left.forgiven => ", forgiven",
+                    Some(_) => ", left",
+                };
                 format!("{}: {}{left}", power_name(vm.power), vm.status())
             };
             let actual = match name {
                 "(as it is)" => tell(state.vm(&vm_id(1)).unwrap()),
+                "Cleaned, forgiven" => outcome(&state, &of_vm(1, forgiven()), tell),
                 "Cleaned, not accepted" => outcome(&state, &of_vm(1, cleaned(false)), tell),
                 event => outcome(&state, &of_vm(1, event_named(event)), tell),
             };

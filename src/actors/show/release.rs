@@ -262,7 +262,10 @@ impl State {
 
     /// Cleans the VM; [`Message::Cleaned`] has the report.
     fn clean(&mut self, me: &ActorRef<Message>, release: Unreleased) {
-        let leftover = Leftover::of(&self.show());
+        let state = self.ctx.state();
+        // With what was forgiven of shows before.
+        let before = state.vm(&release.vm).and_then(|vm| vm.leftover.as_deref());
+        let leftover = Leftover::of(&self.show()).and(before);
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
         self.turning = Some(Task::spawn(async move {
             let report = cleaning::clean(&ctx, &release.vm, &leftover).await;

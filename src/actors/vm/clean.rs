@@ -54,7 +54,9 @@ impl State {
         vm: &Vm,
         was_probe: bool,
     ) -> Option<String> {
-        vm.leftover.as_ref()?;
+        if !vm.is_to_be_cleaned() {
+            return None;
+        }
         let missing = match &self.cleaning {
             Cleaning::Failed(why) => {
                 let missing = format!("cleaning ({why})");
@@ -69,7 +71,7 @@ impl State {
             }
         };
         // Where nothing can have been put on it, that was all.
-        self.vm()?.leftover.is_some().then_some(missing)
+        self.vm()?.is_to_be_cleaned().then_some(missing)
     }
 
     /// Starts cleaning it, unless that is under way or too many others are cleaned; [`Message::Cleaned`] has the report.

@@ -104,7 +104,7 @@ impl State {
                 if streams { Pace::OnAir } else { Pace::Watched }
             }
             (Occupancy::Releasing { .. }, _) | (_, Power::Booting) => Pace::Watched,
-            (Occupancy::Free, _) if vm.fault.is_some() || vm.leftover.is_some() => Pace::Watched,
+            (Occupancy::Free, _) if vm.fault.is_some() || vm.is_to_be_cleaned() => Pace::Watched,
             (Occupancy::Free | Occupancy::Maintenance { .. }, _) => Pace::Idle,
         }
     }

@@ -314,7 +314,7 @@ impl State {
             return;
         }
         let Some(vm) = self.vm() else { return };
-        let is_left = vm.leftover.is_some();
+        let is_left = vm.is_to_be_cleaned();
         let is_good = if is_left {
             self.missing_to_clean().is_empty()
         } else {

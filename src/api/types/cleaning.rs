@@ -15,7 +15,8 @@ use crate::domain::vm::Vm;
 pub struct VmView {
     #[serde(flatten)]
     pub record: VmRecord,
-    /// The competition that has left something on it that is not removed yet. It is not available before.
+    /// The competition that has left something on it that is not removed yet. It is not available before, or with
+    /// `shows.cleanup = "best-effort"` all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_clean_after: Option<String>,
     /// How it was cleaned last.
