@@ -108,7 +108,8 @@ async fn the_death_of_the_executions_actor_ends_what_ran_and_nothing_else() {
     assert_eq!(
         how,
         Ending::Cancelled {
-            by: "somebody".into()
+            by: "somebody".into(),
+            may_go_on: false,
         }
     );
 }

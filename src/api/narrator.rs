@@ -107,9 +107,14 @@ fn name(stream: Stream) -> &'static str {
 fn error(ending: &Ending) -> Option<String> {
     match ending {
         Ending::Exited { .. } | Ending::Signalled { .. } => None,
-        Ending::Cancelled { by } => Some(format!("it was cancelled by {by}")),
+        Ending::Cancelled { by, may_go_on: false } => Some(format!("it was cancelled by {by}")),
+        Ending::Cancelled { by, may_go_on: true } => Some(format!(
+            "it was cancelled by {by}, did not end when it was told to, and may go on"
+        )),
         Ending::Closed { reason } => Some(format!("it was closed: {reason}")),
-        Ending::TimedOut { limit_ms } => Some(format!("it did not end within {limit_ms} ms and was ended")),
+        Ending::TimedOut { limit_ms } => {
+            Some(format!("it did not end within {limit_ms} ms and was told to end"))
+        }
         Ending::ConnectionLost { reason } => Some(format!(
             "the SSH connection was lost, and on the VM it may go on: {reason}"
         )),
@@ -222,10 +227,19 @@ mod tests {
         );
         let cancelled = ended(Ending::Cancelled {
             by: "operator".into(),
+            may_go_on: false,
         });
         assert_eq!(
             (cancelled.code, cancelled.cancelled_by.as_deref()),
             (Some(-1), Some("operator"))
+        );
+        let stubborn = ended(Ending::Cancelled {
+            by: "operator".into(),
+            may_go_on: true,
+        });
+        assert_eq!(
+            stubborn.error.as_deref(),
+            Some("it was cancelled by operator, did not end when it was told to, and may go on")
         );
         assert!(ended(Ending::Unknown).error.is_some());
     }

@@ -84,6 +84,9 @@ pub enum Ending {
     },
     Cancelled {
         by: String,
+        /// It was told to end and did not; on the VM it may go on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        may_go_on: bool,
     },
     /// A terminal or a transfer, in the ordinary way or by what is said here.
     Closed {

@@ -346,7 +346,7 @@ fn outcome(ending: &Ending, complaint: &[u8]) -> Result<(), Failure> {
         Ending::Exited { status: 0 } => return Ok(()),
         Ending::Exited { status } => (format!("ended with status {status}"), false),
         Ending::Signalled { signal } => (format!("was ended by signal {signal}"), true),
-        Ending::Cancelled { by } => (format!("was cancelled by {by}"), true),
+        Ending::Cancelled { by, .. } => (format!("was cancelled by {by}"), true),
         Ending::Closed { reason } => (format!("was closed: {reason}"), true),
         Ending::TimedOut { limit_ms } => (format!("was not done within {limit_ms} ms"), true),
         Ending::ConnectionLost { reason } => (format!("was cut off: {reason}"), true),

@@ -224,7 +224,7 @@ pub enum CommandError {
     NoSsh,
     #[error("VM {vm} could not be worked on over SSH: {message}")]
     Ssh { vm: VmId, message: String },
-    #[error("it did not end on VM {vm} within {} ms and was ended", .limit.as_millis())]
+    #[error("it did not end on VM {vm} within {} ms and was told to end", .limit.as_millis())]
     CommandTimedOut { vm: VmId, limit: Duration },
     #[error("there are {max} running {what} already; wait until one has ended")]
     TooManyExecutions { what: String, max: usize },

@@ -70,6 +70,21 @@ pub(super) struct Stop {
     busy: bool,
 }
 
+impl Stop {
+    /// Something of the plan has been run before: what could not be started then was cut off, unless there was just no
+    /// room for it.
+    fn in_the_middle(self) -> Self {
+        match self.ending {
+            Ending::NotStarted { reason } if !self.busy => Ending::ConnectionLost { reason }.into(),
+            _ => self,
+        }
+    }
+
+    fn is_cut_off(&self) -> bool {
+        matches!(self.ending, Ending::ConnectionLost { .. })
+    }
+}
+
 impl From<Ending> for Stop {
     fn from(ending: Ending) -> Self {
         let busy = false;
@@ -150,18 +165,12 @@ impl Run {
         let limit = plan.timeout;
         let mut last = Ending::Exited { status: 0 };
         let mut stop: Option<Stop> = None;
+        let mut is_begun = false;
         for (index, step) in plan.steps.iter().enumerate() {
             let is_due = match (&stop, step) {
                 (None, _) => true,
-                // There is nothing to run it over, or nothing has been run.
-                (
-                    Some(Stop {
-                        ending: Ending::ConnectionLost { .. } | Ending::NotStarted { .. },
-                        ..
-                    }),
-                    _,
-                ) => false,
-                (Some(_), PlannedStep::Run { always, .. }) => *always,
+                // There is nothing to run it over, or nothing to make good.
+                (Some(stop), PlannedStep::Run { always, .. }) => *always && is_begun && !stop.is_cut_off(),
                 (Some(_), PlannedStep::Pause(_)) => false,
             };
             if !is_due {
@@ -173,9 +182,13 @@ impl Run {
             };
             let outcome = self.step(index, step, limit, deadline, stop.is_some()).await;
             match (outcome, &stop) {
-                (Ok(ending @ Ending::Exited { status: 0 }), None) => last = ending,
-                (Ok(ending), None) => stop = Some(ending.into()),
-                (Err(why), None) => stop = Some(why),
+                (Ok(ending @ Ending::Exited { status: 0 }), None) => (last, is_begun) = (ending, true),
+                (Ok(ending), None) => (stop, is_begun) = (Some(ending.into()), true),
+                (Err(why), None) => {
+                    let why = if is_begun { why.in_the_middle() } else { why };
+                    is_begun |= !matches!(why.ending, Ending::NotStarted { .. });
+                    stop = Some(why);
+                }
                 // The first failure is what is told.
                 (Ok(_) | Err(_), Some(_)) => {}
             }
@@ -196,7 +209,7 @@ impl Run {
                 return tokio::select! {
                     () = tokio::time::sleep(*span) => Ok(Ending::Exited { status: 0 }),
                     () = tokio::time::sleep_until(deadline) => Err(timed_out(limit).into()),
-                    by = self.ticket.cancelled() => Err(Ending::Cancelled { by }.into()),
+                    by = self.ticket.cancelled() => Err(cancelled(by).into()),
                 };
             }
             PlannedStep::Run {
@@ -314,6 +327,11 @@ struct Command {
     is_heard: bool,
 }
 
+pub(super) fn cancelled(by: String) -> Ending {
+    let may_go_on = false;
+    Ending::Cancelled { by, may_go_on }
+}
+
 fn timed_out(limit: Duration) -> Ending {
     Ending::TimedOut {
         limit_ms: millis(limit),
@@ -338,7 +356,8 @@ fn ended(result: Result<Exit, Error>, cancelled_by: Option<String>, limit: Durat
             reason: error.to_string(),
         }
         .into()),
-        (_, Some(by)) => Err(Ending::Cancelled { by }.into()),
+        (Err(Error::Stubborn), Some(by)) => Err(Ending::Cancelled { by, may_go_on: true }.into()),
+        (_, Some(by)) => Err(cancelled(by).into()),
         (Ok(Exit::Status(status)), None) => Ok(Ending::Exited { status }),
         (Ok(Exit::Signal(signal)), None) => Ok(Ending::Signalled { signal }),
         (Ok(Exit::Unknown), None) => Ok(Ending::Unknown),
@@ -363,4 +382,28 @@ pub(in crate::actors) fn ssh_failed(ctx: &Context, vm: &VmId, reason: &str) {
     let source = format!("ssh-failed-{vm}");
     let message = format!("a command could not be run on VM {vm} over SSH: {reason}");
     ctx.alert(level, source, "SSH failed", message, show.as_ref(), Some(vm));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cancelled_and_did_not_end_is_written_down_as_that() {
+        let by = || Some("somebody".to_owned());
+        let limit = Duration::from_secs(1);
+        for (result, may_go_on) in [
+            (Ok(Exit::Signal("TERM".to_owned())), false),
+            (Ok(Exit::Status(0)), false),
+            (Err(Error::TimedOut(limit)), false),
+            (Err(Error::Stubborn), true),
+        ] {
+            let told = format!("{result:?}");
+            let stop = ended(result, by(), limit).expect_err("it was stopped");
+            let by = "somebody".to_owned();
+            assert_eq!(stop.ending, Ending::Cancelled { by, may_go_on }, "{told}");
+        }
+        let lost = ended(Err(Error::Closed), by(), limit).expect_err("it was stopped");
+        assert!(matches!(lost.ending, Ending::ConnectionLost { .. }));
+    }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::Ticket;
-use super::run::{Ended, Update, not_started, ssh_failed};
+use super::run::{Ended, Update, cancelled, not_started, ssh_failed};
 use crate::actors::context::Context;
 use crate::actors::coordinator::CommandError;
 use crate::domain::execution::{Ending, ExecutionId};
@@ -201,7 +201,7 @@ impl Open {
                     (Err(_), _) => return Err(closed("whoever opened it has gone")),
                 },
                 () = self.updates.closed() => return Err(closed("whoever opened it has gone")),
-                by = self.ticket.cancelled() => return Err(Ending::Cancelled { by }),
+                by = self.ticket.cancelled() => return Err(cancelled(by)),
                 Ok(reason) = self.close.wait_for(Option::is_some) => {
                     return Err(closed(reason.as_deref().unwrap_or_default()));
                 }

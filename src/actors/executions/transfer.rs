@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::Ticket;
-use super::run::ssh_failed;
+use super::run::{cancelled, ssh_failed};
 use crate::actors::context::Context;
 use crate::actors::news::{Item, Transferred};
 use crate::domain::execution::{Ending, ExecutionId};
@@ -87,7 +87,7 @@ impl FileError {
     /// For the record of the execution.
     pub(in crate::actors) fn ending(&self) -> Ending {
         match self {
-            Self::Cancelled { by } => Ending::Cancelled { by: by.clone() },
+            Self::Cancelled { by } => cancelled(by.clone()),
             Self::Lost { message, .. } => Ending::ConnectionLost {
                 reason: message.clone(),
             },

@@ -128,7 +128,7 @@ pub fn signal(ending: &Ending) -> Option<String> {
 #[must_use]
 pub fn cancelled_by(ending: &Ending) -> Option<String> {
     match ending {
-        Ending::Cancelled { by } => Some(by.clone()),
+        Ending::Cancelled { by, .. } => Some(by.clone()),
         Ending::Exited { .. }
         | Ending::Signalled { .. }
         | Ending::Closed { .. }
@@ -468,9 +468,11 @@ impl ExecutionView {
                 self.state = "signalled";
                 self.signal = Some(signal.clone());
             }
-            Ending::Cancelled { by } => {
+            Ending::Cancelled { by, may_go_on } => {
                 self.state = "cancelled";
                 self.cancelled_by = Some(by.clone());
+                let reason = "it did not end when it was told to, and may go on";
+                self.reason = may_go_on.then(|| reason.to_owned());
             }
             Ending::Closed { reason } => {
                 self.state = "closed";
