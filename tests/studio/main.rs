@@ -1,12 +1,13 @@
-//! The proof on software that nobody here wrote: OBS Studio, OpenSSH, systemd, an EC2 API and an RTMP ingest.
+//! The proof on software that nobody here wrote: OBS Studio, OpenSSH, systemd, EC2's and S3's API and an RTMP ingest.
 //!
 //! ```text
-//! test ──HTTP──► understudy serve ──EC2──► moto ◄── the fleet: boots machines as their instances are started
+//! test ──HTTP──► understudy serve ─EC2, S3► moto ◄── the fleet: boots machines as their instances are started
 //!                      │
 //!                      ├──HTTP, obs-websocket, SSH──► machines: systemd, OBS under Xvfb, sshd, a show server
 //!                      │                                  │ RTMP
 //!                      │                                  ▼
-//!                      └─ its word is checked against:   nginx-rtmp, the witness    (obsws-python reads the studios)
+//!                      └─ its word is checked against:   nginx-rtmp, the witness    (obsws-python reads the studios,
+//!                                                                            boto3 the archive)
 //! ```
 //!
 //! Every test runs in namespaces of its own (`in-namespaces`), with a pool of its own machines; nothing is shared,

@@ -2,11 +2,15 @@
 
   producer.py build SERVER KEY   makes a studio for a show
   producer.py read               prints what the studio is, as JSON
+  producer.py bitrate KBIT_S     sets the bit rate of what is streamed and recorded from the next start on
+  producer.py record             starts a recording
+  producer.py stop-recording     ends it, and returns when its file is complete
 """
 
 import json
 import logging
 import sys
+import time
 
 import obsws_python
 
@@ -76,5 +80,25 @@ def read(obs):
     print(json.dumps(found))
 
 
+def bitrate(obs, kbit_s):
+    obs.set_profile_parameter("SimpleOutput", "VBitrate", kbit_s)
+
+
+def record(obs):
+    obs.start_record()
+
+
+def stop_recording(obs):
+    obs.stop_record()
+    # OBS completes the file after its answer, and refuses the next recording until then.
+    until = time.monotonic() + DEADLINE_S
+    while obs.get_record_status().output_active:
+        if time.monotonic() > until:
+            sys.exit("the recording does not end")
+        time.sleep(0.05)
+
+
+DOES = {"build": build, "read": read, "bitrate": bitrate, "record": record, "stop-recording": stop_recording}
+
 with obsws_python.ReqClient(host="127.0.0.1", port=4455, password=PASSWORD, timeout=DEADLINE_S) as client:
-    {"build": build, "read": read}[sys.argv[1]](client, *sys.argv[2:])
+    DOES[sys.argv[1]](client, *sys.argv[2:])

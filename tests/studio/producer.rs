@@ -18,6 +18,20 @@ pub async fn read_studio(machine: &Machine) -> Value {
     serde_json::from_str(&run(machine, &["read"]).await).unwrap()
 }
 
+/// Sets the bit rate of what is streamed and recorded from the next start on, in kbit/s.
+pub async fn set_bit_rate(machine: &Machine, kbit_s: u32) {
+    run(machine, &["bitrate", &kbit_s.to_string()]).await;
+}
+
+pub async fn start_recording(machine: &Machine) {
+    run(machine, &["record"]).await;
+}
+
+/// Ends the recording; its file is complete when this returns.
+pub async fn stop_recording(machine: &Machine) {
+    run(machine, &["stop-recording"]).await;
+}
+
 async fn run(machine: &Machine, words: &[&str]) -> String {
     let (python, script) = (installed("venv/bin/python"), ours("producer.py"));
     let command = [&[python.as_str(), &script], words].concat();

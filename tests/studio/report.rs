@@ -1,6 +1,7 @@
 //! What a test measured, kept for people: nothing fails because of a figure.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -33,6 +34,12 @@ pub async fn failover(rig: &Rig, fault: &str, from: &str, to: &str, failover: &V
     let name = format!("failover-{fault}");
     write(&name, &report);
     std::fs::write(folder().join(format!("{name}.log")), rig.coordinator.log()).unwrap();
+}
+
+/// A release with its recordings archived, from the request to its answer.
+pub fn archived(archive: &Value, took: Duration) {
+    let report = json!({"archive": archive, "ms": took.as_millis(), "load": load()});
+    write("archived", &report);
 }
 
 fn folder() -> PathBuf {

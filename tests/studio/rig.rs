@@ -14,6 +14,7 @@ use super::ingest::Ingest;
 use super::network::{self, CIDR};
 use super::producer::{OBS_PASSWORD, build_studio, read_studio};
 use super::program::{installed, ours, run};
+use super::support::bucket::Bucket;
 use super::support::eventually::eventually;
 use super::support::moto::{IMAGE, Moto, NewInstance};
 use super::support::sshd::generate_key;
@@ -26,6 +27,8 @@ const COORDINATOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST),
 
 pub struct Rig {
     pub moto: Arc<Moto>,
+    /// Where recordings are archived.
+    pub bucket: Bucket,
     pub fleet: Fleet,
     pub ingest: Ingest,
     pub coordinator: Coordinator,
@@ -63,17 +66,24 @@ impl Rig {
         ];
         run(&ours("machine/make-image"), &words).await;
         let fleet = Fleet::start(Arc::clone(&moto), image, folder.path().to_owned()).await;
-        let environment = configure(machines, &moto, &subnet, &key, folder.path());
+        let bucket = Bucket::create(Arc::clone(&moto)).await;
+        let environment = configure(machines, &moto, &bucket, &subnet, &key, folder.path());
         let coordinator = Coordinator::start(COORDINATOR, environment, folder.path().join("log")).await;
         coordinator.until_available(machines).await;
         Self {
             moto,
+            bucket,
             fleet,
             ingest,
             coordinator,
             instances,
             folder,
         }
+    }
+
+    /// A folder of the test's, outside of every machine.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The private key that the coordinator logs in with.
@@ -155,8 +165,16 @@ pub fn key(show: &str) -> String {
 }
 
 /// Writes the coordinator's configuration, and gives its environment.
-fn configure(machines: usize, moto: &Moto, subnet: &str, key: &Path, folder: &Path) -> Vec<(String, String)> {
+fn configure(
+    machines: usize,
+    moto: &Moto,
+    bucket: &Bucket,
+    subnet: &str,
+    key: &Path,
+    folder: &Path,
+) -> Vec<(String, String)> {
     let (endpoint, region) = (moto.endpoint(), moto.region());
+    let (archive_endpoint, archive) = (bucket.endpoint(), bucket.name());
     let (key, folder_path) = (key.display(), folder.display());
     let text = format!(
         r#"
@@ -180,6 +198,13 @@ endpoint_url = "{endpoint}"
 address = "private"
 ami_id = "{IMAGE}"
 subnet_id = "{subnet}"
+
+[archive]
+bucket = "{archive}"
+endpoint_url = "{archive_endpoint}"
+path_style = true
+# The least that S3 takes: a few seconds of recording are two parts.
+part_bytes = 5242880
 
 [ssh]
 key_path = "{key}"

@@ -1,5 +1,6 @@
 //! The tests.
 
+mod archived;
 mod configured;
 mod ending;
 mod failover;
