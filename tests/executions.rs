@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::scene::{SOON, Scene};
 
 use understudy::actors::coordinator::{Coordinator, Work};
 use understudy::actors::executions::run::{Running, Update};
+use understudy::actors::executions::terminal::{Kind, Terminal};
 use understudy::domain::execution::{Ending, ExecutionId};
 use understudy::domain::ids::VmId;
 use understudy::domain::operation::FreeCommand;
@@ -112,4 +115,63 @@ async fn the_death_of_the_executions_actor_ends_what_ran_and_nothing_else() {
             may_go_on: false,
         }
     );
+}
+
+/// What a terminal shows next; nothing after its end.
+async fn output(terminal: &mut Terminal) -> Option<String> {
+    let next = tokio::time::timeout(SOON, terminal.updates.recv());
+    match next.await.expect("something is told")? {
+        Update::Output { bytes, .. } => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Update::Ended(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Opens a terminal, once the VM can be reached.
+async fn open_terminal(scene: &Scene, vm: &VmId) -> Terminal {
+    let kind = Kind {
+        term: "xterm".to_owned(),
+        columns: 80,
+        rows: 24,
+    };
+    let coordinator = scene.coordinator();
+    let opened = async {
+        loop {
+            let opening = coordinator.open_terminal(vm.clone(), kind.clone(), "somebody".into());
+            if let Ok(terminal) = opening.await {
+                return terminal;
+            }
+            scene.until("a change", |_| Some(())).await;
+        }
+    };
+    tokio::time::timeout(SOON, opened).await.expect("it opens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_in_which_nothing_is_typed_for_long_is_closed() {
+    /// Long against the time that a line takes there and back on a busy machine.
+    const IDLE: Duration = Duration::from_secs(3);
+    let scene = Scene::set(1, 0, |config| config.ssh.terminal_idle = IDLE).await;
+    let mut terminal = open_terminal(&scene, &a_vm(&scene)).await;
+    // It is typed in for longer than it may be idle.
+    let began = Instant::now();
+    let mut typed = began;
+    while began.elapsed() < IDLE + IDLE / 2 {
+        typed = Instant::now();
+        terminal.keyboard.type_in("echo on\r".into()).await.unwrap();
+        let mut shown = String::new();
+        while !shown.contains("\non\r\n") {
+            shown += &output(&mut terminal).await.expect("it is open");
+        }
+    }
+    while output(&mut terminal).await.is_some() {}
+    assert!(typed.elapsed() >= IDLE);
+    let ending = ending(&scene.coordinator().state(), terminal.id);
+    assert_eq!(
+        ending,
+        Some(Ending::Closed {
+            reason: "nothing was typed for 0.05 min".into()
+        })
+    );
+    scene.node.stop().await.unwrap();
 }

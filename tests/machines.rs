@@ -382,25 +382,6 @@ async fn a_termination_that_the_cloud_refuses_leaves_the_vm_in_the_pool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vm_that_the_cloud_does_not_stop_is_given_out_again_once_it_has_proven_itself() {
-    let scene = Scene::set(1, 0, |config| config.cloud.attempts = 1).await;
-    let coordinator = scene.coordinator();
-    let vm = coordinator.state().vms().next().unwrap().id.clone();
-    scene.stage.world.cloud_fault(CloudFault::Down);
-    let refused = coordinator.stop_vm(vm.clone()).await;
-    assert!(matches!(refused, Err(CommandError::Cloud { .. })), "{refused:?}");
-    scene.stage.world.heal_cloud();
-    // It never went off, so nothing that was connected to it broke.
-    scene
-        .until("it is available", |state| {
-            (status(state, &vm)? == Status::Available).then_some(())
-        })
-        .await;
-    coordinator.assign(gala(), Assign::default()).await.unwrap();
-    scene.node.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_vm_that_publishes_for_nobody_is_set_aside_until_it_is_silent() {
     let scene = Scene::set(2, 0, |config| config.obs.poll = Duration::from_secs(1)).await;
     let (show, vm) = scene.on_air("gala").await;

@@ -89,4 +89,6 @@ pub enum CloudFault {
     Slow { delay: Duration },
     /// Starting and launching fail for want of hardware.
     NoCapacity,
+    /// A stop is accepted and never carried out: the instance goes on running, and is said to.
+    StopsForgotten,
 }

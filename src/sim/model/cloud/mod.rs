@@ -131,6 +131,7 @@ pub struct Faults {
     pub throttled: bool,
     pub delay: Duration,
     pub no_capacity: bool,
+    pub stops_forgotten: bool,
 }
 
 impl Cloud {
@@ -161,6 +162,7 @@ impl Cloud {
             CloudFault::Throttled => self.faults.throttled = true,
             CloudFault::Slow { delay } => self.faults.delay = delay,
             CloudFault::NoCapacity => self.faults.no_capacity = true,
+            CloudFault::StopsForgotten => self.faults.stops_forgotten = true,
         }
     }
 

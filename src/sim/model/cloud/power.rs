@@ -19,6 +19,9 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<(InstanceState, InstanceState), Refusal> {
         let previous = self.record_mut(id)?.instance.state;
+        if self.faults.stops_forgotten && change == PowerChange::Stop && previous == InstanceState::Running {
+            return Ok((previous, InstanceState::Stopping));
+        }
         let current = match change {
             PowerChange::Start => self.start(id, previous, now)?,
             PowerChange::Stop => self.stop(id, previous, now)?,

@@ -102,6 +102,22 @@ fn without_capacity_nothing_starts() {
 }
 
 #[test]
+fn a_forgotten_stop_is_accepted_and_nothing_comes_of_it() {
+    let mut cloud = cloud();
+    let id = cloud.place(LaunchRequest::default(), true, T0).unwrap();
+    cloud.fault(CloudFault::StopsForgotten);
+    assert_eq!(
+        cloud.change(&id, PowerChange::Stop, T0),
+        Ok((InstanceState::Running, InstanceState::Stopping))
+    );
+    assert_eq!(cloud.advance(at(60_000)), []);
+    assert_eq!(state(&cloud, &id), Some(InstanceState::Running));
+    cloud.heal();
+    cloud.change(&id, PowerChange::Stop, at(60_000)).unwrap();
+    assert_eq!(state(&cloud, &id), Some(InstanceState::Stopping));
+}
+
+#[test]
 fn an_address_changes_on_start_only_when_told_so() {
     let mut cloud = cloud();
     let id = cloud.place(LaunchRequest::default(), false, T0).unwrap();
