@@ -7,20 +7,39 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use understudy::sim::model::fault::{Fault, FaultKind};
 use understudy::sim::wire::{MachineHandle, Ports};
-use understudy::sim::world::{World, WorldConfig};
+use understudy::sim::world::{World, WorldConfig, WorldError};
 
 use super::support::{DEADLINE, warm};
 
-/// Ports of this test's own: an exchange has them at every address.
-const PORTS: Ports = Ports {
-    status: 23_003,
-    obs: 24_455,
-    ssh: 22_222,
-};
 const MACHINES: u32 = 100;
 
-async fn status(machine: &MachineHandle) -> std::io::Result<u8> {
-    let mut stream = TcpStream::connect((machine.address(), PORTS.status)).await?;
+/// A world whose machines share listeners. These have their ports at every address, so it takes ones that nobody has.
+async fn fleet() -> World {
+    const TRIES: u32 = 100;
+    let mut tried = 0;
+    loop {
+        // Below those that the kernel gives to clients (ip(7), ip_local_port_range).
+        let number = std::process::id().wrapping_add(tried) % 3_000;
+        let first = 20_000 + 3 * u16::try_from(number).unwrap();
+        let config = WorldConfig {
+            shared_ports: true,
+            dark_when_off: false,
+            ports: Ports {
+                status: first,
+                obs: first + 1,
+                ssh: first + 2,
+            },
+            ..WorldConfig::for_test(MACHINES, 0)
+        };
+        match World::start(config).await {
+            Err(WorldError::Listen { what: "exchange", .. }) if tried < TRIES => tried += 1,
+            world => return world.unwrap(),
+        }
+    }
+}
+
+async fn status(machine: &MachineHandle, port: u16) -> std::io::Result<u8> {
+    let mut stream = TcpStream::connect((machine.address(), port)).await?;
     stream
         .write_all(b"GET /api/status HTTP/1.1\r\nhost: vm\r\n\r\n")
         .await?;
@@ -31,20 +50,16 @@ async fn status(machine: &MachineHandle) -> std::io::Result<u8> {
 
 #[tokio::test]
 async fn a_hundred_machines_share_three_listeners() {
-    let config = WorldConfig {
-        shared_ports: true,
-        dark_when_off: false,
-        ports: PORTS,
-        ..WorldConfig::for_test(MACHINES, 0)
-    };
-    let world = World::start(config).await.unwrap();
+    let world = fleet().await;
+    let ports = world.config().ports;
+    let status = async |machine: &MachineHandle| status(machine, ports.status).await;
     let machines: Vec<_> = warm(&world).iter().map(|id| world.machine(id).unwrap()).collect();
     for machine in &machines {
         machine.settled().await;
         assert_eq!(status(machine).await.unwrap(), b'H');
     }
     let obs = |machine: &MachineHandle| {
-        obws::Client::connect(machine.address().to_string(), PORTS.obs, Some("simulated"))
+        obws::Client::connect(machine.address().to_string(), ports.obs, Some("simulated"))
     };
     let mut clients = Vec::new();
     for machine in &machines {
@@ -62,8 +77,8 @@ async fn a_hundred_machines_share_three_listeners() {
     machines[1].heal(FaultKind::Blackhole);
     assert_eq!(status(&machines[1]).await.unwrap(), b'H');
 
-    let address = SocketAddr::from((machines[0].address(), PORTS.obs));
-    let nobody = SocketAddr::from((Ipv4Addr::new(127, 99, 9, 9), PORTS.obs));
+    let address = SocketAddr::from((machines[0].address(), ports.obs));
+    let nobody = SocketAddr::from((Ipv4Addr::new(127, 99, 9, 9), ports.obs));
     let mut stream = TcpStream::connect(nobody).await.unwrap();
     assert!(timeout(DEADLINE, stream.read_u8()).await.unwrap().is_err());
     drop(world);

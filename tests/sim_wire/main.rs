@@ -1,6 +1,7 @@
 //! The contract of the simulated world's wire: real clients against its servers, and faults as they look from
 //! outside.
 
+mod apart;
 mod cloud;
 #[path = "../support/eventually.rs"]
 mod eventually;

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::WorldError;
@@ -21,8 +22,9 @@ pub enum Addresses {
     /// Well-known ones, for one world at a time: machines from 127.77.0.1 to 127.77.254.254, ingest
     /// 127.77.255.1:1935, cloud 127.77.255.2:9000.
     WellKnown,
-    /// A free block 127.77.N.0/24 of its own, for tests that run beside each other: machines from .1 to .249,
-    /// ingest .251, cloud .252, on the same ports.
+    /// A free block 127.78.N.0/24 of its own, for tests that run beside each other: machines from .1 to .249,
+    /// ingest .251, cloud .252, on the same ports. Well-known worlds, whose machines may be anywhere in
+    /// 127.77.0.0/16, are elsewhere.
     FreeBlock,
     /// As the caller says.
     Given {
@@ -41,6 +43,18 @@ pub(super) struct Plan {
     pub(super) cloud: SocketAddr,
 }
 
+impl Plan {
+    fn of_block(block: u8) -> Self {
+        let at = |host| Ipv4Addr::new(127, 78, block, host);
+        Self {
+            first: at(1),
+            last: at(249),
+            ingest: SocketAddr::from((at(251), INGEST_PORT)),
+            cloud: SocketAddr::from((at(252), CLOUD_PORT)),
+        }
+    }
+}
+
 impl Addresses {
     pub(super) fn plan(&self) -> Result<(Plan, Option<TcpListener>), WorldError> {
         let (plan, claim) = match self {
@@ -55,13 +69,7 @@ impl Addresses {
             }
             Self::FreeBlock => {
                 let (block, claim) = claim_block()?;
-                let plan = Plan {
-                    first: Ipv4Addr::new(127, 77, block, 1),
-                    last: Ipv4Addr::new(127, 77, block, 249),
-                    ingest: SocketAddr::from(([127, 77, block, 251], INGEST_PORT)),
-                    cloud: SocketAddr::from(([127, 77, block, 252], CLOUD_PORT)),
-                };
-                (plan, Some(claim))
+                (Plan::of_block(block), Some(claim))
             }
             Self::Given {
                 first,
@@ -87,19 +95,30 @@ impl Addresses {
     }
 }
 
-/// The first block that nobody else claims, beginning at one that differs from process to process. The first one
-/// and the last two of 127.77.0.0/16 are left to [`Addresses::WellKnown`].
+/// The first free block, beginning at one that differs from process to process, and after the one that this process
+/// took last: sockets of a world that has just ended are closed a moment after its claim.
 fn claim_block() -> Result<(u8, TcpListener), WorldError> {
-    const BLOCKS: u32 = 253;
-    let start = std::process::id();
-    for offset in 0..BLOCKS {
-        let block = u8::try_from(start.wrapping_add(offset) % BLOCKS + 1).unwrap_or(1);
-        // Nobody connects to it; holding it is the point.
-        if let Ok(claim) = TcpListener::bind((Ipv4Addr::new(127, 77, block, 254), CLAIM_PORT)) {
+    const BLOCKS: u32 = 254;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..BLOCKS {
+        let number = std::process::id().wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let block = u8::try_from(number % BLOCKS).unwrap_or_default();
+        if let Some(claim) = claim(block) {
             return Ok((block, claim));
         }
     }
     Err(WorldError::NoFreeBlock)
+}
+
+/// Claims a block, unless a world has it, or had it and has not closed all of its sockets yet. Nobody connects to
+/// the claim; holding it is the point.
+fn claim(block: u8) -> Option<TcpListener> {
+    let claim = TcpListener::bind((Ipv4Addr::new(127, 78, block, 254), CLAIM_PORT)).ok()?;
+    let plan = Plan::of_block(block);
+    let is_vacant = [plan.ingest, plan.cloud]
+        .into_iter()
+        .all(|address| TcpListener::bind(address).is_ok());
+    is_vacant.then_some(claim)
 }
 
 /// What a world is like.
@@ -167,5 +186,29 @@ impl WorldConfig {
             addresses: Addresses::FreeBlock,
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_free_block_is_within_the_well_known_addresses() {
+        let (known, _) = Addresses::WellKnown.plan().unwrap();
+        for block in 0..=u8::MAX {
+            let own = Plan::of_block(block);
+            assert!(own.first > known.last || own.last < known.first, "{block}");
+            assert!(own.ingest != known.ingest && own.cloud != known.cloud, "{block}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_one_worlds_until_all_of_its_sockets_are_closed() {
+        let (block, first) = claim_block().unwrap();
+        assert!(claim(block).is_none());
+        let _lingering = TcpListener::bind(Plan::of_block(block).ingest).unwrap();
+        drop(first);
+        assert!(claim(block).is_none());
     }
 }

@@ -39,7 +39,7 @@ const GHOST: Duration = Duration::from_secs(30);
 pub enum WorldError {
     #[error("{address} is not on loopback, and a simulated world stays there")]
     NotLoopback { address: Ipv4Addr },
-    #[error("every block of 127.77.0.0/16 is in use by another world")]
+    #[error("every block of 127.78.0.0/16 is in use by another world")]
     NoFreeBlock,
     #[error("the {what} cannot listen at {address}")]
     Listen {
