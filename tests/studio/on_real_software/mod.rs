@@ -9,5 +9,6 @@ mod never_starts;
 mod on_air;
 mod operations;
 mod reach;
+mod runner;
 mod terminal;
 mod witness;
