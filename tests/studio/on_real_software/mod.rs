@@ -8,6 +8,7 @@ mod hosts;
 mod never_starts;
 mod on_air;
 mod operations;
+mod pm2;
 mod reach;
 mod runner;
 mod terminal;

@@ -87,4 +87,6 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
-ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("PORT", "3003"))), Answers).serve_forever()
+server = ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("PORT", "3003"))), Answers)
+print(f"the show server listens at port {server.server_port}", flush=True)
+server.serve_forever()
