@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use understudy::domain::studio::Secret;
 use understudy::infra::secrets::aws::{AccessKey, Config, StoredSecret};
 use understudy::infra::secrets::{Error as SecretError, SecretStore};
-use understudy::infra::ssh::{Connector, Error, KeySource, KeyStanding, RusshConnector, StoredKey};
+use understudy::infra::ssh::{Connector, Error, KeySource, KeyStanding, RusshConnector};
 
 const NEVER: Duration = Duration::from_secs(3_600);
 
@@ -41,7 +41,10 @@ async fn store(arn: &str, endpoint: &str) -> StoredSecret {
 async fn connector(server: &Sshd, moto: &Moto, arn: &str, interval: Duration) -> RusshConnector {
     let store = Arc::new(store(arn, moto.endpoint()).await);
     let mut config = server.config();
-    config.key = KeySource::Stored(Arc::new(StoredKey::start(store, interval)));
+    config.key = KeySource::Stored {
+        store,
+        refresh: interval,
+    };
     RusshConnector::new(config)
 }
 
@@ -88,6 +91,29 @@ async fn a_key_that_is_rotated_while_it_runs_is_used_as_soon_as_the_old_one_is_r
             assert!(!shown.contains(line), "{shown}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_machine_that_has_only_the_key_before_is_let_in_by_also_after_a_restart() {
+    let (server, moto) = (Sshd::start().await, Moto::start().await);
+    let first = new_key(&server, "first", &["-t", "ed25519"]);
+    let second = new_key(&server, "second", &["-t", "ed25519"]);
+    let secret = InMoto::new(&moto, "vm-ssh-key", &first).await;
+    server.authorize(&public(&server, "first"));
+    let connector = connector(&server, &moto, &secret.arn, NEVER).await;
+    connector.connect(&server.endpoint()).await.unwrap();
+    assert_eq!(connector.key_standing(), Some(KeyStanding::Current));
+
+    secret.rotate(&second).await;
+    let fresh = self::connector(&server, &moto, &secret.arn, NEVER).await;
+    let session = fresh.connect(&server.endpoint()).await.unwrap();
+    assert_eq!(fresh.key_standing(), Some(KeyStanding::Rotating));
+
+    drop(session);
+    server.authorize(&public(&server, "second"));
+    let session = fresh.connect(&server.endpoint()).await.unwrap();
+    assert_eq!(fresh.key_standing(), Some(KeyStanding::Current));
+    drop(session);
 }
 
 #[tokio::test]

@@ -94,6 +94,7 @@ pub fn cloud_word(standing: &CloudStanding) -> &'static str {
 pub fn key_word(standing: KeyStanding) -> &'static str {
     match standing {
         KeyStanding::Current => "current",
+        KeyStanding::Rotating => "rotating",
         KeyStanding::Kept => "kept",
         KeyStanding::Missing => "missing",
     }

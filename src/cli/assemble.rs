@@ -407,9 +407,10 @@ async fn key_source(config: &config::Ssh) -> anyhow::Result<ssh::KeySource> {
     } else if let Some(given) = &config.key_base64 {
         Ok(ssh::KeySource::Given(given.clone()))
     } else if let Some(arn) = &config.key_secret_arn {
-        let store = Box::pin(secret_store(arn.clone())).await?;
-        let stored = ssh::StoredKey::start(store, config.key_refresh);
-        Ok(ssh::KeySource::Stored(Arc::new(stored)))
+        Ok(ssh::KeySource::Stored {
+            store: Box::pin(secret_store(arn.clone())).await?,
+            refresh: config.key_refresh,
+        })
     } else {
         anyhow::bail!("ssh.enabled = true needs ssh.key_path: the private key's file")
     }

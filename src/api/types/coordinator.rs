@@ -47,8 +47,9 @@ pub struct Connections {
     pub aws: &'static str,
     /// `connected disconnected`
     pub obs: &'static str,
-    /// Where the private key for SSH is in a store: `current`; `kept` while the store is away and the last key is used;
-    /// `missing` while it never answered.
+    /// Where the private key for SSH is in a store: `current`; `rotating` while a machine takes only the one before it;
+    /// `kept` while the store is away, or has what is no usable key, and the last good one is used; `missing` while
+    /// there never was one.
     #[serde(rename = "sshKey", skip_serializing_if = "Option::is_none")]
     pub ssh_key: Option<&'static str>,
 }

@@ -27,6 +27,11 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// All tries together.
 const OPERATION: Duration = Duration::from_secs(12);
 
+/// Labels of versions that Secrets Manager itself moves when a secret is changed.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html#term_version>
+const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
+
 /// Which secret, and how to get at it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -46,7 +51,7 @@ pub struct AccessKey {
     pub secret: Secret,
 }
 
-/// A secret in AWS Secrets Manager, its current version (`AWSCURRENT`).
+/// A secret in AWS Secrets Manager.
 #[derive(Debug)]
 pub struct StoredSecret {
     client: Client,
@@ -136,8 +141,23 @@ impl StoredSecret {
 #[async_trait]
 impl SecretStore for StoredSecret {
     async fn read(&self) -> Result<Secret, Error> {
-        let asked = self.client.get_secret_value().secret_id(&self.arn).send().await;
-        let answer = asked.map_err(|failure| self.failed(&failure))?;
+        self.version(CURRENT).await
+    }
+
+    async fn read_previous(&self) -> Result<Option<Secret>, Error> {
+        match self.version(PREVIOUS).await {
+            Ok(secret) => Ok(Some(secret)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl StoredSecret {
+    async fn version(&self, stage: &str) -> Result<Secret, Error> {
+        let asked = self.client.get_secret_value().secret_id(&self.arn);
+        let answer = asked.version_stage(stage).send().await;
+        let answer = answer.map_err(|failure| self.failed(&failure))?;
         if let Some(text) = answer.secret_string() {
             return Ok(Secret::new(text));
         }
@@ -148,9 +168,7 @@ impl SecretStore for StoredSecret {
             None => Err(self.unusable("it is empty")),
         }
     }
-}
 
-impl StoredSecret {
     fn unusable(&self, detail: &str) -> Error {
         Error::Unusable {
             secret: self.arn.clone(),

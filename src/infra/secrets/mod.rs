@@ -17,6 +17,12 @@ pub trait SecretStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// In each case the secret as it was read before may still be good.
     async fn read(&self) -> Result<Secret, Error>;
+
+    /// The secret as it was before it was changed last; `None` if it never was, or the store does not say.
+    ///
+    /// # Errors
+    /// As for [`SecretStore::read`].
+    async fn read_previous(&self) -> Result<Option<Secret>, Error>;
 }
 
 /// Why a secret could not be read, and what to do about it.

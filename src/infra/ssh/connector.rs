@@ -5,7 +5,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use super::connection::End;
 use super::host_keys::{Expected, HostKeyPolicy, HostKeys, Trust};
 use super::key::ClientKey;
-use super::key_source::{KeySource, Keys};
+use super::key_source::{KeySource, Keys, Offer};
 use super::rsa::RsaSigner;
 use super::session::RusshSession;
 use super::{Connector, Endpoint, Error, KeyStanding, Session};
@@ -57,33 +57,39 @@ impl Config {
 #[derive(Debug)]
 pub struct RusshConnector {
     config: Config,
-    keys: Arc<Keys>,
+    keys: Keys,
     host_keys: Arc<HostKeys>,
 }
 
 impl RusshConnector {
-    /// Reads nothing yet: files are read when a connection needs them, and may change while we run.
+    /// Reads no file yet: files are read when a connection needs them, and may change while we run. A key in a store
+    /// begins to be read: must be called on the runtime then.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
-            keys: Arc::new(Keys::new(config.key.clone(), config.key_passphrase.clone())),
+            keys: Keys::new(config.key.clone(), config.key_passphrase.clone()),
             host_keys: Arc::new(HostKeys::new(config.host_keys.clone())),
             config,
         }
     }
 
+    /// With the key, and if that is refused with those there are instead of it, each once.
     async fn open(&self, endpoint: &Endpoint) -> Result<RusshSession, Error> {
-        let key = self.keys.current().await?;
-        match self.open_with(endpoint, &key).await {
-            Err(refused @ Error::AuthFailed { .. }) => match self.keys.instead_of(&key).await {
-                Some(changed) => self.open_with(endpoint, &changed).await,
-                None => Err(refused),
-            },
-            answer => answer,
+        let first = self.keys.current().await?;
+        let refused = match self.open_with(endpoint, &first).await {
+            Err(refused @ Error::AuthFailed { .. }) => refused,
+            answer => return answer,
+        };
+        for offer in self.keys.instead_of(&first.key).await {
+            match self.open_with(endpoint, &offer).await {
+                Err(Error::AuthFailed { .. }) => {}
+                answer => return answer,
+            }
         }
+        Err(refused)
     }
 
-    async fn open_with(&self, endpoint: &Endpoint, key: &ClientKey) -> Result<RusshSession, Error> {
+    async fn open_with(&self, endpoint: &Endpoint, offer: &Offer) -> Result<RusshSession, Error> {
         let expected = self.expected(endpoint).await?;
         let stream = TcpStream::connect(endpoint.address).await.map_err(network)?;
         stream.set_nodelay(true).map_err(network)?;
@@ -102,13 +108,23 @@ impl RusshConnector {
         let mut handle = client::connect_stream(settings, stream, client)
             .await
             .map_err(|fault| fault.into_error(self.config.silence_max()))?;
-        self.authenticate(&mut handle, key, &end).await?;
+        self.authenticate(&mut handle, &offer.key, &end).await?;
         // Only now: whoever else answers on a reused address would not have let us in.
         if let Some((key, Trust::FirstUse)) = shown.get() {
             self.remember(endpoint, key.clone()).await?;
         }
         cut.disarm();
-        Ok(RusshSession::new(handle, end))
+        let superseded = offer.superseded.as_ref();
+        if superseded.is_some() {
+            tracing::warn!(
+                host = %endpoint.host,
+                address = %endpoint.address,
+                key = %offer.key.fingerprint(),
+                "the machine refused the private key for SSH that the store has now, and took the one before it: \
+                 authorise the new key on the machine"
+            );
+        }
+        Ok(RusshSession::new(handle, end, superseded.and_then(Weak::upgrade)))
     }
 
     async fn expected(&self, endpoint: &Endpoint) -> Result<Expected, Error> {

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
 
 use super::key::{self, ClientKey};
-use super::stored_key::{KeyStanding, StoredKey};
+use super::stored_key::{KeyStanding, StoredKey, Superseded};
 use super::{Error, connector};
 use crate::domain::studio::Secret;
+use crate::infra::secrets::SecretStore;
 
 /// Largest key file read, in bytes; the largest real ones (16384-bit RSA) are below 16 KiB.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -24,29 +25,106 @@ pub enum KeySource {
     /// The key itself, or base64 of it, as the environment handed it over.
     Given(Secret),
     /// The key itself, or base64 of it, as a store has it.
-    Stored(Arc<StoredKey>),
+    Stored {
+        store: Arc<dyn SecretStore>,
+        /// How often it is read again.
+        refresh: Duration,
+    },
 }
 
 /// The key as its source has it now.
 #[derive(Debug)]
-pub(super) struct Keys {
-    source: KeySource,
-    /// File of the passphrase that protects the key, read again when it changes.
+pub(super) enum Keys {
+    Local(Arc<LocalKey>),
+    Stored(StoredKey),
+}
+
+/// A key to log in with.
+#[derive(Debug, Clone)]
+pub(super) struct Offer {
+    pub(super) key: Arc<ClientKey>,
+    /// It is not the source's any more: whoever gets in with it shows so by holding this.
+    pub(super) superseded: Option<Weak<Superseded>>,
+}
+
+impl Keys {
+    /// A key in a store begins to be read: must be called on the runtime then. `passphrase` is the file of what protects
+    /// the key, read again when it changes.
+    pub(super) fn new(source: KeySource, passphrase: Option<PathBuf>) -> Self {
+        let place = match source {
+            KeySource::File(path) => Place::File(path),
+            KeySource::Given(text) => Place::Given(text),
+            KeySource::Stored { store, refresh } => {
+                return Self::Stored(StoredKey::start(store, passphrase, refresh));
+            }
+        };
+        Self::Local(Arc::new(LocalKey {
+            place,
+            passphrase,
+            decoded: Mutex::new(None),
+        }))
+    }
+
+    /// The key as it is now.
+    ///
+    /// # Errors
+    /// [`Error::BadKey`]; [`Error::KeyUnavailable`] while a store has not given it.
+    pub(super) async fn current(&self) -> Result<Offer, Error> {
+        let key = match self {
+            Self::Local(local) => {
+                let local = Arc::clone(local);
+                connector::blocking(move || local.current()).await?
+            }
+            Self::Stored(stored) => stored.current().await?,
+        };
+        Ok(Offer {
+            key,
+            superseded: None,
+        })
+    }
+
+    /// Other keys than this one, which a machine has refused, in the order to try them: the one that the store has by
+    /// now, and the one that it had before.
+    pub(super) async fn instead_of(&self, refused: &ClientKey) -> Vec<Offer> {
+        match self {
+            // A file is looked at for each connection.
+            Self::Local(_) => Vec::new(),
+            Self::Stored(stored) => stored.instead_of(refused).await,
+        }
+    }
+
+    pub(super) fn standing(&self) -> Option<KeyStanding> {
+        match self {
+            Self::Local(_) => None,
+            Self::Stored(stored) => stored.standing(),
+        }
+    }
+}
+
+/// A key that is here: in a file, or in the configuration.
+#[derive(Debug)]
+pub(super) struct LocalKey {
+    place: Place,
     passphrase: Option<PathBuf>,
     decoded: Mutex<Option<Decoded>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    Given(Secret),
+}
+
+#[derive(Debug)]
 struct Decoded {
     from: Versions,
     key: Arc<ClientKey>,
 }
 
 /// Tells what a key was decoded from without reading it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Versions {
     file: Option<Stamp>,
-    text: Option<Secret>,
     passphrase: Option<Stamp>,
 }
 
@@ -58,64 +136,22 @@ struct Stamp {
     inode: u64,
 }
 
-impl Keys {
-    pub(super) fn new(source: KeySource, passphrase: Option<PathBuf>) -> Self {
-        Self {
-            source,
-            passphrase,
-            decoded: Mutex::new(None),
-        }
-    }
-
-    /// The key as it is now.
-    ///
-    /// # Errors
-    /// [`Error::BadKey`]; [`Error::KeyUnavailable`] while a store has not given it.
-    pub(super) async fn current(self: &Arc<Self>) -> Result<Arc<ClientKey>, Error> {
-        let text = match &self.source {
-            KeySource::File(_) => None,
-            KeySource::Given(text) => Some(text.clone()),
-            KeySource::Stored(stored) => Some(stored.current().await?),
-        };
-        let keys = Arc::clone(self);
-        connector::blocking(move || keys.decode(text)).await
-    }
-
-    /// Another key than this one, which a machine has refused, if it was changed in its store.
-    pub(super) async fn instead_of(self: &Arc<Self>, refused: &ClientKey) -> Option<Arc<ClientKey>> {
-        // A file is looked at for each connection.
-        let KeySource::Stored(stored) = &self.source else {
-            return None;
-        };
-        stored.read_again().await;
-        let key = self.current().await.ok()?;
-        (key.public().key_data() != refused.public().key_data()).then_some(key)
-    }
-
-    pub(super) fn standing(&self) -> Option<KeyStanding> {
-        match &self.source {
-            KeySource::File(_) | KeySource::Given(_) => None,
-            KeySource::Stored(stored) => stored.standing(),
-        }
-    }
-
-    /// `text` is that of a key which is in no file.
-    fn decode(&self, text: Option<Secret>) -> Result<Arc<ClientKey>, Error> {
+impl LocalKey {
+    /// Blocks on the disk.
+    fn current(&self) -> Result<Arc<ClientKey>, Error> {
         let stamp_of = |path: &PathBuf| stamp(path).map_err(|why| bad(&path.display(), &why));
         let from = Versions {
-            file: match &self.source {
-                KeySource::File(path) => Some(stamp_of(path)?),
-                KeySource::Given(_) | KeySource::Stored(_) => None,
+            file: match &self.place {
+                Place::File(path) => Some(stamp_of(path)?),
+                Place::Given(_) => None,
             },
-            text,
             passphrase: self.passphrase.as_ref().map(stamp_of).transpose()?,
         };
         let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = decoded.as_ref().filter(|known| known.from == from) {
             return Ok(known.key.clone());
         }
-        let passphrase = self.passphrase.as_deref().map(read_passphrase).transpose()?;
-        let key = Arc::new(self.read(from.text.as_ref(), passphrase.as_ref())?);
+        let key = Arc::new(self.read()?);
         *decoded = Some(Decoded {
             from,
             key: key.clone(),
@@ -123,21 +159,34 @@ impl Keys {
         Ok(key)
     }
 
-    fn read(&self, text: Option<&Secret>, passphrase: Option<&Secret>) -> Result<ClientKey, Error> {
-        let place = match &self.source {
-            KeySource::File(path) => {
+    fn read(&self) -> Result<ClientKey, Error> {
+        let passphrase = self.passphrase.as_deref();
+        match &self.place {
+            Place::File(path) => {
                 let unusable = |why: &dyn fmt::Display| bad(&path.display(), why);
+                let passphrase = passphrase.map(read_passphrase).transpose()?;
                 let text = std::fs::read_to_string(path).map_err(|error| unusable(&error))?;
-                return ClientKey::decode(&text, passphrase).map_err(|why| unusable(&why));
+                ClientKey::decode(&text, passphrase.as_ref()).map_err(|why| unusable(&why))
             }
-            KeySource::Given(_) => "ssh.key_base64",
-            KeySource::Stored(_) => "the secret that ssh.key_secret_arn names",
-        };
-        let text = text.map_or("", Secret::expose);
-        key::text(text)
-            .and_then(|text| ClientKey::decode(text.expose(), passphrase))
-            .map_err(|why| bad(&place, &why))
+            Place::Given(text) => decode(&"ssh.key_base64", text, passphrase),
+        }
     }
+}
+
+/// A key that was handed over as it is or in base64. Blocks on the file of its passphrase, and on a key that is
+/// protected.
+///
+/// # Errors
+/// [`Error::BadKey`], which names the place that the text is from.
+pub(super) fn decode(
+    place: &dyn fmt::Display,
+    text: &Secret,
+    passphrase: Option<&Path>,
+) -> Result<ClientKey, Error> {
+    let passphrase = passphrase.map(read_passphrase).transpose()?;
+    key::text(text.expose())
+        .and_then(|text| ClientKey::decode(text.expose(), passphrase.as_ref()))
+        .map_err(|why| bad(place, &why))
 }
 
 fn stamp(path: &Path) -> Result<Stamp, String> {

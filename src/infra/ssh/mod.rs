@@ -26,7 +26,7 @@ pub use connector::{Config, RusshConnector};
 pub use execution::{Control, Execution, Piece};
 pub use host_keys::HostKeyPolicy;
 pub use key_source::KeySource;
-pub use stored_key::{KeyStanding, StoredKey};
+pub use stored_key::KeyStanding;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

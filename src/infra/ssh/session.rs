@@ -13,6 +13,7 @@ use super::command::Command;
 use super::connection::{Connection, End};
 use super::connector::Client;
 use super::files::{Files, Sftp};
+use super::stored_key::Superseded;
 use super::{Error, Exec, Execution, Finished, Session, Start, execution, quote, tunnel};
 
 /// A message that a server must answer, whether it knows it or not (RFC 4254, section 4): no process needed.
@@ -22,13 +23,17 @@ pub(super) struct RusshSession {
     connection: Arc<Connection>,
     /// Open for as long as somebody uses it.
     files: Mutex<Weak<Sftp>>,
+    /// It was opened with a key that the store has replaced.
+    #[expect(dead_code, reason = "held: it is counted who does")]
+    superseded: Option<Arc<Superseded>>,
 }
 
 impl RusshSession {
-    pub(super) fn new(handle: Handle<Client>, end: End) -> Self {
+    pub(super) fn new(handle: Handle<Client>, end: End, superseded: Option<Arc<Superseded>>) -> Self {
         Self {
             connection: Arc::new(Connection::new(handle, end)),
             files: Mutex::new(Weak::new()),
+            superseded,
         }
     }
 }

@@ -1,9 +1,14 @@
 //! The private key as a secret store has it.
 //!
 //! A task reads it at the start, then at every interval, and when a machine refuses the one we have: that is how a
-//! rotation shows first. Nobody who connects waits for the store, except for the very first answer. While the store
-//! is away the key that was read last goes on being used; the log says so once, and once when it is back.
+//! rotation shows first. Nobody who connects waits for the store, except for the very first answer.
+//!
+//! What the store has counts once it is a key that can be used. While it is not, or the store is away, the last good key
+//! goes on being used; the log says so once, and once when that is over. The key before the last one is kept as well:
+//! a machine that was off during a rotation knows no other. It is offered to a machine that has refused the present
+//! one, and forgotten at the next rotation.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +16,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Error;
+use super::key::ClientKey;
+use super::key_source::{Offer, decode};
+use super::{Error, connector};
 use crate::domain::studio::Secret;
 use crate::infra::secrets::{self, SecretStore};
 
@@ -26,10 +33,12 @@ const REFUSED_WAIT: Duration = Duration::from_secs(3);
 const TROUBLED_AGAIN: Duration = Duration::from_secs(30);
 /// Connections that wait for a reading at the same time; more do not get one.
 const WAITING_MAX: usize = 256;
+/// Where a key was found that cannot be used.
+const PLACE: &str = "the secret that ssh.key_secret_arn names";
 
 /// A key that a store keeps.
 #[derive(Debug)]
-pub struct StoredKey {
+pub(super) struct StoredKey {
     known: watch::Receiver<Known>,
     refused: mpsc::Sender<oneshot::Sender<()>>,
     reading: JoinHandle<()>,
@@ -40,33 +49,88 @@ pub struct StoredKey {
 pub enum KeyStanding {
     /// As the store has it.
     Current,
-    /// The store could not be read lately; the last key that was read is used.
+    /// As the store has it; a connection is open that was let in with the one before it alone.
+    Rotating,
+    /// The store could not be read lately, or has what cannot be used; the last good key is used.
     Kept,
-    /// The store could not be read, and never was.
+    /// There never was a key that could be used.
     Missing,
 }
 
+/// Held by whatever uses a key that the store has replaced.
+#[derive(Debug)]
+pub(super) struct Superseded;
+
 /// What the readings so far have brought.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Known {
-    /// The last that was read.
-    key: Option<Secret>,
-    /// Why the latest reading failed; `None` also before the first.
-    trouble: Option<secrets::Error>,
+    /// The last that could be used.
+    key: Option<Accepted>,
+    /// The one before it.
+    before: Option<Before>,
+    /// Why the latest reading brought no key; `None` also before the first.
+    trouble: Option<Error>,
+}
+
+#[derive(Debug)]
+struct Accepted {
+    text: Secret,
+    key: Arc<ClientKey>,
+}
+
+#[derive(Debug)]
+struct Before {
+    key: Arc<ClientKey>,
+    used: Arc<Superseded>,
+}
+
+impl Known {
+    /// Gives back whether it is another key than before.
+    fn accept(&mut self, new: Accepted) -> bool {
+        let replaced = self.key.replace(new).map(|old| old.key);
+        self.trouble = None;
+        match replaced.filter(|old| !self.has(old)) {
+            Some(old) => {
+                self.keep_before(old);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn keep_before(&mut self, key: Arc<ClientKey>) {
+        let used = Arc::new(Superseded);
+        self.before = Some(Before { key, used });
+    }
+
+    /// Whether this is the present key, however it was written.
+    fn has(&self, key: &ClientKey) -> bool {
+        self.key.as_ref().is_some_and(|known| is_same(&known.key, key))
+    }
+}
+
+fn is_same(one: &ClientKey, other: &ClientKey) -> bool {
+    one.public().key_data() == other.public().key_data()
 }
 
 impl StoredKey {
-    /// Begins to read, in a task that ends with this value. Must be called on the runtime.
-    #[must_use]
-    pub fn start(store: Arc<dyn SecretStore>, interval: Duration) -> Self {
+    /// Begins to read, in a task that ends with this value. Must be called on the runtime. `passphrase` is the file of
+    /// what protects the key.
+    pub(super) fn start(
+        store: Arc<dyn SecretStore>,
+        passphrase: Option<PathBuf>,
+        interval: Duration,
+    ) -> Self {
         let (tell, known) = watch::channel(Known::default());
         let (refused, asked) = mpsc::channel(WAITING_MAX);
         let reading = tokio::spawn(async move {
             let reading = Reading {
                 store,
+                passphrase,
                 interval,
                 asked,
                 tell,
+                has_looked_back: false,
             };
             reading.run().await;
         });
@@ -77,19 +141,19 @@ impl StoredKey {
         }
     }
 
-    /// The key that was read last, from memory.
+    /// The last key that could be used, from memory.
     ///
     /// # Errors
-    /// [`Error::KeyUnavailable`] while none was ever read.
-    pub(super) async fn current(&self) -> Result<Secret, Error> {
+    /// [`Error::KeyUnavailable`] or [`Error::BadKey`] while there was none.
+    pub(super) async fn current(&self) -> Result<Arc<ClientKey>, Error> {
         let mut known = self.known.clone();
         let read = known
             .wait_for(|known| known.key.is_some() || known.trouble.is_some())
             .await;
         match read {
             Ok(known) => match (&known.key, &known.trouble) {
-                (Some(key), _) => Ok(key.clone()),
-                (None, Some(trouble)) => Err(Error::KeyUnavailable(trouble.to_string())),
+                (Some(accepted), _) => Ok(accepted.key.clone()),
+                (None, Some(trouble)) => Err(trouble.clone()),
                 (None, None) => Err(Error::Closed),
             },
             // The task ends with the runtime.
@@ -97,10 +161,30 @@ impl StoredKey {
         }
     }
 
+    /// The keys to try after this one was refused by a machine: what the store has by now, then what it had before.
+    pub(super) async fn instead_of(&self, refused: &ClientKey) -> Vec<Offer> {
+        self.read_again().await;
+        let known = self.known.borrow();
+        let present = known.key.as_ref().map(|accepted| Offer {
+            key: accepted.key.clone(),
+            superseded: None,
+        });
+        let before = known.before.as_ref().map(|before| Offer {
+            key: before.key.clone(),
+            superseded: Some(Arc::downgrade(&before.used)),
+        });
+        let offers = present.into_iter().chain(before);
+        offers.filter(|offer| !is_same(&offer.key, refused)).collect()
+    }
+
     /// How the key is as of the latest reading; `None` before the first.
     pub(super) fn standing(&self) -> Option<KeyStanding> {
         let known = self.known.borrow();
+        let is_before_used = |before: &Before| Arc::strong_count(&before.used) > 1;
         match (&known.key, &known.trouble) {
+            (Some(_), None) if known.before.as_ref().is_some_and(is_before_used) => {
+                Some(KeyStanding::Rotating)
+            }
             (Some(_), None) => Some(KeyStanding::Current),
             (Some(_), Some(_)) => Some(KeyStanding::Kept),
             (None, Some(_)) => Some(KeyStanding::Missing),
@@ -110,7 +194,7 @@ impl StoredKey {
 
     /// Has it read again, since a machine has refused it, and waits a little for that. It is not if that was done just now,
     /// or if too many wait already.
-    pub(super) async fn read_again(&self) {
+    async fn read_again(&self) {
         let (done, read) = oneshot::channel();
         if self.refused.try_send(done).is_ok() {
             // Late, or the task ended with the runtime: the key is what it was.
@@ -127,9 +211,12 @@ impl Drop for StoredKey {
 
 struct Reading {
     store: Arc<dyn SecretStore>,
+    passphrase: Option<PathBuf>,
     interval: Duration,
     asked: mpsc::Receiver<oneshot::Sender<()>>,
     tell: watch::Sender<Known>,
+    /// The key before the present one is known, or known not to be.
+    has_looked_back: bool,
 }
 
 impl Reading {
@@ -168,150 +255,95 @@ impl Reading {
         }
     }
 
-    async fn read(&self) {
-        let answer = match timeout(READ, self.store.read()).await {
-            Ok(answer) => answer,
-            Err(_) => Err(secrets::Error::Unavailable {
-                secret: "the private key".to_owned(),
-                detail: format!("no answer within {} s", READ.as_secs()),
-            }),
+    async fn read(&mut self) {
+        match self.present().await {
+            Ok(key) => self.accept(key),
+            Err(trouble) => self.note(trouble),
+        }
+        if !self.has_looked_back && self.tell.borrow().key.is_some() {
+            self.look_back().await;
+        }
+    }
+
+    /// What the store has now, as a key.
+    async fn present(&self) -> Result<Accepted, Error> {
+        let unavailable = |error: secrets::Error| Error::KeyUnavailable(error.to_string());
+        let text = answer(self.store.read()).await.map_err(unavailable)?;
+        let known = match &self.tell.borrow().key {
+            Some(known) if known.text == text => Some(known.key.clone()),
+            _ => None,
         };
-        self.tell.send_modify(|known| match answer {
-            Ok(key) => {
-                if known.key.as_ref().is_some_and(|before| *before != key) {
-                    tracing::info!("the private key for SSH was changed in its store; the new one is used");
-                } else if known.trouble.is_some() {
-                    tracing::info!("the store of the private key for SSH answers again");
-                }
-                *known = Known {
-                    key: Some(key),
-                    trouble: None,
-                };
-            }
-            Err(trouble) => {
-                if known.trouble.as_ref() != Some(&trouble) {
-                    let goes_on = known.key.is_some();
-                    tracing::warn!(
-                        error = %trouble,
-                        key_kept = goes_on,
-                        "the private key for SSH cannot be read from its store; trying again"
-                    );
-                }
-                known.trouble = Some(trouble);
+        let key = match known {
+            Some(key) => key,
+            None => self.decoded(text.clone()).await?,
+        };
+        Ok(Accepted { text, key })
+    }
+
+    async fn decoded(&self, text: Secret) -> Result<Arc<ClientKey>, Error> {
+        let passphrase = self.passphrase.clone();
+        connector::blocking(move || decode(&PLACE, &text, passphrase.as_deref()).map(Arc::new)).await
+    }
+
+    fn accept(&mut self, key: Accepted) {
+        let mut changed = false;
+        self.tell.send_modify(|known| {
+            let was_troubled = known.key.is_some() && known.trouble.is_some();
+            changed = known.accept(key);
+            if changed {
+                tracing::info!("the private key for SSH was changed in its store; the new one is used");
+            } else if was_troubled {
+                tracing::info!("the store of the private key for SSH has a key that can be used again");
             }
         });
+        self.has_looked_back |= changed;
     }
+
+    fn note(&self, trouble: Error) {
+        self.tell.send_modify(|known| {
+            if known.trouble.as_ref() != Some(&trouble) {
+                tracing::warn!(
+                    error = %trouble,
+                    key_kept = known.key.is_some(),
+                    "the private key for SSH cannot be had from its store; trying again"
+                );
+            }
+            known.trouble = Some(trouble);
+        });
+    }
+
+    /// A coordinator that starts in the middle of a rotation has not seen the key before it.
+    async fn look_back(&mut self) {
+        let before = match answer(self.store.read_previous()).await {
+            Ok(before) => before,
+            Err(error) => {
+                tracing::debug!(%error, "the key before the present one is not known; looking again");
+                return;
+            }
+        };
+        self.has_looked_back = true;
+        let Some(text) = before else { return };
+        match self.decoded(text).await {
+            Ok(key) if !self.tell.borrow().has(&key) => {
+                self.tell.send_modify(|known| known.keep_before(key));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::info!(%error, "what the store had before is no key that can be used"),
+        }
+    }
+}
+
+/// The store's answer, within the limit.
+async fn answer<T>(
+    asked: impl Future<Output = Result<T, secrets::Error>> + Send,
+) -> Result<T, secrets::Error> {
+    let late = || secrets::Error::Unavailable {
+        secret: "the private key".to_owned(),
+        detail: format!("no answer within {} s", READ.as_secs()),
+    };
+    timeout(READ, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
-
-    use super::*;
-
-    /// A store that answers what it is told to, and counts.
-    #[derive(Debug, Default)]
-    struct Told {
-        answer: Mutex<Option<&'static str>>,
-        readings: Mutex<u32>,
-    }
-
-    impl Told {
-        fn with(answer: &'static str) -> Arc<Self> {
-            let told = Arc::new(Self::default());
-            told.set(Some(answer));
-            told
-        }
-
-        fn set(&self, answer: Option<&'static str>) {
-            *self.answer.lock().unwrap() = answer;
-        }
-
-        fn readings(&self) -> u32 {
-            *self.readings.lock().unwrap()
-        }
-    }
-
-    #[async_trait]
-    impl SecretStore for Told {
-        async fn read(&self) -> Result<Secret, secrets::Error> {
-            *self.readings.lock().unwrap() += 1;
-            let answer = *self.answer.lock().unwrap();
-            answer.map(Secret::new).ok_or_else(away)
-        }
-    }
-
-    fn away() -> secrets::Error {
-        secrets::Error::Unavailable {
-            secret: "key".to_owned(),
-            detail: "away".to_owned(),
-        }
-    }
-
-    const INTERVAL: Duration = Duration::from_secs(300);
-
-    async fn pass(time: Duration) {
-        // One more than the timer, so that what it wakes has run.
-        tokio::time::sleep(time + Duration::from_millis(1)).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_changed_secret_is_known_after_an_interval() {
-        let store = Told::with("one");
-        let key = StoredKey::start(store.clone(), INTERVAL);
-        assert_eq!(key.current().await, Ok(Secret::new("one")));
-        store.set(Some("two"));
-        assert_eq!(key.current().await, Ok(Secret::new("one")));
-        pass(INTERVAL).await;
-        assert_eq!(key.current().await, Ok(Secret::new("two")));
-        assert_eq!(store.readings(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_has_it_read_at_once_but_many_do_not_ask_the_store_each() {
-        let store = Told::with("one");
-        let key = StoredKey::start(store.clone(), INTERVAL);
-        key.current().await.unwrap();
-        store.set(Some("two"));
-        for _ in 0..50 {
-            key.read_again().await;
-            assert_eq!(key.current().await, Ok(Secret::new("two")));
-        }
-        assert_eq!(store.readings(), 2);
-        pass(REFUSED_AGAIN).await;
-        key.read_again().await;
-        assert_eq!(store.readings(), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_last_key_is_kept_while_the_store_is_away_and_that_is_known() {
-        let store = Told::with("one");
-        let key = StoredKey::start(store.clone(), INTERVAL);
-        key.current().await.unwrap();
-        assert_eq!(key.standing(), Some(KeyStanding::Current));
-        store.set(None);
-        pass(INTERVAL).await;
-        assert_eq!(key.standing(), Some(KeyStanding::Kept));
-        assert_eq!(key.current().await, Ok(Secret::new("one")));
-        // It is looked for more often now.
-        store.set(Some("two"));
-        pass(TROUBLED_AGAIN).await;
-        assert_eq!(key.standing(), Some(KeyStanding::Current));
-        assert_eq!(key.current().await, Ok(Secret::new("two")));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_never_answered_leaves_no_key_and_says_why() {
-        let store = Arc::new(Told::default());
-        let key = StoredKey::start(store.clone(), INTERVAL);
-        let answer = key.current().await;
-        assert_eq!(answer, Err(Error::KeyUnavailable(away().to_string())));
-        assert_eq!(key.standing(), Some(KeyStanding::Missing));
-        store.set(Some("hush"));
-        pass(TROUBLED_AGAIN).await;
-        assert_eq!(key.current().await, Ok(Secret::new("hush")));
-        assert!(!format!("{key:?}").contains("hush"), "{key:?}");
-    }
-}
+#[path = "stored_key_tests.rs"]
+mod tests;
