@@ -8,8 +8,10 @@ use support::PLENTY;
 use support::eventually::eventually;
 use support::scene::{SOON, Scene};
 use support::studios;
+use understudy::actors::news::Item;
 use understudy::domain::ids::VmId;
-use understudy::domain::vm::{Power, Status};
+use understudy::domain::show::Phase;
+use understudy::domain::vm::{Health, Power, Status};
 use understudy::infra::obs::Frame;
 use understudy::sim::model::fault::{Fault, FaultKind};
 use understudy::sim::model::machine::Service;
@@ -128,4 +130,62 @@ async fn the_studio_of_a_show_is_looked_at_and_not_touched() {
     );
     let gone = machines[0].until(PLENTY, |view| view.obs_clients == 1).await;
     assert!(gone.is_some());
+}
+
+/// Nothing was asked of the machines, so nothing is held against them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_key_that_cannot_be_used_is_told_and_not_taken_for_a_fault_of_the_machine() {
+    let scene = Scene::set(2, 0, |config| {
+        config.failover.silence_limit = Duration::from_secs(1);
+    })
+    .await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let (world, instance) = (&scene.stage.world, scene.instance(&vm));
+    let key_file = scene.stage.config.ssh.key_path.clone().unwrap();
+    let key = std::fs::read(&key_file).unwrap();
+    let mut news = coordinator.news();
+
+    std::fs::write(&key_file, "not a key").unwrap();
+    world.fault(&instance, Fault::SshDown).unwrap();
+    let told = alert_about_ssh(&mut news).await;
+    for part in ["the private key cannot be used", &key_file.display().to_string()] {
+        assert!(told.contains(part), "{told}");
+    }
+    world.heal(&instance, FaultKind::SshDown).unwrap();
+    let told_at = world.clock().now();
+    eventually(
+        "three silence limits and several checks are over",
+        SOON,
+        async || (world.clock().now().since(told_at) > Duration::from_secs(3)).then_some(()),
+    )
+    .await;
+    let seen = coordinator.board().latest(&vm);
+    assert_eq!(seen.reading.ssh, None, "{seen:?}");
+    let why = seen.error.as_deref().unwrap_or_default();
+    assert!(why.contains("the private key cannot be used"), "{why}");
+    let state = coordinator.state();
+    assert_eq!(state.vm(&vm).unwrap().health, Health::Healthy);
+    let after = state.show(&show).unwrap();
+    assert_eq!((&after.phase, after.vm.as_ref()), (&Phase::OnAir, Some(&vm)));
+    assert_eq!(after.records.len(), 0);
+
+    std::fs::write(&key_file, key).unwrap();
+    assert!(alert_about_ssh(&mut news).await.contains("SSH answers again"));
+    scene.node.stop().await.unwrap();
+}
+
+async fn alert_about_ssh(news: &mut tokio::sync::broadcast::Receiver<Item>) -> String {
+    let told = async {
+        loop {
+            match news.recv().await {
+                Ok(Item::Alert(alert)) if alert.source.starts_with("ssh-failed-") => return alert.message,
+                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(closed) => panic!("{closed}"),
+            }
+        }
+    };
+    tokio::time::timeout(SOON, told)
+        .await
+        .expect("an alert about SSH")
 }

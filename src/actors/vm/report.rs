@@ -147,9 +147,12 @@ impl State {
             Report::ShellDown { since, error } => {
                 self.shell.send_replace(None);
                 self.tell_of_lost_shell(vm, &error);
-                if let Some(how) = shell_trouble(&error) {
-                    self.signals.ssh = self.signals.ssh.worsen(since, how);
-                }
+                self.signals.ssh = match (shell_trouble(&error), &error) {
+                    (Some(how), _) => self.signals.ssh.worsen(since, how),
+                    // The next try tells why.
+                    (None, ssh::Error::Closed) => self.signals.ssh,
+                    (None, _) => Sign::Unknown,
+                };
                 self.troubles.ssh = Some(error.to_string());
             }
         }
@@ -410,7 +413,7 @@ fn probe_trouble(error: &ProbeError) -> Trouble {
     }
 }
 
-/// `None`: it says nothing about the machine; if the connection ended, the next one will tell why.
+/// `None`: it says nothing about the machine.
 fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
     match error {
         ssh::Error::TimedOut(_) | ssh::Error::Unreachable(_) => Some(Trouble::Silent),
@@ -419,7 +422,6 @@ fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
         | ssh::Error::HostKeyChanged { .. }
         | ssh::Error::HostKeyUnknown { .. }
         | ssh::Error::HostCertificate { .. }
-        | ssh::Error::BadKey(_)
         | ssh::Error::Protocol(_) => Some(Trouble::Refused),
         // Nothing that the machine did.
         ssh::Error::Closed
@@ -429,6 +431,7 @@ fn shell_trouble(error: &ssh::Error) -> Option<Trouble> {
         | ssh::Error::NotListening(_)
         | ssh::Error::ForwardingForbidden(_)
         | ssh::Error::HostKeyStore(_)
+        | ssh::Error::BadKey(_)
         | ssh::Error::KeyUnavailable(_)
         | ssh::Error::BadCommand(_) => None,
     }
