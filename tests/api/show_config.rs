@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use understudy::domain::ids::ShowId;
+
 use crate::served::Served;
 use crate::support::socketio::Script;
 
@@ -96,5 +98,45 @@ async fn what_does_not_fit_is_named_without_the_key() {
         assert!(!refused.to_string().contains(KEY), "{refused}");
     }
     served.get(CONFIG).await.refuses(404, "NOT_CONFIGURED");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_in_variables_and_addresses_are_not_told_and_what_is_told_is_not_taken_for_them() {
+    let served = Served::with(0, 0).await;
+    let mut body = body();
+    body["variables"]["graphics_url"] = json!("https://graphics.example.org/overlay?show=1&token=hush-1");
+    body["variables"]["srt_host"] = json!("127.0.0.1?passphrase=hush-2");
+    body["stream"]["server"] = json!("rtmp://producer:hush-3@127.0.0.1/live");
+    let told = served.put_json(CONFIG, &body).await.is(200);
+    let again = served.get(CONFIG).await.is(200);
+    for answer in [&told, &again] {
+        assert!(!answer.to_string().contains("hush"), "{answer}");
+        assert_eq!(
+            answer["variables"]["graphics_url"],
+            "https://graphics.example.org/overlay?show=1&token=(secret)"
+        );
+        assert_eq!(answer["stream"]["server"], "rtmp://(secret)@127.0.0.1/live");
+    }
+    for (name, value, field) in [
+        ("variables", again["variables"].clone(), "variables.graphics_url"),
+        (
+            "stream",
+            json!({"server": again["stream"]["server"]}),
+            "stream.server",
+        ),
+    ] {
+        let mut back = body.clone();
+        back[name] = value;
+        let refused = served.put_json(CONFIG, &back).await.is(400);
+        assert_eq!(refused["field"], field, "{refused}");
+        let why = refused.to_string();
+        assert!(why.contains("give the secret itself"), "{why}");
+    }
+    // The ledger has what the studio needs.
+    let state = served.coordinator.state();
+    let show = state.show(&ShowId::new("finals").unwrap()).unwrap();
+    let kept = show.configuration.as_ref().unwrap();
+    assert!(kept.variables.0.contains("hush-1") && !format!("{kept:?}").contains("hush-1"));
     served.stop().await;
 }

@@ -57,6 +57,47 @@ async fn a_captured_studio_is_told_without_its_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_producers_put_into_settings_are_not_told_either() {
+    let served = Served::with(1, 0).await;
+    let vm = set_up(&served).await;
+    let settings = json!({
+        "input": "srt://camera:9001?mode=caller&passphrase=hush-1&streamid=hush-2",
+        "ffmpeg_options": "rtsp_transport=tcp password=hush-3",
+        "pages": [{"url": "https://user:hush-4@graphics/?token=hush-5&page=2", "api_key": "hush-6"}],
+    });
+    machine(&served, &vm).operate(|studio, _| {
+        let scene = studio.collection().program;
+        let settings = settings.as_object().unwrap().clone();
+        studio
+            .create_input(scene, "Remote", "ffmpeg_source", settings, true)
+            .unwrap();
+    });
+    let told = served
+        .until("the new input is captured", |state| {
+            let show = state.show(&ShowId::new("finals").unwrap())?;
+            let studio = show.studio.as_ref()?;
+            let input = studio.inputs.iter().find(|input| input.name == "Remote")?;
+            Some((input.settings.0.clone(), format!("{studio:?}")))
+        })
+        .await;
+    assert!(told.0.contains("hush-1"), "a spare needs it");
+    assert!(!told.1.contains("hush"), "{}", told.1);
+    let reply = served.get(STUDIO).await.is(200);
+    let inputs = reply["studio"]["inputs"].as_array().unwrap();
+    let remote = inputs.iter().find(|input| input["name"] == "Remote").unwrap();
+    assert_eq!(
+        remote["settings"]["input"],
+        "srt://camera:9001?mode=caller&passphrase=(secret)&streamid=(secret)"
+    );
+    assert!(!reply.to_string().contains("hush"), "{reply}");
+
+    machine(&served, &vm).load_example_studio("hush-key").unwrap();
+    let diff = served.get(&format!("{STUDIO}/diff")).await.is(200);
+    assert!(!diff.to_string().contains("hush"), "{diff}");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn studios_that_differ_are_told_apart() {
     let served = Served::with(2, 0).await;
     let path = format!("{STUDIO}/diff");

@@ -22,6 +22,7 @@ const LOUDEST: &str = "trace,obws=trace,obws::client=trace,tungstenite=trace,tun
                        tungstenite::protocol::frame=trace,russh=trace,russh::client=trace,reqwest=trace,hyper=trace,\
                        hyper_util=trace";
 const KEY: &str = "stream-key-9f27c1";
+const PASSPHRASE: &str = "srt-passphrase-d41d8c";
 const PASSWORD: &str = "obs-password-51be08";
 const TOKEN: &str = "admin-token-c0ffee-77";
 
@@ -91,6 +92,14 @@ async fn no_key_password_or_token_reaches_the_log_however_much_is_asked_of_it() 
     let instance = InstanceId::new(assigned["instanceId"].as_str().unwrap()).unwrap();
     let machine = theatre.stage.machine(&instance).unwrap();
     machine.load_example_studio(KEY).unwrap();
+    machine.operate(|studio, _| {
+        let scene = studio.collection().program;
+        let url = format!("srt://camera:9001?passphrase={PASSPHRASE}");
+        let settings = serde_json::Map::from_iter([("input".to_owned(), json!(url))]);
+        studio
+            .create_input(scene, "Remote", "ffmpeg_source", settings, true)
+            .unwrap();
+    });
     theatre.ask(&["show", "start", "finals"]).await.answer();
     // The key is read from one studio and written to another.
     theatre.ask(&["failover", "finals"]).await.answer();
@@ -113,7 +122,7 @@ async fn no_key_password_or_token_reaches_the_log_however_much_is_asked_of_it() 
         assert!(log.contains(told), "this log says little: {told} is missing");
     }
     let mut leaks = BTreeSet::new();
-    for secret in [KEY, PASSWORD, TOKEN] {
+    for secret in [KEY, PASSPHRASE, PASSWORD, TOKEN] {
         for spelling in spellings(secret) {
             let told = log.lines().filter(|line| line.contains(&spelling));
             // Who told it.

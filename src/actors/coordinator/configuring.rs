@@ -5,11 +5,13 @@ use crate::actors::coordinator::CommandError;
 use crate::actors::show::{self, SetUp};
 use crate::domain::configuration::Configuration;
 use crate::domain::ids::ShowId;
-use crate::domain::studio::{Json, Secret};
+use crate::domain::studio::{HIDDEN, Json, Secret, is_redacted};
 use crate::infra::template::{RenderError, Stream, Template};
 
 /// Longest server address and stream key, in characters.
 const STREAM_CHARS_MAX: usize = 500;
+/// To whoever sends back what was told.
+const NOT_THE_SECRET: &str = "(secret) stands for a secret that is not told: give the secret itself";
 /// How a server's address may begin.
 const SCHEMES: [&str; 3] = ["rtmp://", "rtmps://", "srt://"];
 
@@ -57,6 +59,11 @@ impl Coordinator {
         if let Some(server) = &ask.stream_server {
             check_server(server)?;
         }
+        for (name, value) in &ask.variables {
+            if is_redacted(value) {
+                return Err(invalid(&format!("variables.{name}"), NOT_THE_SECRET.to_owned()));
+            }
+        }
         let stream_key = match &ask.stream_key {
             Some(key) => self.sealed(key)?,
             None => None,
@@ -87,6 +94,9 @@ impl Coordinator {
 }
 
 fn check_server(server: &str) -> Result<(), CommandError> {
+    if server.contains(HIDDEN) {
+        return Err(invalid("stream.server", NOT_THE_SECRET.to_owned()));
+    }
     let known = SCHEMES.iter().find_map(|scheme| server.strip_prefix(scheme));
     let plain = !server.chars().any(|c| c.is_control() || c.is_whitespace());
     if plain && server.chars().count() <= STREAM_CHARS_MAX && known.is_some_and(|host| !host.is_empty()) {

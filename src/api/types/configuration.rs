@@ -9,7 +9,7 @@ use super::show::ComparisonView;
 use crate::actors::coordinator::{Apply, Configure};
 use crate::domain::configuration::Configuration;
 use crate::domain::show::Show;
-use crate::domain::studio::Secret;
+use crate::domain::studio::{Secret, without_secrets};
 
 /// What a competition's studio is to be made from. It has no `Debug`: there may be a stream key in it.
 #[derive(Deserialize, ToSchema)]
@@ -80,6 +80,7 @@ pub struct ConfigurationView {
     pub success: bool,
     pub competition_id: String,
     pub template: String,
+    /// `(secret)` in place of a secret; a value with that in it is not taken back.
     #[schema(value_type = Object)]
     pub variables: Value,
     pub stream: StreamView,
@@ -99,6 +100,7 @@ pub struct ConfigurationView {
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamView {
+    /// Without what is secret in an address.
     pub server: Option<String>,
     /// Whether there is a stream key.
     pub key_set: bool,
@@ -118,10 +120,9 @@ impl ConfigurationView {
             success: true,
             competition_id: show.id.to_string(),
             template: configuration.template.clone(),
-            // It was an object when it was taken down.
-            variables: serde_json::from_str(&configuration.variables.0).unwrap_or_default(),
+            variables: configuration.variables.redacted(),
             stream: StreamView {
-                server: configuration.stream_server.clone(),
+                server: configuration.stream_server.as_deref().map(without_secrets),
                 key_set: configuration.stream_key.is_some(),
             },
             state,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::actors::coordinator::{Kind, Template, Variable};
+use crate::domain::studio::shown;
 
 /// Every template.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,12 +56,12 @@ impl From<&Template> for TemplateView {
 }
 
 fn views(variables: &BTreeMap<String, Variable>) -> BTreeMap<String, VariableView> {
-    let view = |(name, variable): (&String, &Variable)| (name.clone(), VariableView::from(variable));
+    let view = |(name, variable): (&String, &Variable)| (name.clone(), VariableView::new(name, variable));
     variables.iter().map(view).collect()
 }
 
-impl From<&Variable> for VariableView {
-    fn from(variable: &Variable) -> Self {
+impl VariableView {
+    fn new(name: &str, variable: &Variable) -> Self {
         Self {
             kind: match variable.kind {
                 Kind::Text => "text",
@@ -71,7 +72,7 @@ impl From<&Variable> for VariableView {
             },
             about: variable.about.clone(),
             required: variable.default.is_none(),
-            default: variable.default.clone(),
+            default: variable.default.as_ref().map(|default| shown(name, default)),
             min: variable.min,
             max: variable.max,
             items_min: variable.items_min,

@@ -17,7 +17,7 @@ use super::sealed::{self, Sealed};
 pub use self::comparison::{Comparison, DIFFERENCES_MAX, sentences};
 pub use self::difference::{Difference, Subject, difference, says_something};
 pub use self::made_by::MadeBy;
-pub use self::redact::HIDDEN;
+pub use self::redact::{HIDDEN, is_redacted, shown, without_secrets};
 
 /// Everything captured from one studio, in the order in which it is restored.
 ///
@@ -291,9 +291,16 @@ pub struct StreamService {
 }
 
 /// A JSON object as text, keys sorted, so that equal settings are equal texts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Json(pub String);
+
+/// Without secrets: this is what a log would get.
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.redacted())
+    }
+}
 
 impl Default for Json {
     fn default() -> Self {

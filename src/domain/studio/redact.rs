@@ -12,12 +12,13 @@ use super::{Filter, Input, Json, Scene, Studio};
 pub const HIDDEN: &str = "(secret)";
 
 /// How names of secrets end, without separators and in lower case.
-const SECRET_NAMES: [&str; 12] = [
+const SECRET_NAMES: [&str; 16] = [
     "key",
     "password",
     "passphrase",
     "passwd",
     "pwd",
+    "pass",
     "token",
     "secret",
     "streamid",
@@ -25,6 +26,9 @@ const SECRET_NAMES: [&str; 12] = [
     "authorization",
     "signature",
     "bearer",
+    "auth",
+    "jwt",
+    "sig",
 ];
 
 impl Studio {
@@ -65,15 +69,35 @@ fn hide_in(filters: &mut [Filter]) {
 }
 
 fn hide(settings: &mut Json) {
-    settings.0 = match serde_json::from_str(&settings.0) {
-        Ok(value) => shown("", &value).to_string(),
-        // Nobody can tell what is in it.
-        Err(_) => Value::from(HIDDEN).to_string(),
-    };
+    settings.0 = settings.redacted().to_string();
 }
 
-/// A setting as it may be shown.
-pub(super) fn shown(name: &str, value: &Value) -> Value {
+impl Json {
+    /// With [`HIDDEN`] for every secret.
+    #[must_use]
+    pub fn redacted(&self) -> Value {
+        match serde_json::from_str(&self.0) {
+            Ok(value) => shown("", &value),
+            // Nobody can tell what is in it.
+            Err(_) => Value::from(HIDDEN),
+        }
+    }
+}
+
+/// Whether it has something in it that was shown in place of a secret: whoever sends it back does not know the secret.
+#[must_use]
+pub fn is_redacted(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(HIDDEN),
+        Value::Array(values) => values.iter().any(is_redacted),
+        Value::Object(fields) => fields.values().any(is_redacted),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// A setting as it may be shown. `name` is its own, or empty.
+#[must_use]
+pub fn shown(name: &str, value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let fields = fields
@@ -96,7 +120,8 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// An address, or options, without secrets.
-pub(super) fn without_secrets(text: &str) -> String {
+#[must_use]
+pub fn without_secrets(text: &str) -> String {
     let text = without_stream_name(&without_password(text));
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
@@ -194,8 +219,11 @@ mod tests {
         .unwrap();
         assert_eq!(shown("", &settings), expected);
         let mut broken = Json("{\"password\":\"hush".to_owned());
+        assert!(!format!("{broken:?}").contains("hush"));
         hide(&mut broken);
         assert!(!broken.0.contains("hush"));
+        let told = Json(settings.to_string()).redacted();
+        assert!(is_redacted(&told) && !is_redacted(&settings));
     }
 
     proptest! {

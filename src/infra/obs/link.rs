@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Error;
+use crate::domain::studio::without_secrets;
 use crate::infra::vault::Vault;
 
 /// `RequestStatus::NotReady`: OBS is changing its scene collection; the request may be repeated.
@@ -197,7 +198,8 @@ impl Link {
                 self.end();
                 Error::Closed
             }
-            other => Error::Protocol(format!("{call}: {}", with_causes(&other))),
+            // A value that does not fit is in the text.
+            other => Error::Protocol(format!("{call}: {}", without_secrets(&with_causes(&other)))),
         }
     }
 }
