@@ -127,6 +127,24 @@ section!("vm" => Vm {
     recordings_path: text("/home/ubuntu/recordings", remote_path),
 });
 
+impl Vm {
+    /// A folder of [`Ssh::file_roots`] with the key in braces that it may begin with filled in.
+    pub(super) fn filled_in(&self, root: &str) -> String {
+        let folders = [
+            ("{recordings_path}", &self.recordings_path),
+            ("{obs_template_path}", &self.obs_template_path),
+            ("{obs_config_path}", &self.obs_config_path),
+            ("{checkout_path}", &self.checkout_path),
+        ];
+        let named = folders.into_iter().find_map(|(name, folder)| {
+            let below = root.strip_prefix(name)?;
+            let is_whole = below.is_empty() || below.starts_with('/');
+            is_whole.then(|| format!("{folder}{below}"))
+        });
+        named.unwrap_or_else(|| root.to_owned())
+    }
+}
+
 /// It ends up in commands on a VM, so it is held to the same characters.
 fn process(text: &str) -> Result<(), String> {
     UnitName::new(text)
@@ -314,7 +332,9 @@ pub struct Ssh {
     pub output_bytes_max: usize,
     /// Until a terminal in which nothing is typed is closed.
     pub terminal_idle: Duration,
-    /// Folders on a VM below which files may be moved; see [`super::Config::file_roots`] for what stands in braces.
+    /// Folders on a VM below which files may be moved: recordings and OBS's logs from it, uploads to `/tmp`. A folder
+    /// whose files are run (the checkout) or hold stream keys (OBS's configuration) is among them only if it is named.
+    /// See [`super::Config::file_roots`] for what stands in braces.
     pub file_roots: Vec<String>,
     /// Most bytes of a file that is put on a VM.
     pub upload_bytes_max: u64,
@@ -375,9 +395,9 @@ impl Ssh {
             file_roots: section.texts(
                 "file_roots",
                 &FILE_ROOTS,
-                "a list of absolute paths on the VM, or of these: {recordings_path} {obs_template_path} \
-                 {obs_config_path} {checkout_path}",
-                |root| FILE_ROOTS.contains(&root) || remote_path(root).is_ok(),
+                "a list of absolute paths on the VM; one may begin with {recordings_path}, {obs_template_path}, \
+                 {obs_config_path} or {checkout_path}",
+                file_root,
             ),
             upload_bytes_max: section.whole("upload_bytes_max", 1 << 30, 1_024..=1 << 40),
             transfer_stall: section.span("transfer_stall", secs(30), ms(100)..=mins(10)),
@@ -385,14 +405,14 @@ impl Ssh {
     }
 }
 
-/// What files are moved for: recordings from a VM, overlays and configuration to it.
-const FILE_ROOTS: [&str; 5] = [
-    "{recordings_path}",
-    "{obs_template_path}",
-    "{obs_config_path}",
-    "{checkout_path}",
-    "/tmp",
-];
+/// Nothing that a VM runs or that holds a secret: OBS's configuration has the stream key in clear and scripts that OBS
+/// runs, the template becomes that configuration, and whoever writes to the checkout writes the show server.
+const FILE_ROOTS: [&str; 3] = ["{recordings_path}", "{obs_config_path}/logs", "/tmp"];
+
+/// Whether it is a path, once what stands in braces is filled in.
+fn file_root(root: &str) -> bool {
+    remote_path(&Vm::default().filled_in(root)).is_ok()
+}
 
 /// Whether it can be one; what it holds is for whoever reads the key.
 fn is_base64(text: &str) -> bool {

@@ -162,23 +162,17 @@ impl Config {
             .unwrap_or_else(|| format!("{}-key-pair", self.pool.project))
     }
 
-    /// The folders of [`Ssh::file_roots`] on a VM; a key of [`Vm`] in braces stands for its value.
+    /// The folders of [`Ssh::file_roots`] on a VM; a key of [`Vm`] in braces at its beginning stands for
+    /// its value.
     #[must_use]
     pub fn file_roots(&self) -> Vec<AbsolutePath> {
-        let vm = &self.vm;
-        let checkout = vm.checkout_path.replace("{project}", &self.pool.project);
-        let folder = |root: &String| {
-            let text = match root.as_str() {
-                "{recordings_path}" => vm.recordings_path.as_str(),
-                "{obs_template_path}" => vm.obs_template_path.as_str(),
-                "{obs_config_path}" => vm.obs_config_path.as_str(),
-                "{checkout_path}" => checkout.as_str(),
-                other => other,
-            };
-            // Each was checked when it was read, the checkout with the operations.
-            AbsolutePath::new(text).ok()
+        let vm = Vm {
+            checkout_path: self.vm.checkout_path.replace("{project}", &self.pool.project),
+            ..self.vm.clone()
         };
-        self.ssh.file_roots.iter().filter_map(folder).collect()
+        // Each was checked when it was read, the checkout with the operations.
+        let path = |root: &String| AbsolutePath::new(&vm.filled_in(root)).ok();
+        self.ssh.file_roots.iter().filter_map(path).collect()
     }
 
     fn read(reader: &mut Reader) -> Self {

@@ -93,6 +93,18 @@ const WRONG_VALUES: &[(&str, &str)] = &[
         "pool.idle_timeout_minutes = NaN is not allowed: it must be a number from 0 to 525600",
     ),
     (
+        "[ssh]\nfile_roots = [\"recordings\"]",
+        "ssh.file_roots = [\"recordings\"] is not allowed: it must be a list of absolute paths",
+    ),
+    (
+        "[ssh]\nfile_roots = [\"{obs_config_path}logs\"]",
+        "ssh.file_roots = [\"{obs_config_path}logs\"] is not allowed",
+    ),
+    (
+        "[ssh]\nfile_roots = [\"{recordings_path}/../x\"]",
+        "ssh.file_roots = [\"{recordings_path}/../x\"] is not allowed",
+    ),
+    (
         "[failover]\nsilence_limit = 3",
         "failover.silence_limit = 3 is not allowed: it must be a duration from 100ms to 5m, such as \"3s\"",
     ),

@@ -225,3 +225,27 @@ fn an_empty_variable_unsets_an_optional_key() {
         Some("ami-1")
     );
 }
+
+#[test]
+fn files_are_moved_where_nothing_is_run_and_no_key_is_kept_unless_a_folder_is_named() {
+    let roots = |file: &str| -> Vec<String> {
+        let roots = loaded(file, &[]).config.file_roots();
+        roots.iter().map(ToString::to_string).collect()
+    };
+    let vm = "[vm]\nrecordings_path = \"/srv/recordings\"\nobs_config_path = \"/home/obs/.config/obs-studio\"\n\
+              checkout_path = \"/srv/{project}\"\nobs_template_path = \"/srv/template\"\n[pool]\nproject = \"shows\"\n";
+    assert_eq!(
+        roots(vm),
+        ["/srv/recordings", "/home/obs/.config/obs-studio/logs", "/tmp"]
+    );
+    let named = "[ssh]\nfile_roots = [\"{checkout_path}/server\", \"{obs_template_path}\", \"{obs_config_path}\", \"/var/log\"]";
+    assert_eq!(
+        roots(&format!("{vm}{named}")),
+        [
+            "/srv/shows/server",
+            "/srv/template",
+            "/home/obs/.config/obs-studio",
+            "/var/log"
+        ]
+    );
+}
