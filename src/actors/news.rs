@@ -71,6 +71,7 @@ pub struct Transferred {
     pub path: AbsolutePath,
     /// To the VM, else from it.
     pub is_upload: bool,
+    /// How much of the file is there; of a download that began in the middle, what was there before included.
     pub bytes: u64,
     /// `None` if nobody said.
     pub bytes_total: Option<u64>,

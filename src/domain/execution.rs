@@ -65,10 +65,18 @@ pub enum Deed {
     Terminal,
     /// A file put on the VM.
     Upload { path: AbsolutePath },
-    /// A file read from it.
-    Download { path: AbsolutePath },
+    /// A file read from it, from this byte on.
+    Download {
+        path: AbsolutePath,
+        #[serde(default, skip_serializing_if = "is_whole")]
+        from: u64,
+    },
     /// A folder of it looked into.
     List { path: AbsolutePath },
+}
+
+fn is_whole(from: &u64) -> bool {
+    *from == 0
 }
 
 /// How it ended.
@@ -124,7 +132,7 @@ pub struct Execution {
 pub struct End {
     pub ending: Ending,
     pub at: Timestamp,
-    /// Bytes that it printed, or that were transferred.
+    /// Bytes that it printed, or that were transferred; of a download that began in the middle, from there on.
     pub bytes: u64,
 }
 

@@ -110,6 +110,15 @@ async fn a_file_goes_up_and_comes_down_as_it_was_and_that_is_written_down() {
     assert_eq!(rest.status(), 206);
     assert_eq!(rest.headers()["content-range"], "bytes 5000000-5000000/5000001");
     assert!(rest.bytes().await.unwrap() == sent[5_000_000..]);
+    for first in ["5000001", "18446744073709551615"] {
+        let nothing = served.request(Method::GET, &at(&vm, &path));
+        let nothing = nothing.header("Range", format!("bytes={first}-"));
+        let nothing = nothing.send().await.unwrap();
+        assert_eq!(nothing.status(), 416);
+        assert_eq!(nothing.headers()["content-range"], "bytes */5000001");
+        let said: Value = nothing.json().await.unwrap();
+        assert_eq!(said["code"], "PAST_THE_END");
+    }
 
     let folder = format!(
         "/api/admin/vm-pool/{vm}/ssh/files/list?path={}",
@@ -128,7 +137,22 @@ async fn a_file_goes_up_and_comes_down_as_it_was_and_that_is_written_down() {
         (&json!(sent.len()), &json!(path.display().to_string()))
     );
     assert_eq!(upload["state"], "closed");
-    assert_eq!(ended(&served, "download", 1).await["state"], "closed");
+    let download = ended(&served, "download", 1).await;
+    assert_eq!(
+        (&download["state"], &download["bytes"], &download["fromByte"]),
+        (&json!("closed"), &json!(sent.len()), &Value::Null)
+    );
+    // The record says which bytes were sent.
+    let rest = ended(&served, "download", 2).await;
+    assert_eq!(
+        (&rest["bytes"], &rest["fromByte"]),
+        (&json!(1), &json!(5_000_000))
+    );
+    let nothing = ended(&served, "download", 3).await;
+    assert_eq!(
+        (&nothing["state"], &nothing["bytes"], &nothing["fromByte"]),
+        (&json!("notStarted"), &json!(0), &json!(5_000_001))
+    );
     assert_eq!(ended(&served, "list", 1).await["state"], "closed");
     let mut last = None;
     while let Ok(item) = news.try_recv() {

@@ -46,7 +46,7 @@ impl Coordinator {
         }
     }
 
-    /// Reads a file of a VM from this byte on.
+    /// Reads a file of a VM, all of it or from this byte on.
     ///
     /// # Errors
     /// [`CommandError`]. What happens on the way is told by the download.
@@ -54,10 +54,14 @@ impl Coordinator {
         &self,
         vm: VmId,
         path: AbsolutePath,
-        from: u64,
+        from: Option<u64>,
         by: String,
     ) -> Result<Download, CommandError> {
-        let deed = Deed::Download { path: path.clone() };
+        let first = from.unwrap_or(0);
+        let deed = Deed::Download {
+            path: path.clone(),
+            from: first,
+        };
         let (files, admitted) = self.admit_file(vm, path, by, deed).await?;
         let vm = admitted.vm.clone();
         let opened = async {
@@ -67,24 +71,27 @@ impl Coordinator {
             let found = found.map_err(|error| FileError::of(&vm, error))?;
             let (wanted, bytes, vm) = ("a file", found.bytes, vm.clone());
             match found.kind {
-                Kind::File if from > bytes => {
-                    return Err(FileError::PastTheEnd {
-                        vm,
-                        path,
-                        from,
-                        bytes,
-                    });
-                }
-                Kind::File => {}
+                Kind::File => match from {
+                    // A range has at least one byte (RFC 9110, section 14.1.2).
+                    Some(from) if from >= bytes => {
+                        return Err(FileError::PastTheEnd {
+                            vm,
+                            path,
+                            from,
+                            bytes,
+                        });
+                    }
+                    Some(_) | None => {}
+                },
                 Kind::Folder | Kind::Link | Kind::Other => {
                     return Err(FileError::WrongKind { vm, path, wanted });
                 }
             }
-            let reading = Arc::clone(&files).read(real.as_str(), from).await;
+            let reading = Arc::clone(&files).read(real.as_str(), first).await;
             reading.map_err(|error| FileError::of(&vm, error))
         };
         match opened.await {
-            Ok(reading) => Ok(admitted.download(reading, from)),
+            Ok(reading) => Ok(admitted.download(reading, first)),
             Err(error) => Err(refused(admitted.ticket, error).await),
         }
     }

@@ -46,7 +46,7 @@ pub enum FileError {
         path: String,
         wanted: &'static str,
     },
-    #[error("it begins at byte {from}, and {path} on VM {vm} has {bytes}")]
+    #[error("nothing is there from byte {from} on: {path} on VM {vm} has {bytes}")]
     PastTheEnd {
         vm: VmId,
         path: String,
@@ -176,7 +176,11 @@ struct Transfer {
     path: AbsolutePath,
     ticket: Ticket,
     is_upload: bool,
+    /// The byte of the file that it begins at.
+    from: u64,
+    /// That were moved.
     bytes: u64,
+    /// Of the whole file.
     bytes_total: Option<u64>,
     told_at: Option<Instant>,
 }
@@ -204,7 +208,7 @@ impl Transfer {
             vm: self.vm.clone(),
             path: self.path.clone(),
             is_upload: self.is_upload,
-            bytes: self.bytes,
+            bytes: self.from.saturating_add(self.bytes),
             bytes_total: self.bytes_total,
             done,
         }));
@@ -238,14 +242,15 @@ pub(in crate::actors) struct Admitted {
 }
 
 impl Admitted {
-    fn transfer(self, is_upload: bool, bytes: u64, bytes_total: Option<u64>) -> Transfer {
+    fn transfer(self, is_upload: bool, from: u64, bytes_total: Option<u64>) -> Transfer {
         Transfer {
             ctx: self.ctx,
             vm: self.vm,
             path: self.path,
             ticket: self.ticket,
             is_upload,
-            bytes,
+            from,
+            bytes: 0,
             bytes_total,
             told_at: None,
         }

@@ -110,7 +110,7 @@ async fn list(
         (status = 403, body = ErrorBody, description = "Not below a folder that files may be moved in"),
         (status = 404, body = ErrorBody, description = "No such VM or file"),
         (status = 409, body = ErrorBody, description = "The VM does not run, or it is not a file"),
-        (status = 416, body = ErrorBody, description = "The file is not that long"),
+        (status = 416, body = ErrorBody, description = "The file ends before that; `Content-Range` says where"),
         (status = 502, body = ErrorBody, description = "The VM could not be reached over SSH, or refused"),
         Refusals
     )
@@ -127,12 +127,7 @@ async fn download(
     gateway.require_initialized()?;
     let download = gateway
         .coordinator()
-        .download(
-            vm,
-            path.clone(),
-            from.unwrap_or(0),
-            granted.caller.name().to_owned(),
-        )
+        .download(vm, path.clone(), from, granted.caller.name().to_owned())
         .await
         .map_err(|error| gateway.refuse(error))?;
     Ok(as_file(download, &path, from))
@@ -166,9 +161,10 @@ fn as_file(download: Download, path: &AbsolutePath, from: Option<u64>) -> Respon
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::HeaderName::from_static(EXECUTION_ID), id.to_string()),
     ];
-    if let Some(first) = from.filter(|first| *first < bytes_total) {
+    if let Some(first) = from {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        let range = format!("bytes {first}-{}/{bytes_total}", bytes_total - 1);
+        let last = bytes_total.saturating_sub(1);
+        let range = format!("bytes {first}-{last}/{bytes_total}");
         lines.push((header::CONTENT_RANGE, range));
     }
     for (name, value) in lines {

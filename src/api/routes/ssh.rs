@@ -19,11 +19,10 @@ use crate::api::gateway::Gateway;
 use crate::api::narrator::Narrator;
 use crate::api::openapi::{BodyRefusals, Refusals, VmIdParam};
 use crate::api::reply::Reply;
+use crate::api::types::execution::{CancelReply, ExecutionPage, ExecutionView};
+use crate::api::types::machine::{RestartBody, RestartReply, ServiceView, ServicesReply, SystemInfoReply};
 use crate::api::types::operation::{OperationList, OperationView};
-use crate::api::types::ssh::{
-    CancelReply, ExecBody, ExecReply, ExecutionPage, ExecutionView, LogsReply, OutputEvent, RestartBody,
-    RestartReply, ServiceView, ServicesReply, SystemInfoReply,
-};
+use crate::api::types::ssh::{ExecBody, ExecReply, LogsReply, OutputEvent};
 use crate::api::work::{self, Started};
 use crate::domain::execution::ExecutionId;
 use crate::domain::service::Service;
