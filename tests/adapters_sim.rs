@@ -3,18 +3,15 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::eventually::eventually;
+use support::ssh::pinning;
 use support::studios::world;
 use support::{BRIEF, PLENTY};
 
 use understudy::domain::ids::ShowId;
 use understudy::domain::instance::InstanceState;
 use understudy::infra::probe::{Error as ProbeError, HttpProbe, Probe};
-use understudy::infra::ssh::{
-    Config, Connector, Endpoint, Error, Exec, Exit, HostKeyPolicy, KeySource, RusshConnector,
-};
+use understudy::infra::ssh::{Connector, Endpoint, Error, Exec, Exit, RusshConnector};
 use understudy::sim::model::fault::{Fault, FaultKind};
 use understudy::sim::world::{World, WorldConfig};
 
@@ -71,16 +68,11 @@ async fn a_simulated_machine_is_reached_over_ssh() {
         .find(|i| i.state == InstanceState::Running)
         .unwrap();
     let machine = world.machine(&running.instance_id).unwrap();
-    let connector = RusshConnector::new(Config {
-        user: "ubuntu".to_owned(),
-        key: KeySource::File(world.ssh_key_file().unwrap().to_owned()),
-        key_passphrase: None,
-        host_keys: HostKeyPolicy::PinOnFirstUse {
-            store: folder.path().join("pins"),
-        },
-        keep_alive_interval: Duration::from_secs(60),
-        keep_alive_max: 3,
-    });
+    let connector = RusshConnector::new(pinning(
+        "ubuntu",
+        world.ssh_key_file().unwrap().to_owned(),
+        folder.path(),
+    ));
     let endpoint = Endpoint {
         address: (machine.address(), 2222).into(),
         host: running.instance_id.as_str().to_owned(),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use support::eventually::eventually;
 use support::memory::{peak_memory_kib, reset_peak_memory};
+use support::noise::noise;
 use support::sshd::Sshd;
 use support::{BRIEF, PLENTY};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,18 +19,6 @@ use tokio::time::timeout;
 
 use understudy::infra::ssh::files::{Download, Error, Files, Kind};
 use understudy::infra::ssh::{Error as Ssh, Exec, Session, tunnel};
-
-/// Bytes that do not repeat.
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut noise = Vec::with_capacity(bytes + 32);
-    let mut block = Sha256::digest(b"noise");
-    while noise.len() < bytes {
-        noise.extend_from_slice(&block);
-        block = Sha256::digest(block);
-    }
-    noise.truncate(bytes);
-    noise
-}
 
 async fn all(mut download: Download) -> Result<Vec<u8>, Error> {
     let mut all = Vec::new();
@@ -63,7 +52,7 @@ async fn a_file_goes_there_and_back_unchanged() {
     let files = session.files().await.unwrap();
     let path = server.path("a file 'with' spaces");
     for size in [0, 1, 32 * 1024, 32 * 1024 + 1, 5_000_000] {
-        let sent = noise(size);
+        let sent = noise("file", size);
         assert_eq!(put(&files, path.to_str().unwrap(), &sent).await, Ok(size as u64));
         assert_eq!(
             Sha256::digest(std::fs::read(&path).unwrap()),
@@ -83,7 +72,7 @@ async fn a_file_goes_there_and_back_unchanged() {
     let download = Arc::clone(&files).read(path.to_str().unwrap(), 4_999_000).await;
     assert_eq!(
         all(download.unwrap()).await.unwrap(),
-        &noise(5_000_000)[4_999_000..]
+        &noise("file", 5_000_000)[4_999_000..]
     );
     let download = Arc::clone(&files).read(path.to_str().unwrap(), 6_000_000).await;
     assert_eq!(all(download.unwrap()).await.unwrap(), b"");
@@ -105,7 +94,7 @@ async fn a_file_appears_when_it_is_whole_and_a_broken_off_one_leaves_nothing() {
         .write(path.to_str().unwrap(), 0o644)
         .await
         .unwrap();
-    upload.write(Bytes::from(noise(1_000_000))).await.unwrap();
+    upload.write(Bytes::from(noise("file", 1_000_000))).await.unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"the old one");
     drop(upload);
     eventually("the part is removed", PLENTY, async || {
@@ -197,7 +186,7 @@ async fn a_transfer_takes_little_memory_and_others_go_on() {
     let session = server.connect().await.unwrap();
     let files = session.files().await.unwrap();
     let (source, target) = (server.path("source"), server.path("target"));
-    std::fs::write(&source, noise(BYTES)).unwrap();
+    std::fs::write(&source, noise("file", BYTES)).unwrap();
     echoes(&*session).await;
 
     reset_peak_memory();
@@ -242,7 +231,7 @@ async fn transfers_beyond_the_bound_are_refused_and_a_forgotten_one_holds_nobody
     let session = server.connect().await.unwrap();
     let files = session.files().await.unwrap();
     let source = server.path("source");
-    std::fs::write(&source, noise(20_000_000)).unwrap();
+    std::fs::write(&source, noise("file", 20_000_000)).unwrap();
     let path = source.to_str().unwrap();
     let mut idle = Vec::new();
     let refused = loop {
@@ -272,7 +261,7 @@ async fn a_lost_connection_ends_a_transfer_and_files_are_shared_until_then() {
     let files = session.files().await.unwrap();
     assert!(Arc::ptr_eq(&files, &session.files().await.unwrap()));
     let source = server.path("source");
-    std::fs::write(&source, noise(20_000_000)).unwrap();
+    std::fs::write(&source, noise("file", 20_000_000)).unwrap();
     let download = Arc::clone(&files)
         .read(source.to_str().unwrap(), 0)
         .await
@@ -302,7 +291,7 @@ async fn a_tunnel_carries_both_ways_and_ends_with_either_end() {
     let to = service.local_addr().unwrap();
     let mut near = session.tunnel(to, PLENTY).await.unwrap();
     let (mut far, _) = service.accept().await.unwrap();
-    let sent = noise(3_000_000);
+    let sent = noise("file", 3_000_000);
     let (_, back) = tokio::join!(
         async {
             near.write_all(&sent).await.unwrap();

@@ -10,14 +10,13 @@ use std::time::Duration;
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, VerifiedPublicKey};
 use russh::{Channel, ChannelId, Sig};
+use support::ssh::pinning;
 use support::sshd::generate_key;
 use support::{BRIEF, PLENTY};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use understudy::infra::ssh::{
-    Config, Connector, Endpoint, Error, Exec, HostKeyPolicy, KeySource, RusshConnector, Session,
-};
+use understudy::infra::ssh::{Connector, Endpoint, Error, Exec, RusshConnector, Session};
 
 /// What happened at the server.
 #[derive(Debug, PartialEq)]
@@ -130,16 +129,7 @@ async fn connect(obeys: bool) -> (Arc<dyn Session>, mpsc::UnboundedReceiver<Seen
     });
     let folder = tempfile::tempdir().unwrap();
     generate_key(&folder.path().join("key"), "ed25519");
-    let connector = RusshConnector::new(Config {
-        user: "anyone".to_owned(),
-        key: KeySource::File(folder.path().join("key")),
-        key_passphrase: None,
-        host_keys: HostKeyPolicy::PinOnFirstUse {
-            store: folder.path().join("pins"),
-        },
-        keep_alive_interval: PLENTY,
-        keep_alive_max: 3,
-    });
+    let connector = RusshConnector::new(pinning("anyone", folder.path().join("key"), folder.path()));
     let endpoint = Endpoint {
         address,
         host: "i-1".to_owned(),

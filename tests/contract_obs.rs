@@ -5,14 +5,14 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use support::ssh::pinning;
 use support::sshd::Sshd;
 use support::{PLENTY, contract, studios};
 use understudy::domain::instance::InstanceState;
 use understudy::domain::studio::Secret;
 use understudy::infra::obs::{Endpoint, Folder, Route};
-use understudy::infra::ssh::{self, Connector, HostKeyPolicy, KeySource, RusshConnector};
+use understudy::infra::ssh::{self, Connector, RusshConnector};
 use understudy::sim::model::machine::disk::OBS_CONFIG;
 use understudy::sim::world::{World, WorldConfig};
 
@@ -56,16 +56,11 @@ async fn login(
     address: std::net::Ipv4Addr,
     folder: &std::path::Path,
 ) -> Arc<dyn ssh::Session> {
-    let connector = RusshConnector::new(ssh::Config {
-        user: "ubuntu".to_owned(),
-        key: KeySource::File(world.ssh_key_file().unwrap().to_owned()),
-        key_passphrase: None,
-        host_keys: HostKeyPolicy::PinOnFirstUse {
-            store: folder.join("pins"),
-        },
-        keep_alive_interval: Duration::from_secs(60),
-        keep_alive_max: 3,
-    });
+    let connector = RusshConnector::new(pinning(
+        "ubuntu",
+        world.ssh_key_file().unwrap().to_owned(),
+        folder,
+    ));
     let endpoint = ssh::Endpoint {
         address: (address, world.config().ports.ssh).into(),
         host: "i-0123456789abcdef0".to_owned(),

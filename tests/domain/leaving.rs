@@ -120,18 +120,21 @@ fn what_was_forgiven_is_tried_again_when_the_vm_comes_up_anew_or_the_next_show_l
     assert_eq!(vm(&next, 1).leftover.as_ref().unwrap().show, show_id(2));
 }
 
+/// The show has gone from VM 1 to VM 2.
+fn moved() -> State {
+    let steps = vec![
+        failover_began(2, Some(2)),
+        fenced(2),
+        restored(2),
+        publishing(2),
+        ended(2, Ending::OnAir),
+    ];
+    after(&on_air(), all_of(steps))
+}
+
 #[test]
 fn the_vm_that_a_failover_leaves_is_not_clean_and_the_one_it_moves_to_is_the_shows() {
-    let moved = after(
-        &on_air(),
-        all_of(vec![
-            failover_began(2, Some(2)),
-            fenced(2),
-            restored(2),
-            publishing(2),
-            ended(2, Ending::OnAir),
-        ]),
-    );
+    let moved = moved();
     assert_eq!((left(&moved, 1), left(&moved, 2)), (true, false));
     // Proven otherwise, it is still to be cleaned.
     let proven = after(&moved, vec![of_vm(1, Event::FaultCleared)]);
@@ -158,16 +161,7 @@ fn a_spare_that_was_lost_or_not_needed_after_all_is_not_clean_either() {
 
 #[test]
 fn a_vm_that_is_off_keeps_what_was_left_until_it_is_up_and_clean_whoever_has_it() {
-    let moved = after(
-        &on_air(),
-        all_of(vec![
-            failover_began(2, Some(2)),
-            fenced(2),
-            restored(2),
-            publishing(2),
-            ended(2, Ending::OnAir),
-        ]),
-    );
+    let moved = moved();
     let off = after(
         &moved,
         vec![of_vm(1, Event::Stopped), of_vm(1, Event::FaultCleared)],

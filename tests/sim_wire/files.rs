@@ -8,14 +8,14 @@ use understudy::domain::instance::{InstanceState, PowerChange};
 use understudy::domain::studio::Secret;
 use understudy::infra::ssh::files::{Error, Files, Kind};
 use understudy::infra::ssh::{
-    Config, Connector, Endpoint, Exec, Exit, Finished, HostKeyPolicy, KeySource, Piece, RusshConnector,
-    Session, Start,
+    Connector, Endpoint, Exec, Exit, Finished, Piece, RusshConnector, Session, Start,
 };
 use understudy::sim::model::machine::disk;
 use understudy::sim::model::studio::Studio;
 use understudy::sim::wire::MachineHandle;
 use understudy::sim::world::{World, WorldConfig};
 
+use super::login::pinning;
 use super::support::{DEADLINE, eventually, ssh_at, warm};
 
 const RECORDINGS: &str = "/home/ubuntu/recordings";
@@ -46,16 +46,11 @@ pub async fn rig() -> Rig {
 }
 
 async fn connect(world: &World, machine: &MachineHandle, folder: &tempfile::TempDir) -> Arc<dyn Session> {
-    let connector = RusshConnector::new(Config {
-        user: "ubuntu".to_owned(),
-        key: KeySource::File(world.ssh_key_file().unwrap().to_owned()),
-        key_passphrase: None,
-        host_keys: HostKeyPolicy::PinOnFirstUse {
-            store: folder.path().join("pins"),
-        },
-        keep_alive_interval: Duration::from_secs(60),
-        keep_alive_max: 3,
-    });
+    let connector = RusshConnector::new(pinning(
+        "ubuntu",
+        world.ssh_key_file().unwrap().to_owned(),
+        folder.path(),
+    ));
     let endpoint = Endpoint {
         address: ssh_at(machine),
         host: "i-0123456789abcdef0".to_owned(),

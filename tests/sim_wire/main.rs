@@ -8,6 +8,8 @@ mod eventually;
 mod faults;
 mod files;
 mod fleet;
+#[path = "../support/ssh.rs"]
+mod login;
 mod obs;
 mod protocol;
 mod shell;

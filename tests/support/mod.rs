@@ -10,10 +10,12 @@ pub mod contract;
 pub mod eventually;
 pub mod memory;
 pub mod moto;
+pub mod noise;
 pub mod scene;
 pub mod script;
 pub mod secrets;
 pub mod socketio;
+pub mod ssh;
 pub mod sshd;
 pub mod studios;
 

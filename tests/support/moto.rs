@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use reqwest::{Method, RequestBuilder};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use understudy::infra::cloud::{MANAGED_BY, TAG_MANAGED_BY, TAG_PROJECT};
@@ -56,6 +57,15 @@ const REGIONS: [&str; 28] = [
     "me-central-1",
     "me-south-1",
 ];
+
+/// Sends a request; gives what is answered. Panics unless it succeeds.
+pub async fn succeeds(action: &str, request: RequestBuilder) -> String {
+    let answer = request.send().await.unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    assert!(status.is_success(), "{action}: {status}: {text}");
+    text
+}
 
 /// Python and moto need half a second to start, many times that when every core is compiling.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -154,25 +164,20 @@ impl Moto {
         for (key, value) in parameters {
             body.push_str(&format!("&{}={}", percent_encoded(key), percent_encoded(value)));
         }
+        let request = self
+            .request(Method::POST, "ec2", "")
+            .header("Content-Type", "application/x-www-form-urlencoded");
+        succeeds(action, request.body(body)).await
+    }
+
+    /// A request to one of its services, at this path.
+    pub fn request(&self, method: Method, service: &str, path: &str) -> RequestBuilder {
         // moto finds service and region in here and does not check the signature.
         let region = self.region;
-        let credential = format!("AWS4-HMAC-SHA256 Credential=test/20260101/{region}/ec2/aws4_request");
-        let answer = self
-            .http
-            .post(self.endpoint())
-            .header(
-                "Authorization",
-                format!("{credential}, SignedHeaders=host, Signature=none"),
-            )
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .body(body)
-            .send()
-            .await
-            .unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
-        assert!(status.is_success(), "{action}: {status}: {text}");
-        text
+        let credential = format!("AWS4-HMAC-SHA256 Credential=test/20260101/{region}/{service}/aws4_request");
+        let signed = format!("{credential}, SignedHeaders=host, Signature=none");
+        let url = format!("{}{path}", self.endpoint());
+        self.http.request(method, url).header("Authorization", signed)
     }
 
     /// A network of its own with one subnet; both have the given block. Use one in 127.0.0.0/8 (`127.44.0.0/16`),

@@ -5,17 +5,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use understudy::infra::ssh::{
-    Config, Connector, Endpoint, Error, HostKeyPolicy, KeySource, RusshConnector, Session,
-};
+use understudy::infra::ssh::{Config, Connector, Endpoint, Error, RusshConnector, Session};
 
 use super::PLENTY;
 use super::eventually::LOOK_INTERVAL;
+use super::ssh::pinning;
 
 const SSHD: &str = "/usr/sbin/sshd";
 /// Directory that sshd insists on having as root.
@@ -138,16 +136,7 @@ impl Sshd {
 
     /// How to get in: the first key that the server shows is pinned, in a file of this server.
     pub fn config(&self) -> Config {
-        Config {
-            user: self.user(),
-            key: KeySource::File(self.client_key()),
-            key_passphrase: None,
-            host_keys: HostKeyPolicy::PinOnFirstUse {
-                store: self.path("pins"),
-            },
-            keep_alive_interval: Duration::from_secs(60),
-            keep_alive_max: 3,
-        }
+        pinning(&self.user(), self.client_key(), self.folder.path())
     }
 
     pub fn endpoint(&self) -> Endpoint {
