@@ -225,6 +225,43 @@ async fn a_transfer_takes_little_memory_and_others_go_on() {
     );
 }
 
+/// The server says what it does: how many bytes of a file it has written each time it brings them to its disk, and at the
+/// end.
+fn written_between_syncs(log: &str) -> Vec<u64> {
+    let mut written = vec![0];
+    for line in log.lines() {
+        if let Some((_, length)) = line.rsplit_once(" len ").filter(|_| line.contains(": write ")) {
+            *written.last_mut().unwrap() += length.trim().parse::<u64>().unwrap();
+        } else if line.contains(": fsync (") {
+            written.push(0);
+        }
+    }
+    written
+}
+
+#[tokio::test]
+async fn a_large_file_goes_to_the_disk_little_by_little_and_is_there_in_the_end() {
+    const BYTES: usize = 80_000_000;
+    let mut server = Sshd::start().await;
+    let log = server.path("sftp.log");
+    let program = "/usr/lib/openssh/sftp-server -e -l DEBUG3";
+    server.configure(&format!("Subsystem sftp {program} 2>>{}", log.display()));
+    server.restart().await;
+    let session = server.connect().await.unwrap();
+    let files = session.files().await.unwrap();
+    let path = server.path("large");
+    put(&files, path.to_str().unwrap(), &vec![7; BYTES])
+        .await
+        .unwrap();
+
+    let written = written_between_syncs(&std::fs::read_to_string(&log).unwrap());
+    println!("{written:?}");
+    assert_eq!(written.iter().sum::<u64>(), BYTES as u64);
+    assert_eq!(written.last(), Some(&0), "the last bytes are on the disk as well");
+    let most = *written.iter().max().unwrap();
+    assert!(most <= 33 << 20, "{most} bytes wait for the disk");
+}
+
 #[tokio::test]
 async fn transfers_beyond_the_bound_are_refused_and_a_forgotten_one_holds_nobody_up() {
     let server = Sshd::start().await;

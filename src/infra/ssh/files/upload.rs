@@ -13,6 +13,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::sftp::{Sftp, check, permissions};
 use super::{Error, IN_FLIGHT_MAX, PIECE_BYTES};
 
+/// Most bytes that wait in the machine's memory for its disk. A server does one thing after the other: while it waits for
+/// its disk, every request on this channel waits for it, each with its own limit. A whole file might take minutes; this
+/// much fits into that limit on a disk that takes 2 MB/s.
+const UNSYNCED_BYTES_MAX: u64 = 32 << 20;
+
 /// A file that is written, under another name until it is whole. Dropping it before [`Upload::finish`] removes what
 /// is there of it.
 pub struct Upload {
@@ -22,6 +27,8 @@ pub struct Upload {
     /// Until it is finished.
     handle: Option<String>,
     sent: u64,
+    /// Sent, and not known to be on the disk.
+    unsynced: u64,
     in_flight: FuturesUnordered<BoxFuture<'static, Result<(), Sftp3>>>,
     _place: OwnedSemaphorePermit,
 }
@@ -53,12 +60,13 @@ impl Upload {
             part,
             handle: Some(handle),
             sent: 0,
+            unsynced: 0,
             in_flight: FuturesUnordered::new(),
             _place: place,
         })
     }
 
-    /// Sends the next bytes; waits while as much is on its way as may be.
+    /// Sends the next bytes; waits while as much is on its way as may be, or as much has not reached the disk.
     ///
     /// # Errors
     /// Also of something sent before. The upload is of no use then.
@@ -66,6 +74,9 @@ impl Upload {
         let mut rest = bytes;
         while !rest.is_empty() {
             let piece = rest.split_to(rest.len().min(PIECE_BYTES as usize));
+            if self.unsynced >= UNSYNCED_BYTES_MAX {
+                self.sync().await?;
+            }
             while self.in_flight.len() >= IN_FLIGHT_MAX {
                 self.settle_one().await?;
             }
@@ -74,6 +85,7 @@ impl Upload {
             };
             let (files, offset) = (Arc::clone(&self.files), self.sent);
             self.sent += piece.len() as u64;
+            self.unsynced += piece.len() as u64;
             self.in_flight.push(
                 async move {
                     let written = files.raw().write(handle, offset, piece.to_vec()).await;
@@ -94,6 +106,16 @@ impl Upload {
     /// # Errors
     /// Then there is no such file, or the old one is still there.
     pub async fn finish(mut self) -> Result<u64, Error> {
+        let handle = self.sync().await?;
+        let closed = self.files.raw().close(handle).await;
+        closed.map_err(|error| self.files.failed("write", &self.path, error))?;
+        self.files.replace(&self.part, &self.path).await?;
+        self.handle = None;
+        Ok(self.sent)
+    }
+
+    /// Waits until the machine has on its disk what was sent. Returns the file's handle.
+    async fn sync(&mut self) -> Result<String, Error> {
         while !self.in_flight.is_empty() {
             self.settle_one().await?;
         }
@@ -104,13 +126,10 @@ impl Upload {
             Ok(_) => {}
             // Not every server has it, and then it is up to the machine.
             Err(Sftp3::Status(status)) if status.status_code == StatusCode::OpUnsupported => {}
-            Err(error) => return Err(self.files.failed("write", &self.path, error)),
+            Err(error) => return Err(self.files.failed("bring to its disk", &self.path, error)),
         }
-        let closed = self.files.raw().close(handle).await;
-        closed.map_err(|error| self.files.failed("write", &self.path, error))?;
-        self.files.replace(&self.part, &self.path).await?;
-        self.handle = None;
-        Ok(self.sent)
+        self.unsynced = 0;
+        Ok(handle)
     }
 
     async fn settle_one(&mut self) -> Result<(), Error> {
