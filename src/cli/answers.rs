@@ -1,6 +1,7 @@
 //! What the server answers, as far as people are shown it. Everything that may be missing may be missing:
 //! a client meets servers a little older and a little newer than itself. Programs get the answer itself.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -328,6 +329,85 @@ pub struct Check {
     /// Milliseconds.
     pub response_time: Option<u64>,
     pub error: Option<String>,
+}
+
+/// `GET /api/admin/vm-pool/{id}/ssh/files/list`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Folder {
+    pub entries: Vec<FolderEntry>,
+}
+
+/// What is in a folder of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FolderEntry {
+    pub name: String,
+    pub kind: String,
+    pub bytes: Option<u64>,
+    pub modified: Option<Timestamp>,
+}
+
+/// `GET /api/admin/vm-pool/{id}/ssh/logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Log {
+    pub stdout: String,
+}
+
+/// `GET /api/admin/vm-pool/{id}/ssh/services`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Standings {
+    pub services: Vec<Standing>,
+}
+
+/// How a service of a VM is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Standing {
+    pub service: String,
+    pub active: bool,
+    pub status: String,
+    pub pid: Option<u32>,
+}
+
+/// `GET /api/admin/vm-pool/ssh/operations`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Operations {
+    pub operations: Vec<Operation>,
+}
+
+/// What can be run on a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Operation {
+    pub id: String,
+    pub description: Option<String>,
+    /// Milliseconds.
+    pub timeout: Option<u64>,
+    /// Runs as root.
+    pub sudo: bool,
+    #[serde(default)]
+    pub parameters: BTreeMap<String, serde_json::Value>,
+}
+
+/// `GET /api/admin/executions`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Executions {
+    pub executions: Vec<Execution>,
+}
+
+/// What was done on a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Execution {
+    pub execution_id: String,
+    pub vm_id: String,
+    pub by: String,
+    pub kind: String,
+    pub operation: Option<String>,
+    #[serde(default)]
+    pub commands: Vec<Vec<String>>,
+    pub path: Option<String>,
+    pub began_at: String,
+    pub state: String,
+    /// Exit status.
+    pub code: Option<u32>,
 }
 
 /// A time on the wire in milliseconds.

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::answers::Folder;
 use super::client::{Call, Client};
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
@@ -77,6 +78,7 @@ pub async fn list(args: FilesArgs, terminal: &Terminal) -> Outcome {
     let answer = client
         .ask(Call::get(&path).with("path", args.path).slow())
         .await?;
+    let folder: Folder = answer.read()?;
     if terminal.json {
         terminal.print_json(&answer.body)?;
         return Ok(Exit::Done);
@@ -87,13 +89,12 @@ pub async fn list(args: FilesArgs, terminal: &Terminal) -> Outcome {
         Column::new("BYTES").right(),
         Column::new("MODIFIED"),
     ]);
-    for entry in answer.body["entries"].as_array().into_iter().flatten() {
-        let text = |name: &str| entry[name].as_str().unwrap_or_default();
+    for entry in folder.entries {
         table.row([
-            Cell::new(text("name")),
-            Cell::new(text("kind")),
-            Cell::maybe(entry["bytes"].as_u64().map(|bytes| bytes.to_string())),
-            Cell::new(text("modified")),
+            Cell::new(entry.name),
+            Cell::new(entry.kind),
+            Cell::maybe(entry.bytes.map(|bytes| bytes.to_string())),
+            Cell::maybe(entry.modified.map(|at| at.to_string())),
         ]);
     }
     if table.is_empty() {

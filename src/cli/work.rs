@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answers::{Execution, Executions, Log, Operations, Standings};
 use super::client::{Call, Client};
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
@@ -240,10 +241,11 @@ pub async fn logs(args: LogsArgs, terminal: &Terminal) -> Outcome {
         .with("lines", args.lines.to_string())
         .slow();
     let answer = client.ask(call).await?;
+    let log: Log = answer.read()?;
     if terminal.json {
         terminal.print_json(&answer.body)?;
     } else {
-        terminal.print(answer.body["stdout"].as_str().unwrap_or_default())?;
+        terminal.print(&log.stdout)?;
     }
     Ok(Exit::Done)
 }
@@ -306,13 +308,8 @@ pub async fn services(args: VmArgs, terminal: &Terminal) -> Outcome {
     let client = Client::new(&args.connection)?;
     let path = ["api", "admin", "vm-pool", args.vm.as_str(), "ssh", "services"];
     let answer = client.ask(Call::get(&path).slow()).await?;
-    let services = answer.body["services"].as_array().ok_or_else(|| {
-        Failure::new(
-            Exit::Unreachable,
-            "the answer does not say which services there are",
-        )
-    })?;
-    let all_active = services.iter().all(|service| service["active"] == true);
+    let Standings { services } = answer.read()?;
+    let all_active = services.iter().all(|service| service.active);
     let exit = if all_active { Exit::Done } else { Exit::Failed };
     if terminal.json {
         terminal.print_json(&answer.body)?;
@@ -324,15 +321,11 @@ pub async fn services(args: VmArgs, terminal: &Terminal) -> Outcome {
         Column::new("PID").right(),
     ]);
     for service in services {
-        let tone = if service["active"] == true {
-            Tone::Good
-        } else {
-            Tone::Bad
-        };
+        let tone = if service.active { Tone::Good } else { Tone::Bad };
         table.row([
-            Cell::new(service["service"].as_str().unwrap_or_default()).tone(Tone::Strong),
-            Cell::new(service["status"].as_str().unwrap_or_default()).tone(tone),
-            Cell::maybe(service["pid"].as_u64().map(|pid| pid.to_string())),
+            Cell::new(service.service).tone(Tone::Strong),
+            Cell::new(service.status).tone(tone),
+            Cell::maybe(service.pid.map(|pid| pid.to_string())),
         ]);
     }
     terminal.print(&table.render(terminal))?;
@@ -380,6 +373,7 @@ pub async fn operations(args: OperationsArgs, terminal: &Terminal) -> Outcome {
     let client = Client::new(&args.connection)?;
     let path = ["api", "admin", "vm-pool", "ssh", "operations"];
     let answer = client.ask(Call::get(&path)).await?;
+    let Operations { operations } = answer.read()?;
     if terminal.json {
         terminal.print_json(&answer.body)?;
         return Ok(Exit::Done);
@@ -392,19 +386,14 @@ pub async fn operations(args: OperationsArgs, terminal: &Terminal) -> Outcome {
         Column::new("WHAT").flexible(),
     ])
     .wrapping();
-    for operation in answer.body["operations"].as_array().into_iter().flatten() {
-        let parameters = operation["parameters"].as_object();
-        let names: Vec<&str> = parameters
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.as_str())
-            .collect();
+    for operation in operations {
+        let names: Vec<&str> = operation.parameters.keys().map(String::as_str).collect();
         table.row([
-            Cell::new(operation["id"].as_str().unwrap_or_default()).tone(Tone::Strong),
-            Cell::maybe(operation["timeout"].as_u64().map(span::step)),
-            Cell::new(if operation["sudo"] == true { "root" } else { "" }),
+            Cell::new(operation.id).tone(Tone::Strong),
+            Cell::maybe(operation.timeout.map(span::step)),
+            Cell::new(if operation.sudo { "root" } else { "" }),
             Cell::new(names.join(" ")),
-            Cell::new(operation["description"].as_str().unwrap_or_default()),
+            Cell::maybe(operation.description),
         ]);
     }
     terminal.print(&table.render(terminal))?;
@@ -420,6 +409,7 @@ pub async fn executions(args: ExecutionsArgs, terminal: &Terminal) -> Outcome {
         call = call.with("vmId", vm.to_string());
     }
     let answer = client.ask(call).await?;
+    let Executions { executions } = answer.read()?;
     if terminal.json {
         terminal.print_json(&answer.body)?;
         return Ok(Exit::Done);
@@ -432,24 +422,20 @@ pub async fn executions(args: ExecutionsArgs, terminal: &Terminal) -> Outcome {
         Column::new("STATE"),
         Column::new("WHAT").flexible(),
     ]);
-    for execution in answer.body["executions"].as_array().into_iter().flatten() {
-        let text = |name: &str| execution[name].as_str().unwrap_or_default().to_owned();
-        let state = match execution["code"].as_u64() {
-            Some(code) => format!("{} {code}", text("state")),
-            None => text("state"),
-        };
-        let tone = match execution["code"].as_u64() {
-            Some(0) => Tone::Good,
-            Some(_) => Tone::Bad,
-            None => Tone::Plain,
+    for execution in executions {
+        let what = what(&execution);
+        let (state, tone) = match execution.code {
+            Some(0) => (format!("{} 0", execution.state), Tone::Good),
+            Some(code) => (format!("{} {code}", execution.state), Tone::Bad),
+            None => (execution.state, Tone::Plain),
         };
         table.row([
-            Cell::new(text("executionId")).tone(Tone::Strong),
-            Cell::new(text("vmId")),
-            Cell::new(text("by")),
-            Cell::new(text("beganAt")),
+            Cell::new(execution.execution_id).tone(Tone::Strong),
+            Cell::new(execution.vm_id),
+            Cell::new(execution.by),
+            Cell::new(execution.began_at),
             Cell::new(state).tone(tone),
-            Cell::new(what(execution)),
+            Cell::new(what),
         ]);
     }
     if table.is_empty() {
@@ -461,15 +447,12 @@ pub async fn executions(args: ExecutionsArgs, terminal: &Terminal) -> Outcome {
 }
 
 /// An operation's id, the words of a command, or the kind and path of anything else.
-fn what(execution: &Value) -> String {
-    let text = |name: &str| execution[name].as_str().unwrap_or_default();
-    match text("kind") {
-        "operation" => text("operation").to_owned(),
-        "command" => {
-            let words = execution["commands"][0].as_array().into_iter().flatten();
-            let words: Vec<&str> = words.filter_map(Value::as_str).collect();
-            words.join(" ")
-        }
-        kind => format!("{kind} {}", text("path")).trim_end().to_owned(),
+fn what(execution: &Execution) -> String {
+    let first = execution.commands.first();
+    match (&execution.operation, first, &execution.path) {
+        (Some(operation), _, _) => operation.clone(),
+        (None, Some(words), _) => words.join(" "),
+        (None, None, Some(path)) => format!("{} {path}", execution.kind),
+        (None, None, None) => execution.kind.clone(),
     }
 }

@@ -1,6 +1,6 @@
 //! Working on a VM: what is asked of the server, what is shown, and how the program ends.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::program::ask;
 use crate::server::{Say, Server};
@@ -149,12 +149,68 @@ async fn restart_service_says_how_the_service_is_or_why_it_was_not_restarted() {
     );
 }
 
+/// Shown, it would be taken for "nothing", by people and by programs.
 #[tokio::test]
-async fn an_answer_without_services_is_not_taken_for_services_that_are_all_well() {
-    let path = "GET /api/admin/vm-pool/vm-1/ssh/services";
-    let server = Server::start([(path, vec![Say::Json(200, json!({"vmId": "vm-1"}))])]).await;
-    let run = ask(&server, &["vm", "services", "vm-1"]).await;
-    assert!(run.failed(3).contains("which services there are"), "{run:?}");
+async fn an_answer_that_lacks_what_was_asked_for_is_not_taken_for_nothing() {
+    let cases: [(&str, &[&str], Value, &str); 9] = [
+        (
+            "vm-pool/vm-1/ssh/services",
+            &["services", "vm-1"],
+            json!({}),
+            "services",
+        ),
+        (
+            "vm-pool/vm-1/ssh/services",
+            &["services", "vm-1"],
+            json!({"services": [{"service": "nimble", "status": "active/running"}]}),
+            "active",
+        ),
+        (
+            "vm-pool/vm-1/ssh/files/list?path=%2Ftmp",
+            &["files", "vm-1", "/tmp"],
+            json!({}),
+            "entries",
+        ),
+        (
+            "vm-pool/vm-1/ssh/files/list?path=%2Ftmp",
+            &["files", "vm-1", "/tmp"],
+            json!({"entries": [{"kind": "file", "bytes": 7}]}),
+            "name",
+        ),
+        (
+            "vm-pool/vm-1/ssh/logs?unit=nimble&lines=5",
+            &["logs", "vm-1", "--unit", "nimble", "--lines", "5"],
+            json!({"lines": []}),
+            "stdout",
+        ),
+        ("vm-pool/ssh/operations", &["operations"], json!({}), "operations"),
+        (
+            "vm-pool/ssh/operations",
+            &["operations"],
+            json!({"operations": [{"id": "X"}]}),
+            "sudo",
+        ),
+        ("executions?limit=20", &["executions"], json!({}), "executions"),
+        (
+            "executions?limit=20",
+            &["executions"],
+            json!({"executions": [{"executionId": "exec-1"}]}),
+            "vmId",
+        ),
+    ];
+    for (path, arguments, body, missing) in cases {
+        let line = format!("GET /api/admin/{path}");
+        let answers = vec![Say::Json(200, body.clone()), Say::Json(200, body)];
+        let server = Server::start([(line.as_str(), answers)]).await;
+        let missing = format!("missing field `{missing}`");
+        let command = [&["vm"][..], arguments].concat();
+        let people = ask(&server, &command).await;
+        assert!(people.failed(3).contains(&missing), "{people:?}");
+        let programs = ask(&server, &[&command[..], &["--json"][..]].concat()).await;
+        assert_eq!(programs.status, Some(3));
+        let told = programs.json();
+        assert!(told["error"].as_str().unwrap().contains(&missing), "{told}");
+    }
 }
 
 #[tokio::test]
