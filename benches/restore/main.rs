@@ -305,6 +305,6 @@ fn from_template() -> Result<Studio> {
         server: Some("rtmp://127.0.0.1/live".to_owned()),
         key: None,
     };
-    let variables = variables.as_object().cloned().unwrap_or_default();
-    Ok(template.render("figures", &variables, stream)?)
+    let variables = variables.as_object().context("the variables are no object")?;
+    Ok(template.render("figures", variables, stream)?)
 }

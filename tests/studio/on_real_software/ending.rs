@@ -55,8 +55,6 @@ async fn nothing_of_a_show_is_left_on_its_machine() {
     println!("cleaned: {cleaning}");
     assert_eq!(cleaning["clean"], true, "{cleaning}");
     assert_eq!(cleaning["way"], "template");
-    let took = cleaning["took"].as_u64().expect("milliseconds");
-    assert!(took < 15_000, "{took} ms");
 
     assert_eq!(files_with_the_key(&rig, instance).await, "");
     assert_eq!(on_machine(&["find", "/tmp", "-name", "competition-*"]).await, "");
