@@ -13,32 +13,22 @@ use support::bucket::{Bucket, Spoil};
 use support::eventually::eventually;
 use support::memory::{peak_memory_kib, reset_peak_memory};
 use support::moto::Moto;
+use support::noise::noise;
 use support::sshd::Sshd;
 
 use http::Method;
 use understudy::domain::archive::{Recording, Upload};
+use understudy::domain::studio::Secret;
 use understudy::domain::time::Timestamp;
-use understudy::infra::archive::s3::{AccessKey, Config, S3Store};
+use understudy::infra::archive::s3::{Config, S3Store};
 use understudy::infra::archive::{Error, Store, Target, Transmission, TransmitError, transmit};
+use understudy::infra::aws::AccessKey;
 use understudy::infra::ssh::Session;
 use understudy::infra::ssh::files::Files;
 
 const MIB: u64 = 1 << 20;
 /// The least that S3 takes.
 const PART_BYTES: u64 = 5 * MIB;
-
-/// Bytes that do not repeat.
-fn noise(bytes: u64) -> Vec<u8> {
-    let bytes = usize::try_from(bytes).unwrap();
-    let mut noise = Vec::with_capacity(bytes + 32);
-    let mut block = Sha256::digest(b"noise");
-    while noise.len() < bytes {
-        noise.extend_from_slice(&block);
-        block = Sha256::digest(block);
-    }
-    noise.truncate(bytes);
-    noise
-}
 
 /// A server with a recording, and a bucket for it.
 struct Rig {
@@ -54,7 +44,7 @@ impl Rig {
         let moto = Arc::new(Moto::start().await);
         let bucket = Bucket::create(moto).await;
         let sshd = Sshd::start().await;
-        let content = noise(bytes);
+        let content = noise("recording", usize::try_from(bytes).unwrap());
         std::fs::write(sshd.path("show.mkv"), &content).unwrap();
         let store = store(bucket.endpoint()).await;
         Self {
@@ -116,7 +106,7 @@ async fn store(endpoint: &str) -> Arc<dyn Store> {
         storage_class: None,
         access_key: Some(AccessKey {
             id: "test".to_owned(),
-            secret: "test".to_owned(),
+            secret: Secret::new("test"),
         }),
     };
     Arc::new(S3Store::new(config).await)
@@ -133,7 +123,7 @@ async fn a_recording_arrives_whole_in_as_many_parts_as_it_takes() {
         (PART_BYTES + 1, 2),
         (12 * MIB, 3),
     ] {
-        rig.content = noise(bytes);
+        rig.content = noise("recording", usize::try_from(bytes).unwrap());
         std::fs::write(rig.sshd.path("show.mkv"), &rig.content).unwrap();
         let key = format!("a folder/{bytes} bytes ümlaut.mkv");
         let mut upload = rig.begin(&key).await;

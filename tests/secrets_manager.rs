@@ -19,7 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use understudy::domain::studio::Secret;
-use understudy::infra::secrets::aws::{AccessKey, Config, StoredSecret};
+use understudy::infra::aws::AccessKey;
+use understudy::infra::secrets::aws::{Config, StoredSecret};
 use understudy::infra::secrets::{Error as SecretError, SecretStore};
 use understudy::infra::ssh::{Connector, Error, KeySource, KeyStanding, RusshConnector};
 

@@ -4,138 +4,34 @@
 //! connection was lost before its answer came. Nothing else is repeated, no redirection is followed, and the
 //! token appears in one header and nowhere else.
 
+mod call;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use call::Call;
+
 use super::advice;
 use super::connection::{Connection, is_loopback};
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
 use super::lines::Lines;
 use super::span;
+use crate::infra::causes::with_causes;
+use call::READ_LIMIT;
 
 /// Limit on getting a connection: a server on the same planet takes less.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-/// Limit on a read: the server answers these from memory.
-const READ_LIMIT: Duration = Duration::from_secs(10);
-/// Limit on a command: longer than the server's own, so that its answer comes first.
-const COMMAND_LIMIT: Duration = Duration::from_secs(75);
 /// Before the one repetition: a restarting server needs a moment.
 const REPEAT_PAUSE: Duration = Duration::from_millis(300);
 /// Largest answer read. A pool of ten thousand VMs is about a tenth of it.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
-
-/// One request.
-#[derive(Debug, Clone)]
-pub struct Call<'a> {
-    method: Method,
-    path: &'a [&'a str],
-    query: Vec<(&'static str, String)>,
-    body: Option<Value>,
-    key: Option<String>,
-    /// What the server was asked to take, on top of the usual limit.
-    wait: Duration,
-    /// What it may take beyond that, without being asked to.
-    patience: Duration,
-    /// The server does not answer from memory.
-    is_slow: bool,
-}
-
-impl<'a> Call<'a> {
-    #[must_use]
-    pub fn new(method: Method, path: &'a [&'a str]) -> Self {
-        Self {
-            method,
-            path,
-            query: Vec::new(),
-            is_slow: false,
-            patience: Duration::ZERO,
-            body: None,
-            key: None,
-            wait: Duration::ZERO,
-        }
-    }
-
-    #[must_use]
-    pub fn get(path: &'a [&'a str]) -> Self {
-        Self::new(Method::GET, path)
-    }
-
-    #[must_use]
-    pub fn post(path: &'a [&'a str], body: Value) -> Self {
-        let mut call = Self::new(Method::POST, path);
-        call.body = Some(body);
-        call
-    }
-
-    #[must_use]
-    pub fn put(path: &'a [&'a str], body: Value) -> Self {
-        let mut call = Self::new(Method::PUT, path);
-        call.body = Some(body);
-        call
-    }
-
-    #[must_use]
-    pub fn delete(path: &'a [&'a str]) -> Self {
-        Self::new(Method::DELETE, path)
-    }
-
-    /// Makes a repetition safe: the server answers it as the first time.
-    #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// Asks the server to answer only when it is done, for at most this long.
-    #[must_use]
-    pub fn wait(mut self, wait: Duration) -> Self {
-        // The server counts in seconds; a part of one is one.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        self.query.push(("wait", seconds.to_string()));
-        self.wait = Duration::from_secs(seconds);
-        self
-    }
-
-    /// Waits so much longer for the answer than for other commands.
-    #[must_use]
-    pub fn patient(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// Adds to the query.
-    #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    /// Gives a read the time of a command: the server asks somebody else.
-    #[must_use]
-    pub fn slow(mut self) -> Self {
-        self.is_slow = true;
-        self
-    }
-
-    fn is_repeatable(&self) -> bool {
-        self.method == Method::GET || self.key.is_some()
-    }
-
-    fn limit(&self) -> Duration {
-        if self.method == Method::GET && !self.is_slow {
-            READ_LIMIT
-        } else {
-            COMMAND_LIMIT + self.patience
-        }
-    }
-}
 
 /// A successful answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -230,9 +126,9 @@ impl Client {
             // A proxy for the outside world cannot reach this machine's own loopback.
             builder = builder.no_proxy();
         }
-        let http = builder
-            .build()
-            .map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {}", chain(&error))))?;
+        let http = builder.build().map_err(|error| {
+            Failure::new(Exit::Failed, format!("no HTTP client: {}", with_causes(&error)))
+        })?;
         Ok(Self {
             http,
             base,

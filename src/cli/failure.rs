@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use crate::config;
+use crate::infra::causes::with_causes;
 
 /// What every subcommand's `run` gives back.
 pub type Outcome = anyhow::Result<Exit>;
@@ -134,7 +135,7 @@ impl From<config::Error> for Failure {
                 .collect(),
             config::Error::Read { .. } | config::Error::Syntax { .. } => Vec::new(),
         };
-        let failure = Self::new(Exit::Usage, chain(&error));
+        let failure = Self::new(Exit::Usage, with_causes(&error));
         if problems.is_empty() {
             failure
         } else {
@@ -145,7 +146,7 @@ impl From<config::Error> for Failure {
 
 impl From<config::OperationsError> for Failure {
     fn from(error: config::OperationsError) -> Self {
-        Self::new(Exit::Usage, chain(&error))
+        Self::new(Exit::Usage, with_causes(&error))
     }
 }
 
@@ -158,18 +159,6 @@ impl From<anyhow::Error> for Failure {
             .or_else(|error| error.downcast::<config::Error>().map(Self::from))
             .unwrap_or_else(|error| Self::new(Exit::Failed, format!("{error:#}")))
     }
-}
-
-/// An error and its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

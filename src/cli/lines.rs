@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
+use crate::infra::causes::with_causes;
 
 /// Longest line that is read.
 const LINE_BYTES_MAX: usize = 4 << 20;
@@ -40,7 +41,7 @@ impl Lines {
                     Exit::Unreachable,
                     format!(
                         "the connection was lost before the last line came: {}",
-                        chain(&error)
+                        with_causes(&error)
                     ),
                 )
                 .advice("what was begun may go on: see `understudy vm executions`")

@@ -3,6 +3,9 @@
 //! Every error here answers two questions: what failed, and can a retry help. No call can wait for ever.
 
 pub mod archive;
+#[cfg(any(feature = "ec2", feature = "s3", feature = "secrets-manager"))]
+pub mod aws;
+pub mod causes;
 pub mod cloud;
 pub mod ledger;
 pub mod obs;

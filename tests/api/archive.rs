@@ -12,13 +12,16 @@ use understudy::actors::news::{Item, Level};
 use understudy::config::Cleanup;
 use understudy::domain::archive::Stage;
 use understudy::domain::ids::ShowId;
-use understudy::infra::archive::s3::{AccessKey, Config as S3, S3Store};
+use understudy::domain::studio::Secret;
+use understudy::infra::archive::s3::{Config as S3, S3Store};
+use understudy::infra::aws::AccessKey;
 
 use crate::executions::served_by;
 use crate::served::{LIMIT, Served, send};
 use crate::support::bucket::{Bucket, Spoil};
 use crate::support::eventually::eventually;
 use crate::support::moto::Moto;
+use crate::support::noise::noise;
 use crate::support::sshd::Sshd;
 
 const MIB: usize = 1 << 20;
@@ -44,7 +47,7 @@ impl Rig {
             storage_class: None,
             access_key: Some(AccessKey {
                 id: "test".to_owned(),
-                secret: "test".to_owned(),
+                secret: Secret::new("test"),
             }),
         })
         .await;
@@ -81,18 +84,6 @@ impl Rig {
         let body = json!({"archiveRecordings": true});
         self.served.post_json(RELEASE, &body).await.is(200)
     }
-}
-
-/// Bytes that do not repeat.
-fn noise(seed: &str, bytes: usize) -> Vec<u8> {
-    let mut noise = Vec::with_capacity(bytes + 32);
-    let mut block = Sha256::digest(seed);
-    while noise.len() < bytes {
-        noise.extend_from_slice(&block);
-        block = Sha256::digest(block);
-    }
-    noise.truncate(bytes);
-    noise
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -10,7 +10,9 @@ mod support;
 use std::time::Duration;
 
 use understudy::domain::ids::InstanceId;
-use understudy::infra::cloud::ec2::{Backoff, Config, Credentials, Timeouts};
+use understudy::domain::studio::Secret;
+use understudy::infra::aws::AccessKey;
+use understudy::infra::cloud::ec2::{Backoff, Config, Timeouts};
 
 use support::moto::IMAGE;
 
@@ -21,11 +23,10 @@ const PROJECT: &str = "understudy-test";
 fn config(endpoint: &str) -> Config {
     Config {
         endpoint_url: Some(endpoint.to_owned()),
-        credentials: Credentials::Static {
-            access_key_id: "test".to_owned(),
-            secret_access_key: "test".to_owned(),
-            session_token: None,
-        },
+        access_key: Some(AccessKey {
+            id: "test".to_owned(),
+            secret: Secret::new("test"),
+        }),
         timeouts: Timeouts {
             connect: Duration::from_secs(60),
             read: Duration::from_secs(60),

@@ -108,6 +108,7 @@ pub const OWNERS: &[Owned] = &[
             "src/infra/cloud/ec2",
             "src/infra/secrets/aws.rs",
             "src/infra/archive/s3",
+            "src/infra/aws.rs",
         ],
         "AWS's types stay behind the traits of the cloud, the secret store and the archive",
     ),

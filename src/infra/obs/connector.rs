@@ -16,11 +16,12 @@ use obws::responses::WebSocketCloseCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::link::{Link, several, with_causes};
+use super::link::{Link, several};
 use super::notices::{self, EVENTS_KEPT, SUBSCRIPTIONS};
 use super::session::ObwsSession;
 use super::{Connector, Endpoint, Error, Notice, Route, Session};
 use crate::domain::studio::Secret;
+use crate::infra::causes::with_causes;
 use crate::infra::ssh;
 use crate::infra::vault::Vault;
 

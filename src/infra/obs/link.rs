@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Error;
 use crate::domain::studio::without_secrets;
+use crate::infra::causes::with_causes;
 use crate::infra::vault::Vault;
 
 /// `RequestStatus::NotReady`: OBS is changing its scene collection; the request may be repeated.
@@ -212,21 +213,6 @@ pub(super) async fn several<T>(
     // Collected first: a lazy iterator's borrows are more than the compiler can follow across threads.
     let pieces: Vec<_> = pieces.into_iter().collect();
     stream::iter(pieces).buffered(PIECES_AT_ONCE).try_collect().await
-}
-
-/// An error's text with the texts of its causes.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// Whether OBS refused with this code.

@@ -17,10 +17,11 @@ use tokio::time::{Instant, sleep};
 
 use super::capture::{Now, collections, output, read};
 use super::collection::{self, Folder, by_file, file_for};
-use super::link::{Lane, Link, NOT_FOUND, Request, denied_with, with_causes};
+use super::link::{Lane, Link, NOT_FOUND, Request, denied_with};
 use super::room::make_room;
 use super::{Error, Means, Restored, filters, inputs, items, service, transitions};
 use crate::domain::studio::{MadeBy, Studio};
+use crate::infra::causes::with_causes;
 
 /// How often OBS is asked whether it has changed the scene collection. A change takes 50 to 90 ms.
 const COLLECTION_POLL: Duration = Duration::from_millis(10);

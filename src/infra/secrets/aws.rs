@@ -8,18 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, Region};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
 use super::{Error, SecretStore};
 use crate::domain::studio::Secret;
+use crate::infra::aws::{self, AccessKey};
 
-/// Longest detail kept, in characters.
-const DETAIL_CHARS_MAX: usize = 300;
 const ATTEMPTS: u32 = 2;
 const CONNECT: Duration = Duration::from_secs(3);
 /// One try, credentials and the body of the answer included. The SDK has no limit of its own.
@@ -40,15 +36,8 @@ pub struct Config {
     /// Where to send requests instead of the region's public endpoint, or of what `AWS_ENDPOINT_URL_SECRETS_MANAGER` and
     /// `AWS_ENDPOINT_URL` say.
     pub endpoint_url: Option<String>,
-    /// `None`: the SDK's own chain: environment, profile and SSO, web identity, container, instance metadata.
+    /// `None`: what the SDK's own chain finds.
     pub access_key: Option<AccessKey>,
-}
-
-/// An access key of AWS.
-#[derive(Debug, Clone)]
-pub struct AccessKey {
-    pub id: String,
-    pub secret: Secret,
 }
 
 /// A secret in AWS Secrets Manager.
@@ -62,8 +51,8 @@ impl StoredSecret {
     /// Sets the client up. Reads the SDK's environment and profile files, but contacts nobody: credentials are found
     /// at the first call.
     pub async fn new(config: Config) -> Self {
-        // Pinned, so that an SDK update does not change retries or time limits behind our back.
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        let endpoint_url = config.endpoint_url.as_deref();
+        let loader = aws::loader(region(&config.arn), endpoint_url, config.access_key.as_ref())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(
                 TimeoutConfig::builder()
@@ -72,19 +61,6 @@ impl StoredSecret {
                     .operation_timeout(OPERATION)
                     .build(),
             );
-        if let Some(region) = region(&config.arn) {
-            loader = loader.region(Region::new(region.to_owned()));
-        }
-        if let Ok(name) = AppName::new("understudy") {
-            loader = loader.app_name(name);
-        }
-        if let Some(url) = &config.endpoint_url {
-            loader = loader.endpoint_url(url);
-        }
-        if let Some(AccessKey { id, secret }) = config.access_key {
-            let key = Credentials::new(id, secret.expose(), None, None, "configuration");
-            loader = loader.credentials_provider(key);
-        }
         Self {
             client: Client::new(&loader.load().await),
             arn: config.arn,
@@ -96,17 +72,18 @@ impl StoredSecret {
         failure: &SdkError<impl ProvideErrorMetadata + StdError + 'static, HttpResponse>,
     ) -> Error {
         let secret = self.arn.clone();
-        let detail = concise(&match failure {
+        let has_no_credentials = aws::credentials(failure).is_some();
+        let detail = aws::concise(&match failure {
             SdkError::ServiceError(answer) => match answer.err().message() {
                 Some(message) => message.to_owned(),
                 None => format!("HTTP status {}", answer.raw().status().as_u16()),
             },
             // What a credential program printed may be among the causes.
-            other if is_credentials(other) => "the default chain of AWS found none".to_owned(),
-            other => chain(other),
+            _ if has_no_credentials => "the default chain of AWS found none".to_owned(),
+            other => aws::chain(other),
         });
         let SdkError::ServiceError(answer) = failure else {
-            return if is_credentials(failure) {
+            return if has_no_credentials {
                 Error::NoCredentials { secret, detail }
             } else {
                 Error::Unavailable { secret, detail }
@@ -180,48 +157,4 @@ impl StoredSecret {
 /// `arn:aws:secretsmanager:REGION:account:secret:name`.
 fn region(arn: &str) -> Option<&str> {
     arn.split(':').nth(3).filter(|region| !region.is_empty())
-}
-
-/// The SDK reports failures to find credentials as failures to connect.
-fn is_credentials<E>(failure: &SdkError<E, HttpResponse>) -> bool
-where
-    E: StdError + 'static,
-{
-    let SdkError::DispatchFailure(dispatch) = failure else {
-        return false;
-    };
-    let mut source = dispatch
-        .as_connector_error()
-        .map(|error| error as &(dyn StdError + 'static));
-    while let Some(cause) = source {
-        if cause.is::<CredentialsError>() {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
-}
-
-/// An error and its causes, outermost first.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// The first line, of bounded length.
-fn concise(message: &str) -> String {
-    let line = message.trim().lines().next().unwrap_or_default();
-    match line.char_indices().nth(DETAIL_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
 }

@@ -4,14 +4,11 @@
 
 use std::error::Error as StdError;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::infra::archive::Error;
-
-/// Longest detail kept.
-const DETAIL_CHARS_MAX: usize = 300;
+use crate::infra::aws::{self, chain, concise};
 
 /// S3 answered with success, but not with what the call must return.
 pub(super) fn unreadable(call: &'static str, what: &str) -> Error {
@@ -48,7 +45,7 @@ where
             detail: chain(failure),
         },
         // (The SDK may add further variants; whatever they are, they are not an answer.)
-        _ => match credentials(failure) {
+        _ => match aws::credentials(failure) {
             Some(error) => Error::Credentials {
                 // Not the causes: what a credential program printed may be among them.
                 detail: concise(&error.to_string()),
@@ -103,35 +100,6 @@ fn by_code(call: &'static str, bucket: &str, key: &str, code: &str, status: u16,
             _ => Error::Refused { call, detail },
         },
     }
-}
-
-fn credentials<'a>(failure: &'a (dyn StdError + 'static)) -> Option<&'a CredentialsError> {
-    let mut source = Some(failure);
-    while let Some(cause) = source {
-        if let Some(found) = cause.downcast_ref::<CredentialsError>() {
-            return Some(found);
-        }
-        source = cause.source();
-    }
-    None
-}
-
-/// An error and its causes, outermost first.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    concise(&text)
-}
-
-/// The first line, of bounded length.
-fn concise(message: &str) -> String {
-    let line = message.trim().lines().next().unwrap_or_default();
-    line.chars().take(DETAIL_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -1,23 +1,19 @@
 //! Amazon S3, or what speaks its API, as the archive.
 //!
-//! The only place beside the cloud's adapter that knows the AWS SDK. Every call has a deadline and is made once: whether
+//! The only place that knows S3's SDK. Every call has a deadline and is made once: whether
 //! to repeat it is the caller's to know. Each part carries its SHA-256 (`x-amz-checksum-sha256`), which S3 checks on
 //! arrival and keeps; of the whole it then says the checksum of those
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
 
 mod error;
 
-use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{
-    AppName, BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation,
-};
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
@@ -27,6 +23,7 @@ use bytes::Bytes;
 
 use super::{Error, Part, Store, Target, composite};
 use crate::domain::archive::StoredPart;
+use crate::infra::aws::{self, AccessKey};
 
 const CREATE: &str = "CreateMultipartUpload";
 const UPLOAD: &str = "UploadPart";
@@ -42,7 +39,7 @@ const CALL: Duration = Duration::from_secs(120);
 /// Pages of a list of parts: one upload has 10,000 at most, and a page 1,000.
 const PAGES_MAX: usize = 11;
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub region: String,
     /// Where to send requests instead of the region's public endpoint.
@@ -51,23 +48,8 @@ pub struct Config {
     pub path_style: bool,
     /// As S3 names it; `None` is its standard one.
     pub storage_class: Option<String>,
-    /// `None`: the SDK's own chain of variables, profile, and instance role.
+    /// `None`: what the SDK's own chain finds.
     pub access_key: Option<AccessKey>,
-}
-
-#[derive(Clone)]
-pub struct AccessKey {
-    pub id: String,
-    pub secret: String,
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("region", &self.region)
-            .field("endpoint_url", &self.endpoint_url)
-            .finish_non_exhaustive()
-    }
 }
 
 #[derive(Debug)]
@@ -79,9 +61,8 @@ pub struct S3Store {
 impl S3Store {
     /// Sets the client up, and contacts nobody: credentials are found at the first call.
     pub async fn new(config: Config) -> Self {
-        // Pinned, so that an SDK update changes nothing behind our back.
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .region(Region::new(config.region))
+        let (region, endpoint_url) = (Some(config.region.as_str()), config.endpoint_url.as_deref());
+        let loader = aws::loader(region, endpoint_url, config.access_key.as_ref())
             .retry_config(RetryConfig::disabled())
             .timeout_config(
                 TimeoutConfig::builder()
@@ -90,16 +71,6 @@ impl S3Store {
                     .operation_timeout(CALL)
                     .build(),
             );
-        if let Ok(name) = AppName::new("understudy") {
-            loader = loader.app_name(name);
-        }
-        if let Some(url) = &config.endpoint_url {
-            loader = loader.endpoint_url(url);
-        }
-        if let Some(key) = config.access_key {
-            let credentials = Credentials::new(key.id, key.secret, None, None, "configuration");
-            loader = loader.credentials_provider(credentials);
-        }
         let shared = loader.load().await;
         let settings = Builder::from(&shared)
             .force_path_style(config.path_style)

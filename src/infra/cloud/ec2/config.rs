@@ -1,7 +1,8 @@
 //! What the EC2 adapter must be told: where EC2 is, what a new machine is made of, how long to wait.
 
-use std::fmt;
 use std::time::Duration;
+
+use crate::infra::aws::AccessKey;
 
 /// Settings of [`Ec2Cloud`](super::Ec2Cloud). [`Config::new`] gives every field but the first two a default.
 #[derive(Debug, Clone)]
@@ -13,7 +14,8 @@ pub struct Config {
     /// Where to send requests instead of the region's public endpoint. It outranks `AWS_ENDPOINT_URL` and the
     /// profile file.
     pub endpoint_url: Option<String>,
-    pub credentials: Credentials,
+    /// `None`: what the SDK's own chain finds.
+    pub access_key: Option<AccessKey>,
     /// Image to launch from. A pool that never launches needs none.
     pub ami_id: Option<String>,
     /// The VPC's default group if `None`.
@@ -39,7 +41,7 @@ impl Config {
             region: region.into(),
             project: project.into(),
             endpoint_url: None,
-            credentials: Credentials::DefaultChain,
+            access_key: None,
             ami_id: None,
             security_group_id: None,
             subnet_id: None,
@@ -85,28 +87,6 @@ fn is_http_url(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|url| {
         matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
     })
-}
-
-/// Where the access key comes from.
-#[derive(Clone)]
-pub enum Credentials {
-    /// The SDK's own chain: environment, profile and SSO, web identity, container, instance metadata.
-    DefaultChain,
-    /// This key and no other.
-    Static {
-        access_key_id: String,
-        secret_access_key: String,
-        session_token: Option<String>,
-    },
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DefaultChain => f.write_str("DefaultChain"),
-            Self::Static { .. } => f.write_str("Static(redacted)"),
-        }
-    }
 }
 
 /// Longest waits. The SDK bounds only the connecting by itself; everything else would wait for ever.
@@ -157,20 +137,6 @@ impl Default for Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_key_does_not_show_in_debug_output() {
-        let mut config = Config::new("us-east-1", "show");
-        config.credentials = Credentials::Static {
-            access_key_id: "AKIDEXAMPLE".to_owned(),
-            secret_access_key: "wJalrXUtnFEMI".to_owned(),
-            session_token: Some("FwoGZXIvYXdz".to_owned()),
-        };
-        let shown = format!("{config:?}");
-        for secret in ["AKIDEXAMPLE", "wJalrXUtnFEMI", "FwoGZXIvYXdz"] {
-            assert!(!shown.contains(secret), "{shown}");
-        }
-    }
 
     #[test]
     fn a_region_or_an_endpoint_that_cannot_be_one_is_found_before_any_call() {

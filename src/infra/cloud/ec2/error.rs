@@ -8,13 +8,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
+use crate::infra::aws::{self, chain, concise};
 use crate::infra::cloud::{Error, ErrorKind};
-
-/// Longest detail kept. A denied call comes with kilobytes of encoded policy.
-const DETAIL_CHARS_MAX: usize = 300;
-
-/// What precedes that policy in the message.
-const ENCODED_POLICY: &str = "Encoded authorization failure message";
 
 /// An error of ours, not of EC2's: there is no code.
 pub(super) fn new(call: &'static str, kind: ErrorKind, detail: impl Into<String>) -> Error {
@@ -71,12 +66,8 @@ where
 
 /// Connecting and sending, and, before them, finding credentials: the SDK reports all three alike.
 fn from_connector(call: &'static str, error: &ConnectorError) -> Error {
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if let Some(credentials) = cause.downcast_ref::<CredentialsError>() {
-            return from_credentials(call, credentials);
-        }
-        source = cause.source();
+    if let Some(credentials) = aws::credentials(error) {
+        return from_credentials(call, credentials);
     }
     let kind = if error.is_timeout() {
         ErrorKind::TimedOut
@@ -178,35 +169,6 @@ fn kind_of_status(status: u16, otherwise: ErrorKind) -> ErrorKind {
     }
 }
 
-/// An error and its causes, outermost first.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    concise(&text)
-}
-
-/// The first line, without the encoded policy, of bounded length.
-fn concise(message: &str) -> String {
-    let first_line = message.trim().lines().next().unwrap_or_default();
-    let plain = first_line
-        .split(ENCODED_POLICY)
-        .next()
-        .unwrap_or_default()
-        .trim_end();
-    match plain.char_indices().nth(DETAIL_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &plain[..end]),
-        None => plain.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use aws_credential_types::provider::future;
@@ -256,25 +218,6 @@ mod tests {
         ] {
             assert_eq!(kind_of(None, status), kind, "{status}");
         }
-    }
-
-    #[test]
-    fn the_encoded_policy_and_further_lines_are_left_out_and_the_rest_is_bounded() {
-        let denied =
-            "You are not authorized to perform this operation. Encoded authorization failure message: 6KVyHo";
-        assert_eq!(
-            concise(denied),
-            "You are not authorized to perform this operation."
-        );
-        assert_eq!(
-            concise("the signature does not match\n\nThe Canonical String was\nGET"),
-            "the signature does not match"
-        );
-        assert_eq!(
-            concise(&"é".repeat(DETAIL_CHARS_MAX + 1)).chars().count(),
-            DETAIL_CHARS_MAX + 1
-        );
-        assert_eq!(concise(""), "");
     }
 
     #[derive(Debug)]

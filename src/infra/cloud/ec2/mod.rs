@@ -1,6 +1,6 @@
 //! Amazon EC2 as the pool's cloud.
 //!
-//! The only place that knows the AWS SDK. It translates, bounds and guards:
+//! The only place that knows EC2's SDK. It translates, bounds and guards:
 //!
 //! - every call has a deadline and a bounded number of tries ([`Timeouts`], [`Config::attempts`]);
 //! - a listing follows all pages or fails: half a list would look like machines that went away;
@@ -22,14 +22,14 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::config::{AppName, BehaviorVersion, Region};
 use aws_sdk_ec2::types::{Filter, InstanceType, Reservation, ResourceType, Tag, TagSpecification};
 
-pub use config::{Backoff, Config, ConfigError, Credentials, Timeouts};
+pub use config::{Backoff, Config, ConfigError, Timeouts};
 
 use super::{Cloud, Error, ErrorKind, MANAGED_BY, StateChange, TAG_MANAGED_BY, TAG_PROJECT};
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{Instance, InstanceState, Launch, PowerChange};
+use crate::infra::aws;
 use roster::Roster;
 
 const DESCRIBE: &str = "DescribeInstances";
@@ -63,31 +63,10 @@ impl Ec2Cloud {
     /// [`Config::check`] found a setting that no call could be made with.
     pub async fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
-        // Pinned, so that an SDK update does not change retries or time limits behind our back.
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .region(Region::new(config.region.clone()))
+        let (region, endpoint_url) = (Some(config.region.as_str()), config.endpoint_url.as_deref());
+        let loader = aws::loader(region, endpoint_url, config.access_key.as_ref())
             .retry_config(retry::retries(&config))
             .timeout_config(retry::timeouts(&config));
-        if let Ok(name) = AppName::new("understudy") {
-            loader = loader.app_name(name);
-        }
-        if let Some(url) = &config.endpoint_url {
-            loader = loader.endpoint_url(url);
-        }
-        loader = match &config.credentials {
-            Credentials::DefaultChain => loader,
-            Credentials::Static {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            } => loader.credentials_provider(aws_sdk_ec2::config::Credentials::new(
-                access_key_id,
-                secret_access_key,
-                session_token.clone(),
-                None,
-                "configuration",
-            )),
-        };
         let shared = loader.load().await;
         let client = Client::from_conf(
             aws_sdk_ec2::config::Builder::from(&shared)
