@@ -131,11 +131,14 @@ fn scene_json(collection: &Collection, scene: &Scene, kind: &str) -> Value {
         .iter()
         .filter_map(|item| item_json(collection, item))
         .collect();
-    let settings = json!({
+    let mut settings = json!({
         "id_counter": scene.next_item_id - 1,
-        "custom_size": false,
         "items": items,
     });
+    // A group has a size of its own, which OBS works out of what is in it.
+    if kind == "scene" {
+        settings["custom_size"] = false.into();
+    }
     let mut source = source_json(&scene.name, scene.uuid, kind, settings, &scene.filters);
     let TransitionOverride { name, duration_ms } = &scene.transition_override;
     let mut private = Map::new();
@@ -409,81 +412,5 @@ fn pair(value: &Value, name: &str, default: f32) -> (f32, f32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Studio, StudioTiming};
-    use super::*;
-
-    fn again(name: &str, collection: &Collection) -> Collection {
-        let (read_name, read) = read(&write(name, collection), &mut Identifiers(99)).unwrap();
-        assert_eq!(read_name, name);
-        read
-    }
-
-    #[test]
-    fn a_collection_is_the_same_after_it_was_written_and_read() {
-        let mut studio = Studio::new(StudioTiming::default(), 1);
-        studio.load_example("rtmp://127.0.0.1/live", "key").unwrap();
-        studio
-            .add_transition("Stinger", "obs_stinger_transition", Map::new())
-            .unwrap();
-        let scene = studio.collection().program;
-        let items: Vec<u64> = studio
-            .collection()
-            .scene(scene)
-            .unwrap()
-            .items
-            .iter()
-            .map(|i| i.id)
-            .collect();
-        studio.group_items(scene, "Together", &items).unwrap();
-        let before = studio.collection();
-        assert!(before.inputs.len() > 5 && before.scenes.len() > 5 && !before.groups.is_empty());
-        let after = again("Example", before);
-        // Those of the transitions are not in the file.
-        assert_eq!(after.transitions.len(), before.transitions.len());
-        assert_eq!(format!("{:?}", after.scenes), format!("{:?}", before.scenes));
-        assert_eq!(format!("{:?}", after.groups), format!("{:?}", before.groups));
-        assert_eq!(format!("{:?}", after.inputs), format!("{:?}", before.inputs));
-        assert_eq!(
-            (after.program, after.transition, after.transition_ms),
-            (before.program, before.transition, before.transition_ms)
-        );
-    }
-
-    #[test]
-    fn what_is_left_out_has_its_default_and_what_nothing_shows_is_dropped() {
-        let file = json!({
-            "name": "Short",
-            "scene_order": [{"name": "B"}, {"name": "A"}],
-            "sources": [
-                {"name": "A", "id": "scene", "settings": {"items": [{"name": "red", "id": 3}, {"name": "gone", "id": 4}]}},
-                {"name": "B", "id": "scene"},
-                {"name": "red", "id": "color_source", "versioned_id": "color_source_v3"},
-                {"name": "blue", "id": "color_source", "versioned_id": "color_source_v3"},
-                {"name": "odd", "id": "no_such_kind"},
-            ],
-            "AuxAudioDevice1": {"name": "Mic", "id": "pulse_input_capture"},
-        });
-        let (_, read) = read(file.to_string().as_bytes(), &mut Identifiers(1)).unwrap();
-        let names: Vec<&str> = read.scenes.iter().map(|scene| scene.name.as_str()).collect();
-        assert_eq!(names, ["B", "A"]);
-        let inputs: Vec<&str> = read.inputs.iter().map(|input| input.name.as_str()).collect();
-        assert_eq!(inputs, ["red", "Mic"]);
-        let item = &read.scenes[1].items[0];
-        assert_eq!(item.transform, Transform::default());
-        assert!(item.enabled && !item.locked);
-        assert_eq!(read.scenes[1].next_item_id, 4);
-        assert_eq!(read.program, read.scenes[0].uuid);
-        let written: Value = serde_json::from_slice(&write("Short", &read)).unwrap();
-        assert_eq!(written["AuxAudioDevice1"]["name"], "Mic");
-    }
-
-    #[test]
-    fn what_is_no_collection_is_told() {
-        for text in ["", "{", "[]", "{}", r#"{"name":7}"#] {
-            assert!(read(text.as_bytes(), &mut Identifiers(1)).is_none(), "{text}");
-        }
-        let (_, empty) = read(br#"{"name":"Empty","sources":7}"#, &mut Identifiers(1)).unwrap();
-        assert_eq!(empty.scenes.len(), 1);
-    }
-}
+#[path = "collection_file_tests.rs"]
+mod tests;
