@@ -12,6 +12,7 @@ mod vm_table;
 mod leaving;
 mod pool_edges;
 mod show_edges;
+mod studio_made;
 
 mod candidates;
 mod failover_drive;

@@ -8,7 +8,6 @@ use understudy::domain::ids::{Epoch, RequestKey};
 use understudy::domain::invariants::violations;
 use understudy::domain::show::{Event, Phase, Rejected as ShowRejected, Show};
 use understudy::domain::state::State;
-use understudy::domain::studio::MadeBy;
 use understudy::domain::vm::Power;
 
 use crate::fixtures::{
@@ -204,14 +203,14 @@ fn event_named(name: &str, now: u64) -> Event {
     event
 }
 
-fn after(state: &State, events: Vec<Event>) -> State {
+pub fn after(state: &State, events: Vec<Event>) -> State {
     let facts: Vec<_> = events.into_iter().map(|event| of_show(1, event)).collect();
     let state = state.with(&facts, at(5)).unwrap();
     assert_eq!(violations(&state), Vec::<String>::new());
     state
 }
 
-fn pool(power: Power) -> State {
+pub fn pool(power: Power) -> State {
     let mut vms = vec![machine(1, power)];
     vms.extend((2..=4).map(|n| machine(n, Power::Ready)));
     state_of(vms, Vec::new())
@@ -240,7 +239,7 @@ fn in_phase(phase: &str) -> State {
     after(&pool(power), events)
 }
 
-fn in_step(step: &str) -> State {
+pub fn in_step(step: &str) -> State {
     let mut events = vec![assigned(1, 1), went_on_air(1)];
     events.push(failover_began(
         2,
@@ -389,85 +388,6 @@ fn a_vm_left_unfenced_by_an_abandoned_move_is_not_given_back_either() {
     let state = after(&in_step("moving"), unfenced.to_vec());
     assert!(state.with(&[of_show(1, released())], at(10)).is_err());
     after(&state, vec![silenced(2), released()]);
-}
-
-/// A show on air that has been moved there, with its studio.
-fn moved() -> State {
-    let capture = Event::Captured {
-        studio: Arc::new(studio()),
-    };
-    let before = vec![
-        assigned(1, 1),
-        capture,
-        went_on_air(1),
-        failover_began(2, Some(2)),
-    ];
-    let moving = vec![fenced(2), restored(2), publishing(2), ended(2, Ending::OnAir)];
-    after(&after(&pool(Power::Ready), before), moving)
-}
-
-fn of(state: &State) -> &Show {
-    state.show(&show_id(1)).unwrap()
-}
-
-#[test]
-fn a_studio_that_was_made_is_compared_once_and_what_differs_stands_where_its_making_does() {
-    let state = moved();
-    assert!(of(&state).uncompared);
-    assert_eq!(of(&state).records[0].comparison, None);
-    let state = after(&state, vec![compared(2, &["no group"])]);
-    let show = of(&state);
-    let found = show.records[0].comparison.clone().unwrap();
-    assert_eq!(
-        (found.at, found.differences),
-        (at(5), vec!["no group".to_owned()])
-    );
-    assert!(!show.uncompared);
-    assert!(state.with(&[of_show(1, compared(2, &[]))], at(10)).is_err());
-
-    let state = after(
-        &pool(Power::Ready),
-        vec![set_up(false), assigned(1, 1), restored(1)],
-    );
-    let state = after(&state, vec![compared(1, &[])]);
-    let made = of(&state).made.clone().unwrap();
-    assert_eq!(made.comparison.unwrap().differences, Vec::<String>::new());
-}
-
-#[test]
-fn how_a_studio_was_made_is_on_the_timeline_until_its_target_is_lost() {
-    let by_file = || Event::Restored {
-        epoch: Epoch(2),
-        differences: Vec::new(),
-        by: Some(MadeBy::File),
-    };
-    let restored = after(&in_step("moving, fenced"), vec![by_file()]);
-    assert_eq!(of(&restored).failover().unwrap().restored_by, Some(MadeBy::File));
-    let lost = after(&restored, vec![spare_lost(3, 2)]);
-    assert_eq!(of(&lost).failover().unwrap().restored_by, None);
-}
-
-#[test]
-fn a_studio_is_not_compared_with_what_it_was_not_made_from() {
-    let capture = || Event::Captured {
-        studio: Arc::new(studio()),
-    };
-    let replaced = after(&moved(), vec![capture()]);
-    let remade = after(&moved(), vec![set_up(true)]);
-    let left = after(&moved(), vec![failover_began(3, Some(3))]);
-    let nothing_to_make = after(&in_step("publishing"), vec![ended(2, Ending::OnAir)]);
-    for (why, state) in [
-        ("what it was made from is replaced", replaced),
-        ("it is to be made anew", remade),
-        ("the show is moved again", left),
-        ("there was nothing to make it from", nothing_to_make),
-    ] {
-        let epoch = of(&state).epoch.0;
-        assert!(
-            state.with(&[of_show(1, compared(epoch, &[]))], at(10)).is_err(),
-            "{why}"
-        );
-    }
 }
 
 #[test]
