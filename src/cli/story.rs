@@ -13,6 +13,7 @@ use crate::domain::failover::{Fence, Record};
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::show::{Event as ShowEvent, Show};
 use crate::domain::state::State;
+use crate::domain::studio::MadeBy;
 use crate::domain::time::{Timestamp, millis};
 use crate::domain::vm::Event as VmEvent;
 
@@ -80,13 +81,17 @@ fn show_line(event: &ShowEvent, show: Option<&Show>) -> Option<(Tone, String)> {
         ShowEvent::Silenced { how, .. } => (Tone::Plain, format!("publishes nothing: {}", fenced(*how))),
         ShowEvent::Fenced { how, .. } => (Tone::Busy, format!("old VM publishes no more: {}", fenced(*how))),
         ShowEvent::Restored { by, .. } => {
-            let scenes = show
-                .and_then(|show| show.studio.as_ref())
-                .map_or(0, |studio| studio.scenes.len());
-            let by = by
-                .as_ref()
-                .map_or(String::new(), |by| format!(" by {}", by.as_str()));
-            (Tone::Busy, format!("studio restored{by}: {scenes} scenes"))
+            let mut text = match show.and_then(|show| show.studio.as_ref()) {
+                Some(studio) => format!("studio restored: {} scenes", studio.scenes.len()),
+                None => "studio made from its configuration".to_owned(),
+            };
+            if let Some(by) = by {
+                text.push_str(&format!(", by {}", by.as_str()));
+            }
+            if let Some(why) = by.as_ref().and_then(MadeBy::why_not_file) {
+                text.push_str(&format!(" (not from a file: {why})"));
+            }
+            (Tone::Busy, text)
         }
         ShowEvent::Compared { differences, .. } if differences.is_empty() => {
             (Tone::Good, "its studio is as it was to be".to_owned())

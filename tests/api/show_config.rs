@@ -28,6 +28,7 @@ async fn a_competition_is_configured_and_everybody_hears_when_its_studio_is_made
         (&told["state"], &told["stream"]["keySet"]),
         (&json!("waiting"), &json!(true))
     );
+    assert_eq!(told["restoredBy"], Value::Null);
     let assigned = served
         .post("/api/competitions/finals/vm/assign?wait=30")
         .await
@@ -43,7 +44,11 @@ async fn a_competition_is_configured_and_everybody_hears_when_its_studio_is_made
         (&told["state"], &told["vmId"]),
         (&json!("made"), &assigned["vmId"])
     );
-    assert_eq!(told["configuredAt"], made["configuredAt"]);
+    for told in [&told, &made] {
+        assert_eq!(told["configuredAt"], made["configuredAt"]);
+        // There is no SSH here to put a file on the VM with.
+        assert_eq!(told["restoredBy"], "requests", "{told}");
+    }
     assert_eq!(told["variables"]["title"], "Finals");
     for answer in [&told, &made, &served.get("/api/shows").await.is(200)] {
         assert!(!answer.to_string().contains(KEY), "{answer}");

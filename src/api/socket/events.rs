@@ -1,4 +1,4 @@
-//! Which events a batch of the ledger, or an item of news, is to Socket.IO clients. Pure.
+//! Which events a batch of the ledger is to Socket.IO clients. Pure.
 //!
 //! | in the ledger | events |
 //! |---|---|
@@ -13,19 +13,14 @@
 //! | its studio is made from its configuration | `showConfigured` |
 //! | it is released | `vmReleased` |
 //! | the settings change | `vmPoolConfigUpdated` |
-//! | a file to or from a VM has moved on | `fileProgress`, to administrators |
 //!
-//! News is told too: `vmHealthUpdate`, `vmPoolMaintenance`, `archiveProgress`, `alertCreated`.
-//!
-//! The pool's snapshots and deltas are not events of one entry; [`super::fanout`] sends them.
+//! What is only news is in [`super::news`]. The pool's snapshots and deltas are not events of one entry; [`super::fanout`] sends them.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::actors::archive::Progress;
 use crate::actors::board::Board;
-use crate::actors::news::{Alert, Item, Level};
 use crate::api::config::ConfigView;
 use crate::api::options::LaunchFacts;
 use crate::api::project::{self, Reach};
@@ -37,6 +32,7 @@ use crate::domain::ids::{Seq, ShowId, VmId};
 use crate::domain::pool::Settings;
 use crate::domain::show;
 use crate::domain::state::State;
+use crate::domain::studio::MadeBy;
 use crate::domain::vm::{self, Power, Status, Vm};
 
 /// Who is told.
@@ -319,6 +315,8 @@ impl<'a> Words<'a> {
             "epoch": made.epoch.0,
             "configuredAt": Iso(made.at).to_string(),
             "differences": made.differences,
+            "restoredBy": made.by.as_ref().map(MadeBy::as_str),
+            "notByFile": made.by.as_ref().and_then(MadeBy::why_not_file),
         });
         self.tell("showConfigured", payload);
     }
@@ -424,134 +422,6 @@ impl<'a> Words<'a> {
             }
             self.tell("vmHealthChanged", payload);
         }
-    }
-}
-
-fn archive_progress(progress: &Progress, seq: Seq) -> Value {
-    json!({
-        "competitionId": progress.show.as_str(),
-        "vmId": progress.vm.as_str(),
-        "file": progress.file,
-        "bytes": progress.bytes,
-        "totalBytes": progress.total_bytes,
-        "files": progress.files,
-        "totalFiles": progress.total_files,
-        "seq": seq.0,
-    })
-}
-
-/// The event of one item of news. Shutting down is told by whoever closes the sockets, once.
-#[must_use]
-pub fn of_news(item: &Item, seq: Seq, board: &Board, reach: Reach, alert_number: u64) -> Option<Told> {
-    let everybody = |name, payload| {
-        Some(Told {
-            name,
-            to: Audience::Everybody,
-            payload,
-        })
-    };
-    match item {
-        Item::Checked {
-            vm,
-            health,
-            reading,
-            response_time,
-            at,
-        } => {
-            let seen = board.latest(vm);
-            let seen = crate::actors::board::Observation {
-                reading: *reading,
-                checked_at: Some(*at),
-                ..seen.as_ref().clone()
-            };
-            let payload = json!({
-                "vmId": vm.as_str(),
-                "healthStatus": project::health_word(*health),
-                "services": project::services(&seen, reach),
-                "responseTime": response_time.map(crate::domain::time::millis),
-                "timestamp": Iso(*at).to_string(),
-                "seq": seq.0,
-            });
-            everybody("vmHealthUpdate", payload)
-        }
-        Item::Replenished {
-            warm_before,
-            warm_target,
-            results,
-        } => {
-            let results: Vec<Value> = results
-                .iter()
-                .map(|(vm, result)| start_result(vm, result))
-                .collect();
-            let payload = json!({
-                "warmVMsBefore": warm_before,
-                "warmVMsTarget": warm_target,
-                "startedCount": results.iter().filter(|result| result["success"] == true).count(),
-                "results": results,
-                "seq": seq.0,
-            });
-            everybody("vmPoolMaintenance", payload)
-        }
-        Item::Archiving(progress) => everybody("archiveProgress", archive_progress(progress, seq)),
-        Item::Alert(alert) => Some(alert_created(alert, seq, alert_number)),
-        Item::Transferred(far) => Some(Told {
-            name: "fileProgress",
-            to: Audience::Admins,
-            payload: json!({
-                "id": far.id.to_string(),
-                "vmId": far.vm.as_str(),
-                "path": far.path.as_str(),
-                "direction": if far.is_upload { "upload" } else { "download" },
-                "bytes": far.bytes,
-                "totalBytes": far.bytes_total,
-                "done": far.done,
-            }),
-        }),
-        Item::ShuttingDown { .. } => None,
-    }
-}
-
-fn start_result(vm: &VmId, result: &Result<(), String>) -> Value {
-    match result {
-        Ok(()) => json!({"vmId": vm.as_str(), "success": true}),
-        Err(error) => json!({"vmId": vm.as_str(), "success": false, "error": error}),
-    }
-}
-
-fn alert_created(alert: &Alert, seq: Seq, number: u64) -> Told {
-    let (level, auto_resolve) = match alert.level {
-        Level::Critical => ("critical", true),
-        Level::Warning => ("warning", true),
-        Level::Info => ("info", false),
-    };
-    let competition = alert.show.as_ref().map_or("_pool", ShowId::as_str);
-    let vm = alert.vm.as_ref().map(VmId::as_str);
-    let mut record = json!({
-        "id": format!("alert_{}_{number}", alert.at.0),
-        "competitionId": competition,
-        "level": level,
-        "category": if alert.source.starts_with("obs-") { "obs" } else { "vm" },
-        "title": alert.title,
-        "message": alert.message,
-        "createdAt": Iso(alert.at).to_string(),
-        "timestamp": alert.at.0,
-        "sourceId": alert.source,
-        "metadata": {},
-        "acknowledged": false,
-        "resolved": false,
-        "autoResolved": false,
-        "autoResolve": auto_resolve,
-    });
-    if let Some(vm) = vm {
-        record["vmId"] = vm.into();
-        record["metadata"]["vmId"] = vm.into();
-    }
-    let to = alert.show.clone().map_or(Audience::Everybody, Audience::Show);
-    let payload = json!({"competitionId": competition, "alert": record, "seq": seq.0});
-    Told {
-        name: "alertCreated",
-        to,
-        payload,
     }
 }
 

@@ -1,12 +1,15 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
 use crate::actors::board::Observation;
 use crate::actors::context::AddressKind;
+use crate::domain::configuration::Configuration;
 use crate::domain::failover::{Cause, Evidence, Fence};
 use crate::domain::ids::{Attempt, Epoch, InstanceId};
 use crate::domain::instance::{Instance, InstanceState};
+use crate::domain::studio::Json;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::Health;
 
@@ -300,6 +303,36 @@ fn a_failover_is_told_from_decision_to_air() {
 }
 
 #[test]
+fn a_studio_made_from_a_configuration_is_told_with_the_way_it_was_made() {
+    let mut story = Story::new();
+    story.assign("vm-a");
+    let configuration = Arc::new(Configuration {
+        template: "multi-camera".to_owned(),
+        variables: Json("{}".to_owned()),
+        stream_server: None,
+        stream_key: None,
+    });
+    let make = true;
+    story.tell_show(&[show::Event::SetUp { configuration, make }]);
+    let told = story.tell_show(&[show::Event::Restored {
+        epoch: Epoch(1),
+        differences: vec!["no camera".to_owned()],
+        by: Some(MadeBy::RequestsInstead {
+            why: "the server has no SFTP".to_owned(),
+        }),
+    }]);
+    let made = one(&told, "showConfigured");
+    assert_eq!(
+        (&made["vmId"], &made["differences"]),
+        (&json!("vm-a"), &json!(["no camera"]))
+    );
+    assert_eq!(
+        (&made["restoredBy"], &made["notByFile"]),
+        (&json!("requests"), &json!("the server has no SFTP"))
+    );
+}
+
+#[test]
 fn a_move_that_proves_needless_or_is_given_up_says_so() {
     for (ending, status, to) in [
         (Ending::Recovered, "completed", json!("vm-a")),
@@ -480,109 +513,4 @@ fn every_vm_that_a_batch_may_have_changed_is_touched() {
         .collect();
     assert!(touched.is_superset(&changed), "{touched:?} {changed:?}");
     assert_eq!(changed.len(), 2);
-}
-
-#[test]
-fn how_far_an_archive_is_is_told() {
-    let reach = Reach {
-        address: AddressKind::Private,
-        server: 3003,
-        obs: 4455,
-        no_machine: 4000,
-    };
-    let item = &Item::Archiving(Progress {
-        show: finals(),
-        vm: vm("vm-a"),
-        file: Some("a.mkv".into()),
-        bytes: 5,
-        total_bytes: 9,
-        files: 1,
-        total_files: 2,
-    });
-    let archiving = of_news(item, Seq(9), &Board::default(), reach, 3).unwrap();
-    let expected = json!({
-        "competitionId": "finals", "vmId": "vm-a", "file": "a.mkv", "bytes": 5, "totalBytes": 9, "files": 1, "totalFiles": 2,
-        "seq": 9,
-    });
-    assert_eq!(
-        (archiving.name, &archiving.payload),
-        ("archiveProgress", &expected)
-    );
-}
-
-#[test]
-fn a_check_a_replenishment_and_an_alert_are_told() {
-    let reach = Reach {
-        address: AddressKind::Private,
-        server: 3003,
-        obs: 4455,
-        no_machine: 4000,
-    };
-    let board = Board::default();
-    let told = |item: &Item| of_news(item, Seq(9), &board, reach, 3).unwrap();
-
-    let checked = told(&Item::Checked {
-        vm: vm("vm-a"),
-        health: Health::Degraded,
-        reading: crate::domain::health::Reading {
-            node: Some(true),
-            obs: Some(false),
-            ssh: None,
-        },
-        response_time: Some(Duration::from_millis(7)),
-        at: Timestamp(5),
-    });
-    assert_eq!(checked.name, "vmHealthUpdate");
-    assert_eq!(checked.payload["healthStatus"], "degraded");
-    assert_eq!(checked.payload["services"]["obs"], false);
-    assert_eq!(
-        (&checked.payload["responseTime"], &checked.payload["seq"]),
-        (&json!(7), &json!(9))
-    );
-
-    let results = vec![(vm("vm-b"), Ok(())), (vm("vm-c"), Err("no capacity".to_owned()))];
-    let kept = told(&Item::Replenished {
-        warm_before: 0,
-        warm_target: 2,
-        results,
-    });
-    let expected = json!({
-        "warmVMsBefore": 0, "warmVMsTarget": 2, "startedCount": 1, "seq": 9,
-        "results": [
-            {"vmId": "vm-b", "success": true},
-            {"vmId": "vm-c", "success": false, "error": "no capacity"},
-        ],
-    });
-    assert_eq!((kept.name, &kept.payload), ("vmPoolMaintenance", &expected));
-
-    let mut alert = Alert {
-        level: Level::Critical,
-        source: "vm-failover-finals".into(),
-        title: "Failover".into(),
-        message: "finals is being moved".into(),
-        show: Some(finals()),
-        vm: Some(vm("vm-a")),
-        at: Timestamp(5),
-    };
-    let raised = told(&Item::Alert(alert.clone()));
-    assert_eq!(
-        (raised.name, raised.to),
-        ("alertCreated", Audience::Show(finals()))
-    );
-    let record = &raised.payload["alert"];
-    assert_eq!(
-        (&record["id"], &record["level"]),
-        (&json!("alert_5_3"), &json!("critical"))
-    );
-    assert_eq!(
-        (&record["vmId"], &record["metadata"]["vmId"]),
-        (&json!("vm-a"), &json!("vm-a"))
-    );
-    (alert.show, alert.vm) = (None, None);
-    let raised = told(&Item::Alert(alert));
-    assert_eq!(
-        (raised.to, &raised.payload["competitionId"]),
-        (Audience::Everybody, &json!("_pool"))
-    );
-    assert_eq!(raised.payload["alert"].get("vmId"), None);
 }

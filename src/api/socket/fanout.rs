@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use super::client::Client;
 use super::delta::Published;
 use super::events::{self, Audience, Scene, Told};
+use super::news;
 use crate::actors::coordinator::Batch;
 use crate::actors::news::Item;
 use crate::api::gateway::Gateway;
@@ -284,7 +285,7 @@ impl Fanout {
             self.alerts_told += 1;
         }
         let (board, reach) = (self.gateway.coordinator().board(), self.gateway.reach());
-        let told = events::of_news(&item, self.before.seq, board, reach, self.alerts_told);
+        let told = news::event_of(&item, self.before.seq, board, reach, self.alerts_told);
         match (item, told) {
             (Item::Checked { vm, .. }, Some(told)) => {
                 self.checks.insert(vm, told);

@@ -14,6 +14,7 @@ mod events;
 mod execution;
 mod fanout;
 mod inbound;
+mod news;
 mod terminal;
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ use super::show::ComparisonView;
 use crate::actors::coordinator::{Apply, Configure};
 use crate::domain::configuration::Configuration;
 use crate::domain::show::Show;
-use crate::domain::studio::{Secret, without_secrets};
+use crate::domain::studio::{MadeBy, Secret, without_secrets};
 
 /// What a competition's studio is to be made from. It has no `Debug`: there may be a stream key in it.
 #[derive(Deserialize, ToSchema)]
@@ -92,6 +92,10 @@ pub struct ConfigurationView {
     pub configured_at: Option<Iso>,
     /// What could not be made, one sentence each.
     pub differences: Vec<String>,
+    /// `requests file`: how it was made, as for a move; `null` until then.
+    pub restored_by: Option<&'static str>,
+    /// Why it was not made from a file though it should have been.
+    pub not_by_file: Option<String>,
     /// What was found when the studio was read again; `null` until then.
     pub comparison: Option<ComparisonView>,
 }
@@ -116,6 +120,7 @@ impl ConfigurationView {
             (Some(_), None) => "kept",
         };
         let made = show.made.as_ref();
+        let by = made.and_then(|made| made.by.as_ref());
         Self {
             success: true,
             competition_id: show.id.to_string(),
@@ -129,6 +134,8 @@ impl ConfigurationView {
             vm_id: show.vm.as_ref().map(ToString::to_string),
             configured_at: made.map(|made| Iso(made.at)),
             differences: made.map(|made| made.differences.clone()).unwrap_or_default(),
+            restored_by: by.map(MadeBy::as_str),
+            not_by_file: by.and_then(MadeBy::why_not_file).map(str::to_owned),
             comparison: made
                 .and_then(|made| made.comparison.as_ref())
                 .map(ComparisonView::from),

@@ -202,6 +202,7 @@ impl From<&Failover> for FailoverView {
             .fenced
             .map(|(how, at)| (fence_word(how), Iso(at)))
             .unzip();
+        let restored_by = failover.restored_by.as_ref();
         Self {
             epoch: failover.epoch.0,
             cause: failover.cause.as_str(),
@@ -217,11 +218,8 @@ impl From<&Failover> for FailoverView {
             fenced_at,
             restored_at: failover.restored_at.map(Iso),
             differences: failover.differences.clone(),
-            restored_by: failover.restored_by.as_ref().map(MadeBy::as_str),
-            not_by_file: failover
-                .restored_by
-                .as_ref()
-                .and_then(|by| by.why_not_file().map(str::to_owned)),
+            restored_by: restored_by.map(MadeBy::as_str),
+            not_by_file: restored_by.and_then(MadeBy::why_not_file).map(str::to_owned),
             comparison: None,
             publishing_at: failover.publishing_at.map(Iso),
             ending: None,
