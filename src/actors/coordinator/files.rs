@@ -15,7 +15,7 @@ use crate::domain::ids::VmId;
 use crate::domain::unix::AbsolutePath;
 use crate::infra::ssh::files::{self, Files, Kind};
 pub use crate::infra::ssh::files::{Entry, Kind as EntryKind};
-use crate::infra::ssh::{Error, Session as Shell};
+use crate::infra::ssh::{Error, Passages};
 
 impl Coordinator {
     /// What is in a folder of a VM.
@@ -206,7 +206,7 @@ impl Coordinator {
     }
 }
 
-async fn open(session: &dyn Shell) -> Result<Arc<dyn Files>, Error> {
+async fn open(session: &dyn Passages) -> Result<Arc<dyn Files>, Error> {
     session.files().await
 }
 

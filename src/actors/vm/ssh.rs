@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::link::{Conversation, Pace, Target};
 use super::report::Report;
-use crate::infra::ssh::Session;
+use crate::infra::ssh::Liveness;
 
 /// Longest pause between two tries to connect.
 const RECONNECT_MAX: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub async fn run(mut link: Conversation) {
 }
 
 /// Pings until the connection is lost or the machine is another one.
-async fn converse(link: &mut Conversation, target: &Target, session: &dyn Session) {
+async fn converse(link: &mut Conversation, target: &Target, session: &dyn Liveness) {
     loop {
         let Some((now_target, pace)) = link.target().await else {
             return;

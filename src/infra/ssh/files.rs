@@ -67,7 +67,7 @@ pub trait Files: Send + Sync + 'static {
     /// Makes a folder with these permission bits; its parent must be there. One that is there already is fine.
     async fn make_folder(&self, path: &str, mode: u32) -> Result<(), Error>;
 
-    /// Whether another request can be answered. Once it cannot, [`super::Session::files`] opens another channel.
+    /// Whether another request can be answered. Once it cannot, [`super::Passages::files`] opens another channel.
     fn are_usable(&self) -> bool;
 }
 

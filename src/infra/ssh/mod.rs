@@ -1,8 +1,9 @@
 //! SSH to a VM: one connection, commands with deadlines, liveness.
 //!
 //! A [`Session`] is one live connection. It does not reconnect; its owner does. What it can do is kept small
-//! on purpose: run a command given as words, or a login shell in a terminal, and tell whether the far side is
-//! alive. Whatever a server asks of us (channels, agents, X11) is refused.
+//! on purpose: run a command given as words, or a login shell in a terminal ([`Commands`]); move files and carry
+//! connections ([`Passages`]); and tell whether the far side is alive ([`Liveness`]). Whatever a server asks of us
+//! (channels, agents, X11) is refused.
 
 mod command;
 mod connection;
@@ -54,8 +55,14 @@ pub trait Connector: Send + Sync + 'static {
     }
 }
 
+/// A live connection with all that it can do.
+pub trait Session: Commands + Passages + Liveness {}
+
+impl<T: Commands + Passages + Liveness> Session for T {}
+
+/// What is run on the machine.
 #[async_trait]
-pub trait Session: Send + Sync + 'static {
+pub trait Commands: Send + Sync + 'static {
     /// Runs one command to its end. On [`Error::TimedOut`] the channel is closed and the remote process is
     /// sent a hang-up; it may go on.
     async fn exec(&self, exec: &Exec) -> Result<Finished, Error>;
@@ -64,10 +71,14 @@ pub trait Session: Send + Sync + 'static {
     /// connection.
     ///
     /// # Errors
-    /// [`Error::Busy`] if as many run as fit; the other errors as for [`Session::exec`]. What happens after it has
+    /// [`Error::Busy`] if as many run as fit; the other errors as for [`Commands::exec`]. What happens after it has
     /// started is told by the execution itself.
     async fn start(&self, start: &Start) -> Result<Execution, Error>;
+}
 
+/// What goes through to the machine.
+#[async_trait]
+pub trait Passages: Send + Sync + 'static {
     /// Connects the machine to an address as seen from there, and carries the bytes. Any number fit on one
     /// connection.
     ///
@@ -78,7 +89,11 @@ pub trait Session: Send + Sync + 'static {
 
     /// The machine's files. Whoever asks while others use them shares their channel.
     async fn files(&self) -> Result<Arc<dyn files::Files>, Error>;
+}
 
+/// Whether the connection is there.
+#[async_trait]
+pub trait Liveness: Send + Sync + 'static {
     /// A round trip through the SSH server itself, without starting a process.
     async fn ping(&self, deadline: Duration) -> Result<(), Error>;
 

@@ -14,7 +14,9 @@ use super::connection::{Connection, End};
 use super::connector::Client;
 use super::files::{Files, Sftp};
 use super::stored_key::Superseded;
-use super::{Error, Exec, Execution, Finished, Session, Start, execution, quote, tunnel};
+use super::{
+    Commands, Error, Exec, Execution, Finished, Liveness, Passages, Start, execution, quote, tunnel,
+};
 
 /// A message that a server must answer, whether it knows it or not (RFC 4254, section 4): no process needed.
 const PING: &str = "keepalive@openssh.com";
@@ -39,7 +41,7 @@ impl RusshSession {
 }
 
 #[async_trait]
-impl Session for RusshSession {
+impl Commands for RusshSession {
     async fn exec(&self, exec: &Exec) -> Result<Finished, Error> {
         let line = quote::command_line(&exec.argv)?;
         if self.connection.end.reached() {
@@ -55,7 +57,10 @@ impl Session for RusshSession {
     async fn start(&self, start: &Start) -> Result<Execution, Error> {
         execution::start(&self.connection, start).await
     }
+}
 
+#[async_trait]
+impl Passages for RusshSession {
     async fn tunnel(&self, to: SocketAddr, deadline: Duration) -> Result<Box<dyn tunnel::Stream>, Error> {
         tunnel::open(&self.connection, to, deadline).await
     }
@@ -69,7 +74,10 @@ impl Session for RusshSession {
         *shared = Arc::downgrade(&files);
         Ok(files)
     }
+}
 
+#[async_trait]
+impl Liveness for RusshSession {
     async fn ping(&self, deadline: Duration) -> Result<(), Error> {
         let connection = &self.connection;
         if connection.end.reached() {

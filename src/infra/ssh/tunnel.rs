@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::{Error, Session};
+use super::{Error, Passages};
 
 /// Both directions of a tunnel, as bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -175,8 +175,8 @@ async fn send(write: &ChannelWriteHalf<Msg>, mut user: ReadHalf<DuplexStream>) -
 /// carried, and nobody listens after that, or after `deadline`.
 ///
 /// # Errors
-/// As for [`Session::tunnel`]; [`Error::Unreachable`] if this machine has no port left.
-pub async fn once(session: &dyn Session, to: SocketAddr, deadline: Duration) -> Result<SocketAddr, Error> {
+/// As for [`Passages::tunnel`]; [`Error::Unreachable`] if this machine has no port left.
+pub async fn once(session: &dyn Passages, to: SocketAddr, deadline: Duration) -> Result<SocketAddr, Error> {
     let mut tunnel = session.tunnel(to, deadline).await?;
     let no_port = |error: io::Error| Error::Unreachable(error.to_string());
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(no_port)?;
