@@ -13,7 +13,7 @@ use super::link::{Conversation, Pace, Target, WATCHED_EVERY};
 use super::report::Report;
 use crate::domain::studio::Output;
 use crate::domain::time::Timestamp;
-use crate::infra::obs::{Error, Notice, Route, Session};
+use crate::infra::obs::{Error, Notice, Outputs, Route, Session};
 
 /// Unanswered polls after which the session is given up and the studio called anew.
 const UNANSWERED_MAX: u32 = 2;
@@ -120,7 +120,7 @@ async fn converse(
 
 /// Asks for the output. When no answer comes for half the time it may take, the SSH server on the way is asked for a
 /// sign of life as well: if that does not answer either, the studio's silence says nothing.
-async fn poll_once(session: &dyn Session, route: &Route, limit: Duration) -> Result<Output, Error> {
+async fn poll_once(session: &dyn Outputs, route: &Route, limit: Duration) -> Result<Output, Error> {
     let Route::Shell(shell) = route else {
         return session.output().await;
     };

@@ -88,21 +88,31 @@ pub trait Connector: Send + Sync + 'static {
     -> Result<(Arc<dyn Session>, mpsc::Receiver<Notice>), Error>;
 }
 
+/// A connection to OBS with all that it can do.
+pub trait Session: Scenes + Outputs {}
+
+impl<T: Scenes + Outputs> Session for T {}
+
+/// What is in the studio.
 #[async_trait]
-pub trait Session: Send + Sync + 'static {
-    /// Reads everything that [`Session::restore`] can write.
+pub trait Scenes: Send + Sync + 'static {
+    /// Reads everything that [`Scenes::restore`] can write.
     async fn capture(&self) -> Result<Studio, Error>;
 
     /// Makes this studio equal to `studio`. Safe to repeat, and on a studio that already has some of it. While a
     /// stream is running the stream service is not touched, and nothing is made from a file.
     async fn restore(&self, studio: &Studio, means: &Means) -> Result<Restored, Error>;
 
-    /// `GetStreamStatus`: also the liveness poll.
-    async fn output(&self) -> Result<Output, Error>;
-
     /// Whether OBS draws: looks at the program scene, and if that is the same all over and `may_edit`, at a scene of
     /// our own that is removed again.
     async fn check_frame(&self, may_edit: bool) -> Result<Frame, Error>;
+}
+
+/// What leaves the studio: its stream and its recording.
+#[async_trait]
+pub trait Outputs: Send + Sync + 'static {
+    /// `GetStreamStatus`: also the liveness poll.
+    async fn output(&self) -> Result<Output, Error>;
 
     /// Starts the stream; starting one that runs already is not an error. Success means the request was
     /// accepted: only rising [`Output::bytes`] prove a stream.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::connector::open_quiet;
 use super::link::{Link, OUTPUT_NOT_RUNNING, OUTPUT_RUNNING, denied_with};
 use super::notices::{Phase, Phases};
-use super::{Endpoint, Error, Frame, Means, Restored, Session, capture, frame, restore};
+use super::{Endpoint, Error, Frame, Means, Outputs, Restored, Scenes, capture, frame, restore};
 use crate::domain::studio::{Output, Recording, Studio};
 
 /// How often OBS is asked whether a stream that was told to stop has stopped. It takes about 0.2 s.
@@ -144,7 +144,7 @@ impl ObwsSession {
 }
 
 #[async_trait]
-impl Session for ObwsSession {
+impl Scenes for ObwsSession {
     async fn capture(&self) -> Result<Studio, Error> {
         capture::capture(&self.link).await
     }
@@ -162,12 +162,15 @@ impl Session for ObwsSession {
         }
     }
 
-    async fn output(&self) -> Result<Output, Error> {
-        capture::output(&self.link).await
-    }
-
     async fn check_frame(&self, may_edit: bool) -> Result<Frame, Error> {
         frame::check(&self.link, may_edit).await
+    }
+}
+
+#[async_trait]
+impl Outputs for ObwsSession {
+    async fn output(&self) -> Result<Output, Error> {
+        capture::output(&self.link).await
     }
 
     async fn start_stream(&self) -> Result<(), Error> {
