@@ -201,7 +201,7 @@ pub struct Shows {
 pub enum Cleanup {
     /// It goes to `error`, and is cleaned again before it is used.
     Strict,
-    /// It is available all the same.
+    /// It is available all the same, if it works.
     BestEffort,
 }
 
