@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::reseal;
 use crate::actors::cleaning::CleaningOptions;
 use crate::actors::clock::Clock;
 use crate::actors::context::{
@@ -16,14 +17,12 @@ use crate::actors::root::Node;
 use crate::actors::supervisor::Spec;
 use crate::config::{self, Config};
 use crate::domain::cleaning::Policy;
-use crate::domain::event::Event;
 use crate::domain::failover::{Cap, verdict};
 use crate::domain::health::Thresholds;
 use crate::domain::operation::Catalogue;
 use crate::domain::pool::Settings;
+use crate::domain::restart;
 use crate::domain::service::Units;
-use crate::domain::studio::Studio;
-use crate::domain::{restart, show};
 use crate::infra::archive::Store;
 use crate::infra::cloud::{Cloud, rest};
 use crate::infra::ledger::{self, Ledger};
@@ -52,7 +51,7 @@ pub async fn node(
             "the wall clock is behind the ledger; going on from the time of its last event"
         );
     }
-    seal(&ledger, &world.vault, &clock).await?;
+    reseal::all(&ledger, &world.vault, clock.now()).await?;
     Ok(Node::start(clock, ledger, options(config, operations), world, gateway).await?)
 }
 
@@ -61,34 +60,6 @@ async fn open_vault(config: &config::Ledger) -> anyhow::Result<Arc<Vault>> {
     let path = config.secrets_key();
     let opened = tokio::task::spawn_blocking(move || Vault::open(&path)).await;
     Ok(Arc::new(opened.context("opening the key for secrets")??))
-}
-
-/// Seals the stream keys that are not sealed under the present key: those that an older version wrote, and those
-/// from before the key was changed. What cannot be opened is told, and stays as it is.
-async fn seal(ledger: &Ledger, vault: &Vault, clock: &Clock) -> anyhow::Result<()> {
-    let state = ledger.state();
-    for show in state.placed_shows() {
-        let Some(studio) = &show.studio else { continue };
-        let key = studio.stream.as_ref().and_then(|stream| stream.key.as_ref());
-        match key.map(|key| vault.renewed(key)) {
-            None | Some(Ok(None)) => {}
-            Some(Ok(renewed)) => {
-                let mut studio = Studio::clone(studio);
-                if let Some(stream) = &mut studio.stream {
-                    stream.key = renewed;
-                }
-                let studio = Arc::new(studio);
-                let event = Event::show(&show.id, show::Event::Captured { studio });
-                let sealed = ledger.commit(clock.now(), vec![event]).await;
-                sealed.with_context(|| format!("sealing the stream key of show {}", show.id))?;
-                tracing::info!(show = %show.id, "its stream key is sealed under the present key");
-            }
-            Some(Err(locked)) => {
-                tracing::error!(show = %show.id, %locked, "its stream key cannot be read: it could not be moved");
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Replaying a long journal blocks, so it has a thread of its own.

@@ -22,6 +22,7 @@ pub mod gateway;
 mod lines;
 pub mod logging;
 pub mod rehearse;
+mod reseal;
 pub mod screen;
 pub mod serve;
 mod settings;

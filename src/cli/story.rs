@@ -175,6 +175,7 @@ fn vm_line(event: &VmEvent) -> Option<(Tone, String)> {
         | VmEvent::Described { .. }
         | VmEvent::Booting
         | VmEvent::HealthTurned { .. }
+        | VmEvent::Resealed { .. }
         | VmEvent::MaintenanceBegan { .. }
         | VmEvent::MaintenanceEnded => return None,
     };

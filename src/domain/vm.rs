@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::cleaning::{Leftover, Report};
 use super::ids::{Attempt, Epoch, InstanceId, ShowId, VmId};
 use super::instance::{Instance, InstanceState};
+use super::sealed::Sealed;
 use super::time::Timestamp;
 
 /// Where the machine is on its way between off and useful.
@@ -214,6 +215,10 @@ pub enum Event {
         report: Arc<Report>,
         accepted: bool,
     },
+    /// The stream keys that shows have left on it are sealed under another key, each in its place.
+    Resealed {
+        keys: Vec<Sealed>,
+    },
     MaintenanceBegan {
         reason: Option<String>,
     },
@@ -383,6 +388,10 @@ impl Vm {
                 true
             }
             Event::MaintenanceEnded => matches!(self.occupancy, Occupancy::Maintenance { .. }),
+            Event::Resealed { keys } => {
+                let left = self.leftover.as_ref();
+                left.is_some_and(|left| left.keys.len() == keys.len())
+            }
             Event::Booting
             | Event::Stopped
             | Event::Gone
@@ -442,6 +451,11 @@ impl Vm {
             Event::Faulted { reason } => self.set_fault(reason, before, at),
             Event::FaultCleared => self.fault = None,
             Event::Cleaned { report, accepted } => self.cleaned(report, *accepted),
+            Event::Resealed { keys } => {
+                if let Some(left) = &mut self.leftover {
+                    Arc::make_mut(left).keys.clone_from(keys);
+                }
+            }
             Event::MaintenanceBegan { reason } => {
                 self.occupancy = Occupancy::Maintenance {
                     reason: reason.clone(),

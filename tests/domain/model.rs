@@ -277,6 +277,7 @@ impl Model {
             VmEvent::Faulted { .. } => vm.fault_since = Some(at),
             VmEvent::FaultCleared => vm.fault_since = None,
             VmEvent::Cleaned { accepted, .. } => vm.left &= !*accepted,
+            VmEvent::Resealed { .. } if vm.left => {}
             VmEvent::MaintenanceBegan { .. } if vm.used == Use::Free => vm.used = Use::Maintenance,
             VmEvent::MaintenanceEnded if vm.used == Use::Maintenance => vm.used = Use::Free,
             VmEvent::Described { .. }
@@ -285,6 +286,7 @@ impl Model {
             | VmEvent::Stopping { .. }
             | VmEvent::StopFailed { .. }
             | VmEvent::Gone
+            | VmEvent::Resealed { .. }
             | VmEvent::MaintenanceBegan { .. }
             | VmEvent::MaintenanceEnded => return None,
         }

@@ -150,6 +150,11 @@ impl Past {
                 self.first.occupancy == Occupancy::Free && !self.in_maintenance(now)
             }
             Event::MaintenanceEnded => self.in_maintenance(now),
+            Event::Resealed { keys } => {
+                let is_left = self.left(now) != Left::Nothing;
+                let left = self.first.leftover.as_ref().filter(|_| is_left);
+                left.is_some_and(|left| left.keys.len() == keys.len())
+            }
             Event::Booting
             | Event::Stopped
             | Event::Gone
@@ -215,7 +220,7 @@ impl Past {
 /// What is tried: an event whose attempt, if it has one, is this far from the last used.
 fn tries() -> impl Strategy<Value = (usize, u64, u64)> {
     (
-        0usize..19,
+        0usize..20,
         prop_oneof![4 => Just(1), 1 => Just(0), 1 => Just(3)],
         1u64..1_000,
     )
@@ -249,6 +254,9 @@ fn event(kind: usize, ahead: u64, vm: &Vm) -> Event {
         15 => Event::MaintenanceEnded,
         16 | 17 => cleaned(kind == 16),
         18 => forgiven(),
+        19 => Event::Resealed {
+            keys: leftover(2).keys,
+        },
         other => panic!("no event has number {other}"),
     }
 }

@@ -21,7 +21,7 @@ pub const POWERS: [&str; 5] = ["stopped", "starting", "booting", "ready", "stopp
 
 /// A free VM without a fault, healthy if it is ready: `power: status` afterwards.
 #[rustfmt::skip]
-pub const BY_POWER: [(&str, [&str; 5]); 16] = [
+pub const BY_POWER: [(&str, [&str; 5]); 17] = [
     ("Adopted",                 [NO, NO, NO, NO, NO]),
     ("Described",               ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Starting",                ["starting: starting", NO, NO, NO, NO]),
@@ -36,6 +36,7 @@ pub const BY_POWER: [(&str, [&str; 5]); 16] = [
     ("Faulted",                 ["stopped: error", "starting: error", "booting: error", "ready: error", "stopping: stopping"]),
     ("FaultCleared",            ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Cleaned",                 ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
+    ("Resealed",                [NO, NO, NO, NO, NO]),
     ("MaintenanceBegan",        ["stopped: maintenance", "starting: maintenance", "booting: maintenance", "ready: maintenance", "stopping: maintenance"]),
     ("MaintenanceEnded",        [NO, NO, NO, NO, NO]),
 ];
@@ -53,7 +54,7 @@ pub const OCCUPANCIES: [&str; 7] = [
 
 /// A VM that is ready, or in the power named; its status afterwards.
 #[rustfmt::skip]
-pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 16] = [
+pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 17] = [
     ("Adopted",                "ready",    [NO, NO, NO, NO, NO, NO, NO]),
     ("Described",              "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
     ("Starting",               "stopped",  ["starting", "starting", "starting", "releasing", "starting", "starting", "maintenance"]),
@@ -68,6 +69,7 @@ pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 16] = [
     ("Faulted",                "ready",    ["error", "error", "error", "releasing", "error", "error", "maintenance"]),
     ("FaultCleared",           "ready",    ["available", "assigned", "in_use", "releasing", "in_use", "assigned", "maintenance"]),
     ("Cleaned",                "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
+    ("Resealed",               "ready",    [NO, NO, NO, NO, NO, NO, NO]),
     ("MaintenanceBegan",       "ready",    ["maintenance", NO, NO, NO, NO, NO, NO]),
     ("MaintenanceEnded",       "ready",    [NO, NO, NO, NO, NO, NO, "available"]),
 ];
@@ -75,7 +77,7 @@ pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 16] = [
 /// A free VM that a show has left something on, healthy if it is ready: `power: status` afterwards, and whether it is
 /// still there.
 #[rustfmt::skip]
-pub const NOT_CLEAN: [(&str, [&str; 5]); 10] = [
+pub const NOT_CLEAN: [(&str, [&str; 5]); 11] = [
     ("(as it is)",              ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
     ("Starting",                ["starting: starting, left", NO, NO, NO, NO]),
     ("Booting",                 ["booting: starting, left", "booting: starting, left", "booting: starting, left", "booting: starting, left", "booting: starting, left"]),
@@ -85,6 +87,7 @@ pub const NOT_CLEAN: [(&str, [&str; 5]); 10] = [
     ("FaultCleared",            ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
     ("Cleaned",                 ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Cleaned, forgiven",       ["stopped: stopped, forgiven", "starting: starting, forgiven", "booting: starting, forgiven", "ready: available, forgiven", "stopping: stopping, forgiven"]),
+    ("Resealed",                ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
     ("Cleaned, not accepted",   ["stopped: stopped, left", "starting: starting, left", "booting: starting, left", "ready: releasing, left", "stopping: stopping, left"]),
 ];
 
@@ -155,6 +158,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::Faulted { .. } => "Faulted",
         Event::FaultCleared => "FaultCleared",
         Event::Cleaned { .. } => "Cleaned",
+        Event::Resealed { .. } => "Resealed",
         Event::MaintenanceBegan { .. } => "MaintenanceBegan",
         Event::MaintenanceEnded => "MaintenanceEnded",
     }
@@ -188,6 +192,9 @@ fn event_named(name: &str) -> Event {
         },
         "FaultCleared" => Event::FaultCleared,
         "Cleaned" => cleaned(true),
+        "Resealed" => Event::Resealed {
+            keys: leftover(1).keys,
+        },
         "MaintenanceBegan" => Event::MaintenanceBegan { reason: None },
         "MaintenanceEnded" => Event::MaintenanceEnded,
         other => panic!("no event is called {other}"),

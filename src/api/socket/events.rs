@@ -184,6 +184,7 @@ impl<'a> Words<'a> {
             | vm::Event::Faulted { .. }
             | vm::Event::FaultCleared
             | vm::Event::Cleaned { .. }
+            | vm::Event::Resealed { .. }
             | vm::Event::MaintenanceBegan { .. }
             | vm::Event::MaintenanceEnded => {}
         }
