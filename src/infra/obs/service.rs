@@ -32,6 +32,7 @@ pub(super) async fn restore(work: &Work<'_>, want: &Studio, now: &Now) -> Result
         work.differs("stream service: left as it is while a stream runs".to_owned());
         return Ok(());
     }
+    let mut is_forgotten = !drops_key(&there, &settings);
     if same_kind && let Some(key) = left_over(&there, &settings) {
         tracing::debug!(
             key,
@@ -44,7 +45,14 @@ pub(super) async fn restore(work: &Work<'_>, want: &Studio, now: &Now) -> Result
         // OBS takes no empty settings.
         let nothing = Map::from_iter([("key".to_owned(), Value::String(String::new()))]);
         set_stream(work, other, &nothing).await?;
+        is_forgotten = true;
     }
+    set_stream(work, &want.kind, &settings).await?;
+    if is_forgotten {
+        return Ok(());
+    }
+    // OBS keeps what it wrote before in `service.json.bak`. Once more, and the key is gone from there too: so it was
+    // with OBS 30.2.3.
     set_stream(work, &want.kind, &settings).await
 }
 
@@ -60,6 +68,12 @@ async fn set_stream(work: &Work<'_>, kind: &str, settings: &Map<String, Value>) 
 /// Whether everything wanted is there.
 fn covers(there: &Map<String, Value>, want: &Map<String, Value>) -> bool {
     want.iter().all(|(key, value)| there.get(key) == Some(value))
+}
+
+/// Whether there is a stream key now that is another one afterwards, or none.
+fn drops_key(there: &Map<String, Value>, want: &Map<String, Value>) -> bool {
+    let key = there.get("key");
+    key.is_some_and(says_something) && key != want.get("key")
 }
 
 /// A setting that says something and is not wanted. OBS lays new settings over the old ones of a service of the

@@ -6,6 +6,9 @@
 //! is listed, but OBS 30.2.3 does not change to it, and says nothing, until it has made its menu anew, which making any
 //! collection does.
 //!
+//! What it wrote of the stream service before stays beside it, as `service.json.bak`: a key is gone from there only when the
+//! service has been set twice without it (OBS 30.2.3).
+//!
 //! Paths are those within OBS's configuration folder.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +21,7 @@ use super::{FIRST_COLLECTION, Service, Studio, service_defaults};
 
 const SCENES: &str = "basic/scenes/";
 const SERVICE: &str = "basic/profiles/Untitled/service.json";
+const SERVICE_BEFORE: &str = "basic/profiles/Untitled/service.json.bak";
 const GLOBAL: &str = "global.ini";
 /// Where the file of the collection in use stands in there.
 const FILE_KEY: &str = "SceneCollectionFile=";
@@ -30,6 +34,9 @@ pub(super) struct ConfigFiles {
     files: BTreeMap<String, String>,
     changed: BTreeSet<String>,
     service_changed: bool,
+    /// What stands in its file, and what stood there before.
+    service: Option<Vec<u8>>,
+    service_before: Option<Vec<u8>>,
     current_changed: bool,
     /// Listed, but not in the menu yet.
     unknown: BTreeSet<String>,
@@ -42,7 +49,8 @@ impl ConfigFiles {
         }
     }
 
-    pub(super) fn service_changed(&mut self) {
+    pub(super) fn service_changed(&mut self, service: &Service) {
+        self.service_before = self.service.replace(write_service(service));
         self.service_changed = true;
     }
 
@@ -91,9 +99,14 @@ impl Studio {
             }
         }
         if std::mem::take(&mut self.config.service_changed) {
-            let Service { kind, settings } = &self.service;
-            let text = json!({"settings": settings, "type": kind}).to_string();
-            unsaved.push((SERVICE.to_owned(), text.into_bytes()));
+            let texts = [
+                (SERVICE, &self.config.service),
+                (SERVICE_BEFORE, &self.config.service_before),
+            ];
+            let held = texts
+                .into_iter()
+                .filter_map(|(path, text)| Some((path.to_owned(), text.clone()?)));
+            unsaved.extend(held);
         }
         if std::mem::take(&mut self.config.current_changed) {
             let (name, file) = (self.current.clone(), self.config.file_of(&self.current.clone()));
@@ -108,6 +121,9 @@ impl Studio {
     /// It exits, and writes everything that it has.
     pub(super) fn save_all(&mut self) {
         self.config.changed.insert(self.current.clone());
+        if self.config.service.is_none() {
+            self.config.service_changed(&self.service);
+        }
         self.config.service_changed = true;
         self.config.current_changed = true;
     }
@@ -146,6 +162,8 @@ impl Studio {
             self.collections.insert(self.current.clone(), new);
             self.config.changed.insert(self.current.clone());
         }
+        self.config.service = file(SERVICE);
+        self.config.service_before = file(SERVICE_BEFORE);
         self.service = file(SERVICE)
             .and_then(|text| read_service(&text))
             .unwrap_or_else(Service::first);
@@ -180,6 +198,11 @@ impl Studio {
         }
         Some(name)
     }
+}
+
+fn write_service(Service { kind, settings }: &Service) -> Vec<u8> {
+    let text = json!({"settings": settings, "type": kind});
+    text.to_string().into_bytes()
 }
 
 fn read_service(text: &[u8]) -> Option<Service> {

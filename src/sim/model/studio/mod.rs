@@ -314,7 +314,7 @@ impl Studio {
         self.collections.insert(name.to_owned(), collection);
         name.clone_into(&mut self.current);
         self.config.collection_changed(name);
-        self.config.service_changed();
+        self.config.service_changed(&self.service);
         self.config.current_changed();
         build(self);
         self.events.clear();
@@ -340,7 +340,7 @@ impl Studio {
             };
         }
         self.service.settings.extend(settings);
-        self.config.service_changed();
+        self.config.service_changed(&self.service);
         Ok(())
     }
 
