@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use support::eventually::eventually;
 use support::scene::{SOON, Scene};
+use understudy::actors::coordinator::{Apply, Configure, Release};
 use understudy::actors::news::{Alert, Item, Level};
 use understudy::cli::stage::{Producer, stream_key};
+use understudy::domain::cleaning::Subject;
 use understudy::domain::event::Event;
-use understudy::domain::ids::ShowId;
+use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::sealed::Sealed;
 use understudy::domain::show;
 use understudy::domain::state::State;
@@ -19,6 +21,8 @@ use understudy::domain::studio::{Secret, Studio};
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::Status;
 use understudy::infra::ledger::{Ledger, Options};
+use understudy::infra::vault::Vault;
+use understudy::sim::model::machine::disk::{Disk, OBS_CONFIG, OBS_TEMPLATE, Who};
 
 fn key_of<'a>(state: &'a State, show: &ShowId) -> Option<&'a Sealed> {
     state.show(show)?.studio.as_ref()?.stream.as_ref()?.key.as_ref()
@@ -146,4 +150,139 @@ async fn without_the_key_a_show_waits_for_it_and_no_spare_is_spent() {
     })
     .await;
     node.stop().await.unwrap();
+}
+
+/// Leaves the show's studio on its VM, which cannot be proven clean while OBS draws nothing.
+async fn leave_unclean(scene: &Scene, show: &ShowId, vm: &VmId) {
+    scene.machine(vm).operate(|studio, _| studio.set_drawing(false));
+    let released = scene
+        .coordinator()
+        .release(show.clone(), Release::default())
+        .await;
+    assert_eq!(released.unwrap().status, Some(Status::Error));
+}
+
+fn left_on(state: &State, vm: &VmId) -> Vec<Sealed> {
+    let left = state.vm(vm).unwrap().leftover.as_ref();
+    left.expect("it is not clean").keys.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_key_is_changed_one_start_seals_everything_anew_and_the_old_line_can_go() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (gala, left) = scene.on_air("gala").await;
+    leave_unclean(&scene, &gala, &left).await;
+    let (finals, _) = scene.on_air("finals").await;
+    let variables = serde_json::json!({"title": "Finals", "cameras": [{"name": "Floor", "port": 9001}]});
+    let configure = Configure {
+        template: "multi-camera".to_owned(),
+        variables: variables.as_object().unwrap().clone(),
+        stream_server: None,
+        stream_key: Some(Secret::new("for the next VM")),
+        apply: Apply::Later,
+    };
+    scene
+        .coordinator()
+        .set_up_show(finals.clone(), configure)
+        .await
+        .unwrap();
+    let key_file = scene.stage.config.ledger.secrets_key();
+    let Scene { stage, node } = scene;
+    node.stop().await.unwrap();
+
+    let old = fs::read_to_string(&key_file).unwrap();
+    let fresh = stage.dir().join("another.key");
+    Vault::open(&fresh).unwrap();
+    let fresh = fs::read_to_string(fresh).unwrap();
+    fs::write(&key_file, format!("{fresh}{old}")).unwrap();
+    stage.coordinator(|_| None).await.unwrap().stop().await.unwrap();
+
+    fs::write(&key_file, fresh).unwrap();
+    let node = stage.coordinator(|_| None).await.unwrap();
+    let vault = Vault::open(&key_file).unwrap();
+    let state = node.coordinator().state();
+    let configuration = state.show(&finals).unwrap().configuration.as_ref().unwrap();
+    let mut found = vec![
+        key_of(&state, &finals).unwrap().clone(),
+        configuration.stream_key.clone().unwrap(),
+    ];
+    found.extend(left_on(&state, &left));
+    let opened: Vec<Secret> = found.iter().map(|key| vault.unseal(key).unwrap()).collect();
+    let expected = [
+        stream_key(&finals),
+        "for the next VM".to_owned(),
+        stream_key(&gala),
+    ];
+    assert_eq!(opened, expected.map(Secret::new));
+    node.stop().await.unwrap();
+}
+
+fn put_service(disk: &mut Disk, profile: &str, text: &str, now: Timestamp) {
+    let path = format!("{profile}/service.json");
+    disk.make_folders(Who::Root, profile, now).unwrap();
+    disk.create(Who::Root, &path, 0o644, true, now).unwrap();
+    disk.write(Who::Root, &path, 0, text.as_bytes(), now).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_under_a_lost_key_is_clean_once_no_key_but_the_templates_is_there() {
+    for has_template in [true, false] {
+        let scene = Scene::set(1, 0, |_| ()).await;
+        let (gala, vm) = scene.on_air("gala").await;
+        leave_unclean(&scene, &gala, &vm).await;
+        let key_file = scene.stage.config.ledger.secrets_key();
+        let Scene { stage, node } = scene;
+        node.stop().await.unwrap();
+        fs::remove_file(&key_file).unwrap();
+
+        let node = stage.coordinator(|_| None).await.unwrap();
+        let scene = Scene { stage, node };
+        let machine = scene.machine(&vm);
+        // A profile that nobody uses at present, with the key of somebody.
+        let foreign = r#"{"type": "rtmp_custom", "settings": {"server": "x", "key": "whose?"}}"#;
+        let profile = format!("{OBS_CONFIG}/basic/profiles/Other");
+        if has_template {
+            machine.files(|disk, now| {
+                let text = foreign.replace("whose?", "the template's");
+                put_service(disk, &format!("{OBS_TEMPLATE}/basic/profiles/Own"), &text, now);
+            });
+        } else {
+            machine.files(|disk, now| {
+                disk.remove_all(Who::Root, OBS_TEMPLATE).unwrap();
+                put_service(disk, &profile, foreign, now);
+            });
+        }
+        machine.operate(|studio, _| studio.set_drawing(true));
+        if !has_template {
+            scene
+                .until("a cleaning that found a key", |state| {
+                    let report = state.vm(&vm)?.cleaning.clone()?;
+                    report
+                        .faults()
+                        .contains("one of unknown origin is in OBS's files")
+                        .then_some(())
+                })
+                .await;
+            assert_eq!(
+                scene.coordinator().state().vm(&vm).unwrap().status(),
+                Status::Error
+            );
+            machine.files(|disk, _| disk.remove_all(Who::Root, &profile).unwrap());
+        }
+        let report = scene
+            .until("an available VM", |state| {
+                let vm = state.vm(&vm)?;
+                (vm.status() == Status::Available).then(|| vm.cleaning.clone())?
+            })
+            .await;
+        assert!(report.is_clean(), "{report:#?}");
+        let told = report.findings.iter().any(|finding| {
+            finding.subject == Subject::StreamKey
+                && finding
+                    .found
+                    .contains("was not looked for, since it is sealed under")
+        });
+        assert!(told, "{report:#?}");
+        scene.node.stop().await.unwrap();
+    }
 }

@@ -9,7 +9,7 @@ use understudy::domain::cleaning::{Subject, Way};
 use understudy::domain::execution::Deed;
 use understudy::domain::ids::ShowId;
 use understudy::domain::show::Phase;
-use understudy::domain::studio::Recording;
+use understudy::domain::studio::{Recording, Secret};
 use understudy::domain::vm::Status;
 use understudy::sim::model::fault::FaultKind;
 use understudy::sim::model::machine::disk::{OBS_CONFIG, OBS_TEMPLATE, RECORDINGS, Who};
@@ -126,6 +126,41 @@ async fn without_a_template_or_without_ssh_the_studio_is_emptied_through_obs() {
         assert!(!holds(&machine, &stream_key(&show)));
         scene.node.stop().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_template_nothing_stays_in_copies_that_obs_keeps_or_in_other_collections() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let machine = scene.machine(&vm);
+    scene.coordinator().stop_show(show.clone(), None).await.unwrap();
+    let key = Secret::new("key of another kind");
+    machine.operate(|studio, now| {
+        studio.create_collection("Leftover", now).unwrap();
+        studio.create_collection("Present", now).unwrap();
+        let settings = serde_json::Map::from_iter([("key".to_owned(), key.expose().into())]);
+        studio.set_service("rtmp_common", settings).unwrap();
+    });
+    let captured = || async { scene.coordinator().streams_under(&show, &key).then_some(()) };
+    eventually("the other service is captured", SOON, captured).await;
+    machine.files(|disk, _| disk.remove_all(Who::Root, OBS_TEMPLATE).unwrap());
+    let released = release(&scene, &show).await;
+    let report = report_of(&released);
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.way, Way::Studio);
+    machine.operate(|studio, _| assert_eq!(studio.collection_names(), ["Present"]));
+    machine.files(|disk, _| {
+        let profile = format!("{OBS_CONFIG}/basic/profiles/Untitled");
+        let files = disk.list(&profile).unwrap();
+        let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+        assert!(names.contains(&"service.json.bak"), "OBS keeps one: {names:?}");
+        for (name, _) in files {
+            let text = disk.held(&format!("{profile}/{name}")).unwrap_or_default();
+            let text = String::from_utf8_lossy(text);
+            assert!(!text.contains(key.expose()), "{name}: {text}");
+        }
+    });
+    scene.node.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

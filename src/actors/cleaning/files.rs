@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::Work;
 use super::studio::Seen;
 use crate::domain::cleaning::{Subject, Way};
@@ -22,16 +24,27 @@ const KEY_BYTES_MIN: usize = 4;
 
 /// Why files could not be searched.
 #[derive(Debug, thiserror::Error)]
-enum SearchError {
+pub(super) enum SearchError {
     #[error(transparent)]
     Files(#[from] Error),
     #[error("{folder} has more than {FILES_MAX} files, {DEPTH_MAX} levels or {} MiB", BYTES_MAX >> 20)]
     TooMuch { folder: String },
+    #[error("{path} is not a stream service as OBS writes it")]
+    NotAService { path: String },
+}
+
+/// All that is read of a scene collection.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
 }
 
 impl Work {
     pub(super) async fn prove_files(&mut self, files: &Arc<dyn Files>, seen: Option<Seen>) {
         let config = format!("{}/basic", self.ctx.options.cleaning.config_path);
+        if let (Way::Studio, Some(seen)) = (self.way, &seen) {
+            self.remove_collections(files, &config, &seen.collection).await;
+        }
         match search(files, &config, &patterns(&self.keys)).await {
             Ok(found) if found.holders.is_empty() => {
                 let text = format!("no stream key of the show's in {} files", found.files);
@@ -51,6 +64,22 @@ impl Work {
         }
         self.prove_temporary(files.as_ref()).await;
         self.count_recordings(files.as_ref()).await;
+    }
+
+    /// Removes every scene collection but the one that was emptied, which over its WebSocket OBS does not, and the copies
+    /// that it keeps. OBS lists what is in the folder, so that is all: so it was with OBS 30.2.3.
+    async fn remove_collections(&mut self, files: &Arc<dyn Files>, config: &str, keep: &str) {
+        match remove_others(files, &format!("{config}/scenes"), keep).await {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => {
+                let text = format!("other scene collections were removed: {}", removed.join(", "));
+                self.find(Subject::Scenes, true, &text);
+            }
+            Err(error) => {
+                let text = format!("other scene collections could not be removed: {error}");
+                self.find(Subject::Scenes, false, &text);
+            }
+        }
     }
 
     /// What is in OBS is the template's: it has no scene collection beside, and its stream key if any.
@@ -149,6 +178,34 @@ async fn collections(files: &Arc<dyn Files>, basic: &str) -> Result<BTreeSet<Str
     }
 }
 
+/// Gives the files of the collections that it has removed.
+async fn remove_others(files: &Arc<dyn Files>, folder: &str, keep: &str) -> Result<Vec<String>, SearchError> {
+    let entries = match files.list(folder).await {
+        Ok(entries) => entries,
+        Err(Error::NotFound { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut removed = Vec::new();
+    for entry in entries.into_iter().filter(|entry| entry.kind == Kind::File) {
+        let path = format!("{folder}/{}", entry.name);
+        if entry.name.ends_with(".json") {
+            let text = content(files, &path).await?.unwrap_or_default();
+            let named: Option<Named> = serde_json::from_slice(&text).ok();
+            if named.is_some_and(|collection| collection.name == keep) {
+                continue;
+            }
+            removed.push(entry.name);
+        } else if !entry.name.ends_with(".json.bak") {
+            continue;
+        }
+        match files.remove(&path).await {
+            Ok(()) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(removed)
+}
+
 /// What a key looks like in a file: as it is, and as JSON writes it.
 fn patterns(keys: &[Secret]) -> Vec<Vec<u8>> {
     let mut patterns = Vec::new();
@@ -210,9 +267,16 @@ async fn search(files: &Arc<dyn Files>, folder: &str, patterns: &[Vec<u8>]) -> R
 
 /// Whether a file holds one of the patterns. One that is gone by now does not: OBS replaces files.
 async fn holds(files: &Arc<dyn Files>, path: &str, patterns: &[Vec<u8>]) -> Result<bool, SearchError> {
+    let content = content(files, path).await?.unwrap_or_default();
+    let is_in = |pattern: &Vec<u8>| content.windows(pattern.len()).any(|window| window == pattern);
+    Ok(patterns.iter().any(is_in))
+}
+
+/// All of a file; `None` if it is not there.
+pub(super) async fn content(files: &Arc<dyn Files>, path: &str) -> Result<Option<Vec<u8>>, SearchError> {
     let mut download = match Arc::clone(files).read(path, 0).await {
         Ok(download) => download,
-        Err(Error::NotFound { .. }) => return Ok(false),
+        Err(Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let mut content = Vec::new();
@@ -224,8 +288,7 @@ async fn holds(files: &Arc<dyn Files>, path: &str, patterns: &[Vec<u8>]) -> Resu
             });
         }
     }
-    let is_in = |pattern: &Vec<u8>| content.windows(pattern.len()).any(|window| window == pattern);
-    Ok(patterns.iter().any(is_in))
+    Ok(Some(content))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! remove   SSH and a template on the machine:  OBS stopped, its configuration replaced, OBS started   (operation)
-//!          else OBS alone:                     stream, recording, scenes, inputs and stream key removed through it
+//!          else OBS alone:                     stream, recording, scenes, inputs and stream key removed through it,
+//!                                              other scene collections over SFTP where there is SSH
 //!          SSH:                                temporary files                                        (operation)
 //! prove    over OBS:   answers · draws · no stream · no recording · the template's scenes, or none · no stream key
 //!          over SFTP:  no stream key in the files of OBS's configuration · no temporary files · recordings counted
@@ -16,6 +17,7 @@
 //! report.
 
 mod files;
+mod locked;
 mod studio;
 
 use std::collections::BTreeMap;
@@ -102,6 +104,7 @@ pub(super) async fn clean(ctx: &Arc<Context>, vm: &VmId, leftover: &Leftover) ->
         vm: vm.clone(),
         until: tokio::time::Instant::now() + limit,
         keys: Vec::new(),
+        locked: Vec::new(),
         way: Way::Studio,
         awaits: None,
         findings: Vec::new(),
@@ -132,6 +135,8 @@ struct Work {
     until: tokio::time::Instant,
     /// What must not be found afterwards.
     keys: Vec<Secret>,
+    /// Why there are more that cannot be looked for.
+    locked: Vec<String>,
     way: Way,
     /// Why it does not go on at present.
     awaits: Option<String>,
@@ -156,10 +161,7 @@ impl Work {
         for sealed in &leftover.keys {
             match self.ctx.world.vault.unseal(sealed) {
                 Ok(key) => self.keys.push(key),
-                Err(locked) => {
-                    let found = format!("a stream key cannot be looked for: {locked}");
-                    self.find(Subject::StreamKey, false, &found);
-                }
+                Err(locked) => self.locked.push(locked.in_short()),
             }
         }
     }
@@ -207,6 +209,7 @@ impl Work {
         if let Some(files) = &files {
             self.prove_files(files, empty).await;
         }
+        self.prove_without(files.as_ref()).await;
     }
 
     /// The connection to the machine's SSH server, where one is configured. Without it nothing can be proven, so it is

@@ -14,6 +14,8 @@ const EMPTY_SCENE: &str = "Scene";
 pub(super) struct Seen {
     /// No input, and nothing in any scene.
     pub is_empty: bool,
+    /// Its present scene collection.
+    pub collection: String,
     /// A stream key that is none of the shows', which may be the template's.
     pub other_key: Option<crate::domain::studio::Secret>,
 }
@@ -95,6 +97,7 @@ impl Work {
         Some(Seen {
             is_empty: self.note_scenes(&seen),
             other_key: self.note_key(&seen),
+            collection: seen.scene_collection,
         })
     }
 

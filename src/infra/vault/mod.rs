@@ -49,6 +49,17 @@ pub enum Locked {
     Altered { key_id: String },
 }
 
+impl Locked {
+    /// Without what to do.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        match self {
+            Self::UnknownKey { key_id, .. } => format!("it is sealed under the missing key {key_id}"),
+            Self::Altered { key_id } => format!("it was altered after it was sealed under {key_id}"),
+        }
+    }
+}
+
 struct Key {
     id: String,
     seal: LessSafeKey,
