@@ -10,7 +10,7 @@ use imbl::OrdMap;
 use crate::actors::archive::Progress;
 use crate::domain::failover::verdict::Signals;
 use crate::domain::health::Reading;
-use crate::domain::ids::{ShowId, VmId};
+use crate::domain::ids::VmId;
 use crate::domain::studio::Output;
 use crate::domain::time::Timestamp;
 
@@ -42,7 +42,7 @@ pub struct Observation {
 #[derive(Debug, Clone, Default)]
 pub struct Board {
     slots: Arc<ArcSwap<OrdMap<VmId, Arc<ArcSwap<Observation>>>>>,
-    archives: Arc<ArcSwap<OrdMap<ShowId, Arc<Progress>>>>,
+    archives: Arc<ArcSwap<OrdMap<VmId, Arc<Progress>>>>,
 }
 
 impl Board {
@@ -72,18 +72,18 @@ impl Board {
             .rcu(|slots| slots.update(vm.clone(), Arc::clone(&slot)));
     }
 
-    /// How far the archive of a show's recordings is, while there is one under way.
+    /// How far the archive of recordings on a VM is, while there is one under way.
     #[must_use]
-    pub fn archive(&self, show: &ShowId) -> Option<Arc<Progress>> {
-        self.archives.load().get(show).cloned()
+    pub fn archive(&self, vm: &VmId) -> Option<Arc<Progress>> {
+        self.archives.load().get(vm).cloned()
     }
 
     /// Replaces that; `None` once it is over.
-    pub fn post_archive(&self, show: &ShowId, progress: Option<Progress>) {
+    pub fn post_archive(&self, vm: &VmId, progress: Option<Progress>) {
         let progress = progress.map(Arc::new);
         self.archives.rcu(|archives| match &progress {
-            Some(progress) => archives.update(show.clone(), Arc::clone(progress)),
-            None => archives.without(show),
+            Some(progress) => archives.update(vm.clone(), Arc::clone(progress)),
+            None => archives.without(vm),
         });
     }
 

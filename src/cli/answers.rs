@@ -82,6 +82,29 @@ pub struct Vm {
     /// The show whose leftover is not removed yet.
     pub not_clean_after: Option<String>,
     pub cleaning: Option<Cleaning>,
+    /// Recordings on it that belong into the archive.
+    #[serde(default)]
+    pub unarchived: Vec<Unarchived>,
+}
+
+/// Recordings of one show that are still on a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unarchived {
+    pub competition_id: String,
+    pub archive: Archived,
+    pub under_way: bool,
+    pub archiving: Option<Archiving>,
+    /// Milliseconds since the epoch.
+    pub next_try_at: Option<i64>,
+}
+
+/// `POST /api/admin/vm-pool/{id}/archive`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Archives {
+    pub vm_id: String,
+    pub unarchived: Vec<Unarchived>,
 }
 
 /// What was last seen of a VM's services.

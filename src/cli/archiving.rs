@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::answers::{Archived, Archiving, Releasing};
+use super::answers::{self, Archived, Archiving, Releasing, Unarchived};
 use super::client::{Answer, Call, Client};
 use super::failure::Failure;
+use super::span;
 use super::style;
 
 /// Between two looks at how far it is.
@@ -57,6 +58,28 @@ fn draw(bar: &ProgressBar, progress: &Archiving) {
     let file = progress.file.as_deref().map(style::tame).unwrap_or_default();
     let number = (progress.files + 1).min(progress.total_files);
     bar.set_message(format!("{number}/{} {file}", progress.total_files));
+}
+
+/// What is still on a VM, and what is being done about it.
+#[must_use]
+pub fn left_in_words(left: &Unarchived) -> String {
+    let Archived { bucket, folder, .. } = &left.archive;
+    let mut text = format!("recordings of {}, for {bucket}/{folder}", left.competition_id);
+    if left.under_way {
+        text.push_str(": being archived");
+        if let Some(progress) = &left.archiving {
+            text.push_str(&format!(", {} of {} bytes", progress.bytes, progress.total_bytes));
+        }
+        return text;
+    }
+    if let Some(error) = &left.archive.error {
+        text.push_str(&format!(": {error}"));
+    }
+    match left.next_try_at.and_then(answers::instant) {
+        Some(at) => text.push_str(&format!("; tried again at about {}", span::clock(at))),
+        None => text.push_str("; not tried again by itself"),
+    }
+    text
 }
 
 /// What became of the recordings.

@@ -170,6 +170,8 @@ fn vm_line(event: &VmEvent) -> Option<(Tone, String)> {
         VmEvent::Gone => (Tone::Dim, "is gone".to_owned()),
         VmEvent::Faulted { reason } | VmEvent::StopFailed { reason } => (Tone::Bad, reason.clone()),
         VmEvent::Cleaned { report, .. } => cleaned(report)?,
+        VmEvent::ArchiveResumed { .. } => (Tone::Busy, "is asked for its recordings again".to_owned()),
+        VmEvent::Archive { event, .. } => archived(event)?,
         VmEvent::FaultCleared => (Tone::Good, "has proven itself and is available again".to_owned()),
         VmEvent::Adopted { .. }
         | VmEvent::Described { .. }

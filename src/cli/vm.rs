@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::answers::{self, Checks, Cleaning, Maintenance, Pool, Power, Services, Vm};
+use super::answers::{self, Archives, Checks, Cleaning, Maintenance, Pool, Power, Services, Unarchived, Vm};
+use super::archiving;
 use super::client::{Call, Client};
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
@@ -38,6 +39,8 @@ pub enum VmCommand {
     Launch(LaunchArgs),
     /// Take a VM out of use, or give it back with --off
     Maintenance(MaintenanceArgs),
+    /// Archive recordings on a VM that could not be archived when their shows were released
+    Archive(VmArgs),
     /// Look at the services of a VM now, or of all; exit status 1 if one is not healthy
     Check(CheckArgs),
     /// Run an operation on a VM, or a command line of your own; its exit status becomes this one's
@@ -160,6 +163,7 @@ pub async fn run(command: VmCommand, terminal: &Terminal) -> Outcome {
         VmCommand::Terminate(args) => terminate(args, terminal).await,
         VmCommand::Launch(args) => launch(args, terminal).await,
         VmCommand::Maintenance(args) => maintenance(args, terminal).await,
+        VmCommand::Archive(args) => archive(args, terminal).await,
         VmCommand::Check(args) => check(args, terminal).await,
         VmCommand::Exec(args) => work::exec(args, terminal).await,
         VmCommand::Logs(args) => work::logs(args, terminal).await,
@@ -284,8 +288,14 @@ fn facts(vm: &Vm, answer: &Value, now: Timestamp) -> Table {
         text(&vm.not_clean_after).map(|show| show.tone(Tone::Busy)),
     );
     fact("cleaned", vm.cleaning.as_ref().map(cleaning_in_words));
+    fact("not archived", left_in_words(&vm.unarchived));
     fact("tags", tags_in_words(&answer["tags"]));
     table
+}
+
+fn left_in_words(unarchived: &[Unarchived]) -> Option<Cell> {
+    let sentences: Vec<String> = unarchived.iter().map(archiving::left_in_words).collect();
+    (!sentences.is_empty()).then(|| Cell::new(sentences.join("\n")).tone(Tone::Bad))
 }
 
 /// Those of which anything is known.
@@ -321,6 +331,20 @@ async fn power(args: &VmArgs, verb: &str, body: Value, terminal: &Terminal) -> O
     if let Some(at) = power.estimated_ready_time.and_then(answers::instant) {
         text.push_str(&format!("; ready at about {}", span::clock(at)));
     }
+    tell(terminal, &answer, &text)
+}
+
+async fn archive(args: VmArgs, terminal: &Terminal) -> Outcome {
+    let client = Client::new(&args.connection)?;
+    let path = ["api", "admin", "vm-pool", args.vm.as_str(), "archive"];
+    let answer = client.ask(Call::post(&path, json!({}))).await?;
+    let archives: Archives = answer.read()?;
+    let sentences: Vec<String> = archives.unarchived.iter().map(archiving::left_in_words).collect();
+    let text = match sentences.as_slice() {
+        [] => format!("{}: all is archived", archives.vm_id),
+        sentences => format!("{}: {}", archives.vm_id, sentences.join("\n")),
+    };
+    terminal.note(&format!("understudy vm show {} says how it ends", archives.vm_id));
     tell(terminal, &answer, &text)
 }
 

@@ -34,6 +34,7 @@ pub struct Archive {
     pub bucket: String,
     /// Beginning of the key of each, with `/` at its end.
     pub folder: String,
+    /// When it was asked for, or tried again last.
     pub asked_at: Timestamp,
     /// Recordings last written before this belong to somebody else. It is the time of the VM's assignment.
     pub since: Timestamp,
@@ -246,6 +247,20 @@ impl Archive {
         }
     }
 
+    /// Begins again after it failed: what is kept is kept.
+    pub(super) fn resume(&mut self, at: Timestamp) -> Result<(), Rejected> {
+        match &self.stage {
+            Stage::Ended(Ending::Failed { .. }) => {
+                self.asked_at = at;
+                self.stage = Stage::Looking;
+                Ok(())
+            }
+            Stage::Looking | Stage::Uploading(_) | Stage::Kept { .. } | Stage::Ended(Ending::Done { .. }) => {
+                Err(self.wrong_stage())
+            }
+        }
+    }
+
     fn wrong_stage(&self) -> Rejected {
         let stage = self.stage.as_str();
         Rejected::WrongStage { stage }
@@ -336,13 +351,16 @@ pub struct Selection {
     pub older: u32,
 }
 
-/// Chooses what belongs to a VM's present assignment. Hidden files and files of other kinds are no recordings.
+/// Chooses what belongs to one assignment of a VM, which began at `since`; `until` is when the next one did, if there was
+/// one. Hidden files and files of other kinds are no recordings.
 #[must_use]
-pub fn select(found: &[Found], since: Timestamp) -> Selection {
+pub fn select(found: &[Found], since: Timestamp, until: Option<Timestamp>) -> Selection {
     let since = since - CLOCK_ALLOWANCE;
+    let until = until.map(|until| until - CLOCK_ALLOWANCE);
+    let belongs = |at: &Timestamp| *at >= since && until.is_none_or(|until| *at < until);
     let mut selection = Selection::default();
     for file in found.iter().filter(|file| is_recording(&file.name)) {
-        match file.modified.filter(|modified| *modified >= since) {
+        match file.modified.filter(belongs) {
             Some(modified) => selection.recordings.push(Recording {
                 name: file.name.clone(),
                 bytes: file.bytes,

@@ -10,6 +10,7 @@ use super::ids::{Epoch, RequestKey, ShowId, VmId};
 use super::show::{Event, Phase, Rejected as ShowRejected, Show};
 use super::state::{Done, Rejected, Request, State};
 use super::time::Timestamp;
+use super::unarchived::Unarchived;
 use super::vm::{Occupancy, Power, Rejected as VmRejected, Status, Vm};
 
 impl State {
@@ -262,6 +263,9 @@ impl State {
             return Err(ShowRejected::Archiving { show, vm }.into());
         }
         self.free(vm, show, at)?;
+        if let Some(left) = Unarchived::of(&show.id, show.archive.as_deref(), at) {
+            self.edit(vm, at, |vm| vm.keep_unarchived(left))?;
+        }
         become_idle(show, at);
         Ok(())
     }
@@ -283,6 +287,7 @@ impl State {
             vm.assigned_at = Some(at);
             vm.assigned_by.clone_from(&show.assigned_by);
             vm.total_assignments += 1;
+            vm.close_unarchived(at);
             if vm.power == Power::Ready {
                 // Only older journals have such: what was ready counted as clean.
                 vm.overlay();
@@ -336,7 +341,11 @@ impl State {
             }
             None => return Err(VmRejected::NotOccupied { vm: vm.clone() }.into()),
         }
-        self.edit(vm, at, |vm| vm.vacate(Leftover::of(show)))
+        self.edit(vm, at, |vm| {
+            let before = vm.status();
+            vm.vacate(Leftover::of(show));
+            vm.withhold_for_archive(before, at);
+        })
     }
 
     pub(super) fn fault(&mut self, vm: &VmId, reason: &str, at: Timestamp) -> Result<(), Rejected> {

@@ -29,5 +29,6 @@ pub mod state;
 pub mod studio;
 pub mod system_info;
 pub mod time;
+pub mod unarchived;
 pub mod unix;
 pub mod vm;

@@ -22,11 +22,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::archive;
 use super::cleaning::{Leftover, Report};
 use super::ids::{Attempt, Epoch, InstanceId, ShowId, VmId};
 use super::instance::{Instance, InstanceState};
 use super::sealed::Sealed;
 use super::time::Timestamp;
+use super::unarchived::Unarchived;
 
 /// Where the machine is on its way between off and useful.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +171,9 @@ pub struct Vm {
     /// How it was cleaned last.
     #[serde(default)]
     pub cleaning: Option<Arc<Report>>,
+    /// Recordings of shows before that could not be archived and are still on it, the oldest show first.
+    #[serde(default)]
+    pub unarchived: Vec<Arc<Unarchived>>,
 }
 
 /// Facts about one VM alone. Those that also concern a show are [`super::show::Event`]s.
@@ -219,6 +224,15 @@ pub enum Event {
     Resealed {
         keys: Vec<Sealed>,
     },
+    /// Recordings that are still on it and go to this folder of the archive are tried to be archived again.
+    ArchiveResumed {
+        folder: String,
+    },
+    /// Something became of them.
+    Archive {
+        folder: String,
+        event: archive::Event,
+    },
     MaintenanceBegan {
         reason: Option<String>,
     },
@@ -249,6 +263,8 @@ pub enum Rejected {
         held: Epoch,
         asked: Epoch,
     },
+    #[error(transparent)]
+    Archive(#[from] archive::Rejected),
 }
 
 impl Vm {
@@ -280,6 +296,7 @@ impl Vm {
             attempts: Attempt(0),
             leftover: None,
             cleaning: None,
+            unarchived: Vec::new(),
         }
     }
 
@@ -353,7 +370,7 @@ impl Vm {
     pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Rejected> {
         let before = self.status();
         self.admit(event)?;
-        self.fold(event, before, at);
+        self.fold(event, before, at)?;
         self.note_status(before, at);
         Ok(())
     }
@@ -399,11 +416,13 @@ impl Vm {
             | Event::Faulted { .. }
             | Event::FaultCleared
             | Event::Cleaned { .. } => true,
+            // Refused where they are folded, if so.
+            Event::ArchiveResumed { .. } | Event::Archive { .. } => true,
         };
         if allowed { Ok(()) } else { Err(self.wrong_status()) }
     }
 
-    fn fold(&mut self, event: &Event, before: Status, at: Timestamp) {
+    fn fold(&mut self, event: &Event, before: Status, at: Timestamp) -> Result<(), Rejected> {
         match event {
             Event::Adopted { instance } | Event::Described { instance } => self.instance = instance.clone(),
             Event::Starting { attempt } => {
@@ -462,7 +481,12 @@ impl Vm {
                 };
             }
             Event::MaintenanceEnded => self.occupancy = Occupancy::Free,
+            Event::ArchiveResumed { folder } => self.edit_unarchived(folder, |left| left.resume(at))?,
+            Event::Archive { folder, event } => {
+                self.edit_unarchived(folder, |left| left.apply(event, at))?;
+            }
         }
+        Ok(())
     }
 
     /// A further fault is news, and cools off from now, but the status before the first one is the one that

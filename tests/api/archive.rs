@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use understudy::actors::news::{Item, Level};
 use understudy::config::Cleanup;
 use understudy::domain::archive::Stage;
-use understudy::domain::ids::ShowId;
+use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::studio::Secret;
 use understudy::infra::archive::s3::{Config as S3, S3Store};
 use understudy::infra::aws::AccessKey;
@@ -25,7 +25,12 @@ use crate::support::noise::noise;
 use crate::support::sshd::Sshd;
 
 const MIB: usize = 1 << 20;
+/// For a try at archiving that is to fail.
+const BRIEFLY: Duration = Duration::from_secs(6);
+/// The same, where the next try is to do with it on a busy machine.
+const A_WHILE: Duration = Duration::from_secs(20);
 const RELEASE: &str = "/api/competitions/finals/vm/release";
+const POOL: &str = "/api/admin/vm-pool";
 const VIEW: &str = "/api/competitions/finals/vm";
 
 /// One VM, which `finals` has, with a folder of recordings, and a bucket for them.
@@ -62,6 +67,19 @@ impl Rig {
         .await;
         served.post("/api/competitions/finals/vm/assign").await.is(200);
         Self { served, bucket, sshd }
+    }
+
+    async fn vm(&self, vm: &str) -> Value {
+        self.served.get(&format!("{POOL}/{vm}")).await.is(200)
+    }
+
+    /// Waits until the VM may be given to a show.
+    async fn until_available(&self, vm: &str) -> Value {
+        eventually("the VM is available", LIMIT * 2, async || {
+            let view = self.vm(vm).await;
+            (view["status"] == "available").then_some(view)
+        })
+        .await
     }
 
     fn recordings(&self) -> PathBuf {
@@ -258,6 +276,89 @@ async fn nothing_is_removed_from_a_vm_that_did_not_arrive_as_it_was_sent() {
         message.contains(rig.bucket.name()) && message.contains("untouched"),
         "{message}"
     );
+}
+
+/// Nobody asks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_left_on_a_vm_are_archived_by_itself_though_its_actor_dies_over_it() {
+    let rig = Rig::with(A_WHILE).await;
+    let content = noise("left", 22 * MIB);
+    let path = rig.recordings().join("show.mkv");
+    std::fs::write(&path, &content).unwrap();
+    rig.bucket.spoil(Spoil::Refuse(403, "AccessDenied"));
+    let released = rig.release().await;
+    assert_eq!(released["archived"], false, "{released}");
+    let vm = released["vmId"].as_str().unwrap();
+    let left = rig.vm(vm).await;
+    let reason = left["errorReason"].as_str().unwrap();
+    assert!(
+        reason.contains("finals") && reason.contains("s3:PutObject"),
+        "{reason}"
+    );
+    assert_eq!(left["unarchived"][0]["competitionId"], "finals", "{left}");
+    rig.bucket.spoil(Spoil::HoldAfter(2));
+    eventually("two parts have arrived and two are held", LIMIT, async || {
+        (rig.bucket.parts_arrived().len() == 2 && rig.bucket.held() == 2).then_some(())
+    })
+    .await;
+    let trying = eventually("it is seen how far it is", LIMIT, async || {
+        let view = rig.vm(vm).await;
+        (view["unarchived"][0]["archiving"]["bytes"] == 10 * MIB).then_some(view)
+    })
+    .await;
+    assert_eq!(
+        (&trying["status"], &trying["unarchived"][0]["underWay"]),
+        (&json!("error"), &json!(true))
+    );
+    assert!(rig.served.coordinator.kill_vm_actor(&VmId::new(vm).unwrap()));
+    eventually("nothing is held", LIMIT, async || {
+        (rig.bucket.held() == 0).then_some(())
+    })
+    .await;
+    rig.bucket.spoil(Spoil::Nothing);
+    let available = rig.until_available(vm).await;
+    assert_eq!(available.get("unarchived"), None, "{available}");
+    let mut arrived = rig.bucket.parts_arrived();
+    arrived.sort_unstable();
+    assert_eq!(arrived, [1, 2, 3, 4, 5], "each once");
+    let key = format!("{}show.mkv", released["archive"]["folder"].as_str().unwrap());
+    assert_eq!(rig.bucket.object(&key).await.unwrap(), content);
+    assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_left_on_a_vm_are_archived_when_somebody_asks_for_it() {
+    let rig = Rig::with(BRIEFLY).await;
+    let path = rig.recordings().join("show.mkv");
+    std::fs::write(&path, "a show").unwrap();
+    rig.bucket.spoil(Spoil::Refuse(403, "AccessDenied"));
+    let assigned = rig.served.get(VIEW).await.is(200);
+    let archive = format!("{POOL}/{}/archive", assigned["vmId"].as_str().unwrap());
+    rig.served.post(&archive).await.refuses(409, "OCCUPIED");
+    let released = rig.release().await;
+    let vm = released["vmId"].as_str().unwrap();
+    // Tried once by itself, and then not for a minute.
+    let left = eventually("it failed again", LIMIT, async || {
+        let left = rig.vm(vm).await["unarchived"][0].clone();
+        (left["tries"] == 1 && left["underWay"] == false).then_some(left)
+    })
+    .await;
+    let next = left["nextTryAt"].as_u64().unwrap();
+    assert!(next > rig.served.coordinator.now().0 + 30_000, "{left}");
+    assert!(path.exists());
+    rig.bucket.spoil(Spoil::Nothing);
+    let asked = rig.served.post(&archive).await.is(202);
+    assert_eq!(
+        (&asked["success"], &asked["status"]),
+        (&json!(true), &json!("error")),
+        "{asked}"
+    );
+    let available = rig.until_available(vm).await;
+    assert_eq!(available.get("unarchived"), None, "{available}");
+    let key = format!("{}show.mkv", released["archive"]["folder"].as_str().unwrap());
+    assert_eq!(rig.bucket.object(&key).await.unwrap(), "a show");
+    assert!(!path.exists());
+    rig.served.post(&archive).await.refuses(409, "NOTHING_TO_ARCHIVE");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,10 +51,11 @@ const EXISTING: [(Method, &str); 11] = [
     (Method::POST, "/api/coordinator/stop"),
     (Method::GET, "/api/shows"),
 ];
-const GUARDED: [(Method, &str); 7] = [
+const GUARDED: [(Method, &str); 8] = [
     (Method::DELETE, "/api/admin/vm-pool/vm-a"),
     (Method::POST, "/api/admin/vm-pool/vm-a/reboot"),
     (Method::POST, "/api/admin/vm-pool/vm-a/maintenance"),
+    (Method::POST, "/api/admin/vm-pool/vm-a/archive"),
     (Method::POST, "/api/competitions/finals/vm/failover"),
     (Method::POST, "/api/competitions/finals/vm/hold"),
     (Method::POST, "/api/competitions/finals/show/start"),

@@ -62,6 +62,7 @@ async fn the_document_describes_every_route_and_is_generated() {
         "post /api/admin/vm-pool/launch",
         "post /api/admin/vm-pool/ready",
         "post /api/admin/vm-pool/{vmId}/maintenance",
+        "post /api/admin/vm-pool/{vmId}/archive",
         "post /api/admin/vm-pool/{vmId}/reboot",
         "post /api/admin/executions/{executionId}/cancel",
         "post /api/admin/vm-pool/{vmId}/ssh/exec",

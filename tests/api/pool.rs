@@ -53,6 +53,7 @@ async fn an_unknown_vm_is_not_found() {
         served.post(&format!("{POOL}/vm-nowhere/start")).await,
         served.post(&format!("{POOL}/vm-nowhere/stop")).await,
         served.post(&format!("{POOL}/vm-nowhere/reboot")).await,
+        served.post(&format!("{POOL}/vm-nowhere/archive")).await,
         served.delete(&format!("{POOL}/vm-nowhere")).await,
         served
             .post_json(

@@ -305,6 +305,50 @@ async fn work_on_a_vm_is_posted_and_told() {
 }
 
 #[tokio::test]
+async fn what_is_left_on_a_vm_is_archived_and_told() {
+    let left = |more: Value| {
+        let mut left = json!({"competitionId": "finals", "underWay": false, "tries": 1,
+            "archive": {"bucket": "shows", "folder": "f/", "files": 0, "bytes": 0}});
+        for (name, value) in more.as_object().unwrap() {
+            left[name] = value.clone();
+        }
+        left
+    };
+    let going_on = json!({"underWay": true,
+        "archiving": {"file": "a.mkv", "bytes": 5, "totalBytes": 9, "files": 0, "totalFiles": 1}});
+    let failed = json!({"nextTryAt": 1_577_880_000_000_u64,
+        "archive": {"bucket": "shows", "folder": "f/", "files": 0, "bytes": 0, "error": "no bucket"}});
+    let answer = json!({"success": true, "vmId": "vm-1", "status": "error", "message": "it goes on",
+        "unarchived": [left(going_on)]});
+    let record = vm(
+        "vm-1",
+        "error",
+        json!({"unarchived": [left(failed), left(json!({}))]}),
+    );
+    let server = Server::start([
+        (
+            "POST /api/admin/vm-pool/vm-1/archive",
+            vec![Say::Json(202, answer)],
+        ),
+        ("GET /api/admin/vm-pool/vm-1", vec![Say::Json(200, record)]),
+    ])
+    .await;
+    let run = ask(&server, &["vm", "archive", "vm-1"]).await;
+    assert_eq!(
+        run.stdout,
+        "vm-1: recordings of finals, for shows/f/: being archived, 5 of 9 bytes\n"
+    );
+    assert!(run.stderr.contains("understudy vm show vm-1"), "{run:?}");
+    let shown = ask(&server, &["vm", "show", "vm-1"]).await;
+    let shown = shown.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        shown.contains("no bucket; tried again at about 12:00:00"),
+        "{shown}"
+    );
+    assert!(shown.contains("not tried again by itself"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_check_fails_if_one_vm_is_not_healthy() {
     let result = |id: &str, healthy: bool| {
         json!({"vmId": id, "instanceId": "i", "publicIp": null, "healthy": healthy,

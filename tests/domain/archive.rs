@@ -207,10 +207,14 @@ fn a_recording_belongs_to_the_assignment_in_which_it_was_written_and_others_are_
         file("mkv", Some(2_000_000)),
         file(".mkv", Some(2_000_000)),
     ];
-    let selection = select(&found, since);
+    let selection = select(&found, since, None);
     let names: Vec<&str> = selection.recordings.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["EARLY.MP4", "late.mkv"]);
     assert_eq!(selection.older, 2);
+    // Once another show has had the VM, what that one wrote is not this one's, by the same clock.
+    let selection = select(&found, since, Some(at(2_000_000)));
+    let names: Vec<&str> = selection.recordings.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!((names.as_slice(), selection.older), (&["EARLY.MP4"][..], 3));
 }
 
 #[test]

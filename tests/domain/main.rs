@@ -26,5 +26,6 @@ mod restart_model;
 mod snapshot;
 mod state_model;
 mod studio_difference;
+mod unarchived;
 mod verdict_properties;
 mod vm_model;

@@ -288,7 +288,10 @@ impl Model {
             | VmEvent::Gone
             | VmEvent::Resealed { .. }
             | VmEvent::MaintenanceBegan { .. }
-            | VmEvent::MaintenanceEnded => return None,
+            | VmEvent::MaintenanceEnded
+            // Not among the candidates.
+            | VmEvent::ArchiveResumed { .. }
+            | VmEvent::Archive { .. } => return None,
         }
         Some(())
     }

@@ -162,6 +162,8 @@ impl Past {
             | Event::Faulted { .. }
             | Event::FaultCleared
             | Event::Cleaned { .. } => true,
+            // No show has left recordings on it.
+            Event::ArchiveResumed { .. } | Event::Archive { .. } => false,
         }
     }
 

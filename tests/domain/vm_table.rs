@@ -11,7 +11,8 @@ use understudy::domain::state::State;
 use understudy::domain::vm::{Event, Fault, Health, Occupancy, Power, Status, Vm};
 
 use crate::fixtures::{
-    at, cleaned, evidence, forgiven, instance, leftover, machine, of_vm, show_id, state_of, vm_id,
+    archive_asked, at, cleaned, evidence, forgiven, instance, leftover, machine, of_vm, show_id, state_of,
+    vm_id,
 };
 
 /// Refused: the state is as before.
@@ -21,7 +22,7 @@ pub const POWERS: [&str; 5] = ["stopped", "starting", "booting", "ready", "stopp
 
 /// A free VM without a fault, healthy if it is ready: `power: status` afterwards.
 #[rustfmt::skip]
-pub const BY_POWER: [(&str, [&str; 5]); 17] = [
+pub const BY_POWER: [(&str, [&str; 5]); 19] = [
     ("Adopted",                 [NO, NO, NO, NO, NO]),
     ("Described",               ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Starting",                ["starting: starting", NO, NO, NO, NO]),
@@ -39,6 +40,8 @@ pub const BY_POWER: [(&str, [&str; 5]); 17] = [
     ("Resealed",                [NO, NO, NO, NO, NO]),
     ("MaintenanceBegan",        ["stopped: maintenance", "starting: maintenance", "booting: maintenance", "ready: maintenance", "stopping: maintenance"]),
     ("MaintenanceEnded",        [NO, NO, NO, NO, NO]),
+    ("ArchiveResumed",          [NO, NO, NO, NO, NO]),
+    ("Archive",                 [NO, NO, NO, NO, NO]),
 ];
 
 /// `leaving` is the VM that a failover moves away from (with its fault), `arriving` the one it moves to.
@@ -54,7 +57,7 @@ pub const OCCUPANCIES: [&str; 7] = [
 
 /// A VM that is ready, or in the power named; its status afterwards.
 #[rustfmt::skip]
-pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 17] = [
+pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 19] = [
     ("Adopted",                "ready",    [NO, NO, NO, NO, NO, NO, NO]),
     ("Described",              "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
     ("Starting",               "stopped",  ["starting", "starting", "starting", "releasing", "starting", "starting", "maintenance"]),
@@ -72,6 +75,8 @@ pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 17] = [
     ("Resealed",               "ready",    [NO, NO, NO, NO, NO, NO, NO]),
     ("MaintenanceBegan",       "ready",    ["maintenance", NO, NO, NO, NO, NO, NO]),
     ("MaintenanceEnded",       "ready",    [NO, NO, NO, NO, NO, NO, "available"]),
+    ("ArchiveResumed",         "ready",    [NO, NO, NO, NO, NO, NO, NO]),
+    ("Archive",                "ready",    [NO, NO, NO, NO, NO, NO, NO]),
 ];
 
 /// A free VM that a show has left something on, healthy if it is ready: `power: status` afterwards, and whether it is
@@ -161,6 +166,8 @@ fn event_name(event: &Event) -> &'static str {
         Event::Resealed { .. } => "Resealed",
         Event::MaintenanceBegan { .. } => "MaintenanceBegan",
         Event::MaintenanceEnded => "MaintenanceEnded",
+        Event::ArchiveResumed { .. } => "ArchiveResumed",
+        Event::Archive { .. } => "Archive",
     }
 }
 
@@ -197,6 +204,13 @@ fn event_named(name: &str) -> Event {
         },
         "MaintenanceBegan" => Event::MaintenanceBegan { reason: None },
         "MaintenanceEnded" => Event::MaintenanceEnded,
+        "ArchiveResumed" => Event::ArchiveResumed {
+            folder: "none/".into(),
+        },
+        "Archive" => Event::Archive {
+            folder: "none/".into(),
+            event: archive_asked(),
+        },
         other => panic!("no event is called {other}"),
     };
     assert!(name.starts_with(event_name(&event)), "{name}");

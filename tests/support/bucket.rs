@@ -5,6 +5,7 @@
 //! together an upload that is gone fails in it (500); the gate says what S3 does then
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -42,6 +43,26 @@ struct Gate {
     spoil: watch::Sender<Spoil>,
     /// Method, path and query of what came.
     seen: Mutex<Vec<(Method, String)>>,
+    /// Numbers of the parts that moto took.
+    arrived: Mutex<Vec<u32>>,
+    /// Who waits to be let through.
+    held: AtomicUsize,
+}
+
+/// One who waits, until they are let through or gone.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn at(gate: &'a Gate) -> Self {
+        gate.held.fetch_add(1, Ordering::SeqCst);
+        Self(&gate.held)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 pub struct Bucket {
@@ -61,6 +82,8 @@ impl Bucket {
             http,
             spoil: watch::Sender::new(Spoil::Nothing),
             seen: Mutex::default(),
+            arrived: Mutex::default(),
+            held: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -99,6 +122,16 @@ impl Bucket {
         seen.iter()
             .filter_map(|(method, path)| part(method, path))
             .collect()
+    }
+
+    /// The numbers of the parts that moto has taken so far, in that order.
+    pub fn parts_arrived(&self) -> Vec<u32> {
+        self.gate.arrived.lock().unwrap().clone()
+    }
+
+    /// Requests that are held back now.
+    pub fn held(&self) -> usize {
+        self.gate.held.load(Ordering::SeqCst)
     }
 
     /// Method, path and query of what was asked so far.
@@ -173,13 +206,11 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request) -> Response {
         .push((parts.method.clone(), path.clone()));
     let number = part(&parts.method, &path);
     let mut spoil = gate.spoil.subscribe();
-    let now = spoil
-        .wait_for(
-            |spoil| !matches!((spoil, number), (Spoil::HoldAfter(last), Some(number)) if number > *last),
-        )
-        .await
-        .unwrap()
-        .clone();
+    let is_let_through =
+        |spoil: &Spoil| !matches!((spoil, number), (Spoil::HoldAfter(last), Some(number)) if number > *last);
+    let held = (!is_let_through(&spoil.borrow())).then(|| Held::at(&gate));
+    let now = spoil.wait_for(is_let_through).await.unwrap().clone();
+    drop(held);
     match (&now, number) {
         (Spoil::Refuse(status, code), _) => {
             let text = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
@@ -203,6 +234,9 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request) -> Response {
         }
     }
     let answer = onward.send().await.unwrap();
+    if let Some(number) = number.filter(|_| answer.status().is_success()) {
+        gate.arrived.lock().unwrap().push(number);
+    }
     if method == Method::POST && path.contains("uploadId=") && answer.status().is_server_error() {
         let text = "<Error><Code>NoSuchUpload</Code><Message>gone</Message></Error>";
         return (StatusCode::NOT_FOUND, text).into_response();

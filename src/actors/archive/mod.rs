@@ -1,4 +1,4 @@
-//! Archives what the VM of a show that is being released has recorded.
+//! Archives what a VM has recorded: of a show that is being released, or of one that has left its recordings on it.
 //!
 //! ```text
 //! stop recording ─► look twice ─► per recording: upload ─► verify ─► [kept] ─► remove ─► [removed] ─► ... ─► [done]
@@ -10,6 +10,7 @@
 //! coordinator ran it before. It removes nothing from the VM but what the archive itself says it has, and that only if
 //! it is still the file that was sent. Whether and when a show is given back is not decided here.
 
+mod owner;
 mod progress;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 
+pub(in crate::actors) use owner::Owner;
+use owner::UnderWay;
 pub use progress::Progress;
 use progress::Teller;
 
@@ -25,9 +28,7 @@ use crate::actors::news::Level;
 use crate::domain::archive::{
     Archive, Ending, Event as Fact, Found, Recording, Stage, StoredPart, Upload, key, select,
 };
-use crate::domain::event::Event;
-use crate::domain::ids::{Epoch, ShowId, VmId};
-use crate::domain::show;
+use crate::domain::ids::{ShowId, VmId};
 use crate::domain::time::{Timestamp, millis};
 use crate::domain::vm::Power;
 use crate::infra::archive::{self, Store, Target, Transmission, transmit};
@@ -49,6 +50,8 @@ enum Error {
     Gone,
     #[error("the VM is {0}, so its recordings cannot be read; they are on its disk")]
     Off(&'static str),
+    #[error("a show has the VM")]
+    Occupied,
     #[error("no bucket is configured any more (archive.bucket)")]
     NoStore,
     #[error("there is no SSH connection to the VM")]
@@ -73,33 +76,34 @@ enum Error {
 impl Error {
     /// Whether nothing that may happen within the deadline can help.
     fn is_final(&self) -> bool {
-        matches!(self, Self::Gone | Self::Off(_))
+        matches!(self, Self::Gone | Self::Off(_) | Self::Occupied)
     }
 }
 
-/// Goes on with the archive of a show that asked for one in this epoch, until the ledger has its ending. It ends early,
-/// to be run again later, only if the ledger takes nothing; where none is asked for, it does nothing.
+/// Goes on with an archive until the ledger has its ending. It ends early, to be run again later, only if the ledger takes
+/// nothing; where none is under way, it does nothing.
 ///
 /// # Errors
 /// Why the ending could not be recorded.
-pub(in crate::actors) async fn run(ctx: &Arc<Context>, show: &ShowId, epoch: Epoch) -> Result<(), String> {
+pub(in crate::actors) async fn run(ctx: &Arc<Context>, owner: &Owner) -> Result<(), String> {
     let mut pause = PAUSE_INITIAL;
     let mut told = None;
     loop {
-        let Some((vm, archive)) = under_way(ctx, show, epoch) else {
+        let Some(now) = owner.under_way(ctx) else {
             return Ok(());
         };
-        let mut pass = Pass::new(ctx, show, &vm, epoch, &archive);
-        let ends_at = archive.asked_at + ctx.options.archive.deadline;
+        let mut pass = Pass::new(ctx, owner, &now);
+        let ends_at = now.archive.asked_at + ctx.options.archive.deadline;
         let left = ends_at.since(ctx.now());
         let outcome = tokio::time::timeout(left, pass.run()).await;
         let ending = match outcome {
             Ok(Ok(older)) => Ending::Done { older },
             Ok(Err(error)) if !error.is_final() && ctx.now() < ends_at => {
                 let reason = error.to_string();
+                let (show, vm) = (&now.show, &now.vm);
                 tracing::warn!(%show, %vm, reason, ?pause, "recordings are not archived yet; trying again");
                 if told.as_ref() != Some(&reason) {
-                    alert(ctx, show, &vm, &archive, Level::Warning, "Archive waits", &reason);
+                    alert(ctx, &now, Level::Warning, "Archive waits", &reason);
                 }
                 told = Some(reason);
                 tokio::time::sleep(pause.min(left)).await;
@@ -114,18 +118,10 @@ pub(in crate::actors) async fn run(ctx: &Arc<Context>, show: &ShowId, epoch: Epo
         };
         if let Ending::Failed { reason } = &ending {
             pass.abandon().await;
-            alert(
-                ctx,
-                show,
-                &vm,
-                &archive,
-                Level::Critical,
-                "Recordings not archived",
-                reason,
-            );
+            alert(ctx, &now, Level::Critical, "Recordings not archived", reason);
         }
         let recorded = pass.note(Fact::Ended { ending }).await;
-        ctx.board.post_archive(show, None);
+        ctx.board.post_archive(&now.vm, None);
         return recorded.map_err(|error| error.to_string());
     }
 }
@@ -134,32 +130,17 @@ fn failed(reason: String) -> Ending {
     Ending::Failed { reason }
 }
 
-/// The VM and the archive of a show, if there is one that has not ended.
-fn under_way(ctx: &Context, show: &ShowId, epoch: Epoch) -> Option<(VmId, Arc<Archive>)> {
-    let state = ctx.state();
-    let known = state.show(show).filter(|show| show.epoch == epoch)?;
-    let archive = known
-        .archive
-        .clone()
-        .filter(|archive| archive.ending().is_none())?;
-    Some((known.vm.clone()?, archive))
-}
-
-fn alert(
-    ctx: &Context,
-    show: &ShowId,
-    vm: &VmId,
-    archive: &Archive,
-    level: Level,
-    title: &str,
-    reason: &str,
-) {
+fn alert(ctx: &Context, now: &UnderWay, level: Level, title: &str, reason: &str) {
+    let UnderWay {
+        show, vm, archive, ..
+    } = now;
     let what = match &archive.stage {
         Stage::Uploading(Upload { recording, .. }) | Stage::Kept { recording } => recording.name.as_str(),
         Stage::Looking | Stage::Ended(_) => "the recordings",
     };
     let text = format!(
-        "{what} of show {show} on {vm} for bucket {}, folder {}: {reason}; what is not verified there is untouched on the VM",
+        "{what} of show {show} on {vm} for bucket {}, folder {}: {reason}; what is not verified there is untouched on the VM, \
+         whose record says when it is tried again",
         archive.bucket, archive.folder
     );
     let source = format!("archive-{show}");
@@ -169,20 +150,25 @@ fn alert(
 /// One attempt.
 struct Pass<'a> {
     ctx: &'a Arc<Context>,
-    show: &'a ShowId,
-    vm: &'a VmId,
-    epoch: Epoch,
+    owner: &'a Owner,
+    show: ShowId,
+    vm: VmId,
+    until: Option<Timestamp>,
     teller: Teller,
     progress: Progress,
 }
 
 impl<'a> Pass<'a> {
-    fn new(ctx: &'a Arc<Context>, show: &'a ShowId, vm: &'a VmId, epoch: Epoch, archive: &Archive) -> Self {
+    fn new(ctx: &'a Arc<Context>, owner: &'a Owner, now: &UnderWay) -> Self {
+        let UnderWay {
+            show, vm, archive, ..
+        } = now;
         Self {
             ctx,
-            show,
-            vm,
-            epoch,
+            owner,
+            show: show.clone(),
+            vm: vm.clone(),
+            until: now.until,
             teller: Teller::new(ctx),
             progress: Progress {
                 show: show.clone(),
@@ -200,21 +186,27 @@ impl<'a> Pass<'a> {
     async fn run(&mut self) -> Result<u32, Error> {
         // The semaphore is never closed. Its places bound the memory that all archives together take.
         let _place = self.ctx.archives.acquire().await;
-        let power = self.ctx.state().vm(self.vm).map(|vm| vm.power);
+        let power = self.ctx.state().vm(&self.vm).map(|vm| vm.power);
         match power.ok_or(Error::Gone)? {
             Power::Ready | Power::Booting | Power::Starting { .. } => {}
             Power::Stopped => return Err(Error::Off("off")),
             Power::Stopping { .. } => return Err(Error::Off("being stopped")),
         }
         let store = self.ctx.world.archive.clone().ok_or(Error::NoStore)?;
-        let shell = self.ctx.machines.shell(self.vm).await.ok_or(Error::NoShell)?;
+        let shell = self.ctx.machines.shell(&self.vm).await.ok_or(Error::NoShell)?;
         let files = shell.files().await.map_err(Error::Shell)?;
-        self.stop_recording().await;
+        if self.owner.may_record() {
+            self.stop_recording().await;
+        }
         loop {
-            let Some((_, archive)) = under_way(self.ctx, self.show, self.epoch) else {
+            let Some(now) = self.owner.under_way(self.ctx) else {
                 // Somebody else has ended it; what he says counts.
                 return Ok(0);
             };
+            if now.is_in_the_way {
+                return Err(Error::Occupied);
+            }
+            let archive = now.archive;
             match &archive.stage {
                 Stage::Kept { recording } => self.remove(files.as_ref(), recording).await?,
                 Stage::Uploading(upload) => self.upload(&store, &files, &archive, upload).await?,
@@ -229,21 +221,13 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Records a fact about this archive.
     async fn note(&self, fact: Fact) -> Result<(), CommitError> {
-        let event = show::Event::Archive {
-            epoch: self.epoch,
-            event: fact,
-        };
-        self.ctx
-            .commit(vec![Event::show(self.show, event)])
-            .await
-            .map(drop)
+        self.owner.note(self.ctx, fact).await
     }
 
     /// A studio that cannot be asked records nothing, or it shows: then its file grows.
     async fn stop_recording(&self) {
-        let Some(studio) = self.ctx.machines.studio(self.vm).await else {
+        let Some(studio) = self.ctx.machines.studio(&self.vm).await else {
             return;
         };
         if let Err(error) = studio.stop_recording().await {
@@ -258,12 +242,12 @@ impl<'a> Pass<'a> {
         files: &dyn Files,
         archive: &Archive,
     ) -> Result<Option<u32>, Error> {
-        let selection = select(&self.look(files).await?, archive.since);
+        let selection = select(&self.look(files).await?, archive.since, self.until);
         let Some(next) = selection.recordings.first() else {
             return Ok(Some(selection.older));
         };
         tokio::time::sleep(LOOKS_APART).await;
-        let again = select(&self.look(files).await?, archive.since).recordings;
+        let again = select(&self.look(files).await?, archive.since, self.until).recordings;
         if again.first() != Some(next) {
             let name = next.name.clone();
             return Err(Error::StillWritten { name });
@@ -444,11 +428,11 @@ impl<'a> Pass<'a> {
 
     /// Throws away what has arrived of an upload that nobody goes on with.
     async fn abandon(&self) {
-        let Some((_, archive)) = under_way(self.ctx, self.show, self.epoch) else {
+        let Some(now) = self.owner.under_way(self.ctx) else {
             return;
         };
-        if let (Stage::Uploading(upload), Some(store)) = (&archive.stage, &self.ctx.world.archive) {
-            abort(store.as_ref(), &target(&archive, upload)).await;
+        if let (Stage::Uploading(upload), Some(store)) = (&now.archive.stage, &self.ctx.world.archive) {
+            abort(store.as_ref(), &target(&now.archive, upload)).await;
         }
     }
 }

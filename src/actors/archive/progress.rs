@@ -49,9 +49,7 @@ impl Teller {
 
     /// Of a step on the way. Whoever asks is told of it; news goes out unless some did just before.
     pub fn step(&mut self, progress: Progress) {
-        self.ctx
-            .board
-            .post_archive(&progress.show, Some(progress.clone()));
+        self.ctx.board.post_archive(&progress.vm, Some(progress.clone()));
         if self.told_at.is_none_or(|at| at.elapsed() >= INTERVAL) {
             self.told_at = Some(Instant::now());
             self.ctx.news.tell(Item::Archiving(progress));

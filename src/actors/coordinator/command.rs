@@ -220,6 +220,8 @@ pub enum CommandError {
          archiveRecordings"
     )]
     NoArchive,
+    #[error("there are no recordings on VM {0} that were to be archived")]
+    NothingToArchive(VmId),
     #[error("SSH to the VMs is not configured: it needs a private key (ssh.key_path)")]
     NoSsh,
     #[error("VM {vm} could not be worked on over SSH: {message}")]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::sync::broadcast;
 
+mod archiving;
 mod command;
 mod configuring;
 mod files;
@@ -50,10 +51,7 @@ pub struct Coordinator {
 const QUICK: Duration = Duration::from_secs(10);
 /// Limit on commands that wait for a studio.
 const STUDIO: Duration = Duration::from_secs(30);
-/// Longest that the answer to a release is waited for. Archiving may be allowed a day, and what is between a client and
-/// this server closes a connection that is silent for so long.
-const RELEASE_WAIT_MAX: Duration = Duration::from_secs(300);
-/// Shortest: it is begun by then.
+/// Shortest that the answer to a release is waited for: it is begun by then.
 const RELEASE_WAIT_MIN: Duration = Duration::from_secs(1);
 /// Looks of [`Coordinator::check`] that run side by side.
 const CHECKS_AT_ONCE: usize = 64;
@@ -239,16 +237,6 @@ impl Coordinator {
             .shows
             .command(&self.ctx, &show, "releasing the VM", limit, message)
             .await
-    }
-
-    /// How long the answer to a release is waited for: what silencing, archiving and cleaning may take by their own
-    /// limits, but at most five minutes.
-    #[must_use]
-    pub fn release_wait(&self, archive: bool) -> Duration {
-        let options = &self.ctx.options;
-        let archiving = options.archive.deadline * u32::from(archive);
-        let work = show::silence_limit(&options.failover) + archiving + options.cleaning.deadline;
-        (work + QUICK).min(RELEASE_WAIT_MAX)
     }
 
     /// Starts the show's stream and returns when its output rises.

@@ -7,11 +7,12 @@ use ractor::ActorRef;
 
 use super::release::Unreleased;
 use super::{Message, State, Task};
-use crate::actors::archive;
+use crate::actors::archive::{self, Owner};
 use crate::actors::coordinator::CommandError;
-use crate::domain::archive::{Ending, Event as Archived};
+use crate::domain::archive::Event as Archived;
 use crate::domain::ids::VmId;
 use crate::domain::show::{Event as Fact, Show};
+use crate::domain::unarchived::Unarchived;
 
 impl State {
     /// What is recorded when a show begins to give this VM back and its recordings are to be kept.
@@ -37,7 +38,8 @@ impl State {
     pub(super) fn archive(&mut self, me: &ActorRef<Message>, release: Unreleased) {
         let (ctx, me, show) = (Arc::clone(&self.ctx), me.clone(), self.id.clone());
         self.turning = Some(Task::spawn(async move {
-            let result = archive::run(&ctx, &show, release.epoch).await;
+            let epoch = release.epoch;
+            let result = archive::run(&ctx, &Owner::Show { show, epoch }).await;
             let release = Box::new(release);
             let _ = me.cast(Message::Archived { release, result });
         }));
@@ -45,13 +47,9 @@ impl State {
 
     /// What is wrong with its VM, if recordings that were to be kept are still on it.
     pub(super) fn not_archived(&self) -> Option<String> {
-        match self.show().archive.as_ref()?.ending()? {
-            Ending::Done { .. } => None,
-            Ending::Failed { reason } => Some(format!(
-                "recordings of show {} are on it and not archived: {reason}",
-                self.id
-            )),
-        }
+        let show = self.show();
+        let left = Unarchived::of(&self.id, show.archive.as_deref(), self.ctx.now())?;
+        Some(left.fault())
     }
 }
 

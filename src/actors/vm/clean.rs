@@ -145,9 +145,12 @@ impl State {
     }
 }
 
-/// What is recorded of a VM with a fault that has proven itself.
+/// What is recorded of a VM with a fault that has proven itself. While recordings on it are to be archived, no show gets it.
 pub(super) fn proven(vm: &Vm) -> Vec<vm::Event> {
-    let mut events = vec![vm::Event::FaultCleared];
+    let mut events = Vec::new();
+    if !vm.pursues_archive() {
+        events.push(vm::Event::FaultCleared);
+    }
     if vm.health != Health::Healthy {
         events.push(vm::Event::HealthTurned {
             health: Health::Healthy,

@@ -37,6 +37,8 @@ pub enum VmError {
     WrongStatus { status: Status, advice: &'static str },
     #[error("it belongs to show {show}")]
     Occupied { show: ShowId },
+    #[error("no recordings that were to be archived are on it")]
+    NothingToArchive,
     #[error(transparent)]
     Cloud(CloudError),
     #[error(transparent)]
@@ -67,6 +69,7 @@ impl VmError {
                 advice,
             },
             Self::Occupied { show } => CommandError::Occupied { vm: vm.clone(), show },
+            Self::NothingToArchive => CommandError::NothingToArchive(vm.clone()),
             Self::Cloud(error) => CommandError::Cloud {
                 vm: Some(vm.clone()),
                 code: error.code.clone(),
@@ -113,7 +116,8 @@ fn rejected_error(rejected: Rejected) -> CommandError {
             vm::Rejected::NotOccupied { .. }
             | vm::Rejected::StaleEpoch { .. }
             | vm::Rejected::StaleAttempt { .. }
-            | vm::Rejected::OtherInstance { .. } => CommandError::Refused(rejected.to_string()),
+            | vm::Rejected::OtherInstance { .. }
+            | vm::Rejected::Archive(_) => CommandError::Refused(rejected.to_string()),
         },
         state::Rejected::Show(show::Rejected::AlreadyAssigned { show, vm }) => {
             CommandError::AlreadyAssigned { show, vm }
@@ -258,6 +262,10 @@ impl Machines {
             reply,
         })
         .await
+    }
+
+    pub(crate) async fn archive(&self, vm: &VmId) -> Result<(), VmError> {
+        self.ask(vm, QUICK, |reply| Message::Archive { reply }).await
     }
 
     pub(crate) async fn check(&self, vm: &VmId, limit: Duration) -> Result<Checked, VmError> {

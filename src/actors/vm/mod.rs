@@ -13,6 +13,7 @@
 //! carries out power changes.
 
 mod alarm;
+mod archiving;
 mod clean;
 mod cut;
 mod duty;
@@ -145,6 +146,12 @@ pub enum Message {
         leftover: Arc<Leftover>,
         report: Box<Report>,
     },
+    /// Archive recordings of shows before that are still on it.
+    Archive {
+        reply: RpcReplyPort<Result<(), VmError>>,
+    },
+    /// An attempt at that has ended; the ledger has how.
+    ArchiveEnded,
     /// A check frame was drawn by this session's studio, or why not.
     FrameChecked {
         studio: Arc<dyn Studio>,
@@ -183,6 +190,8 @@ pub(super) struct State {
     /// Also for the link to the studio, which may lead through it.
     shell: watch::Sender<Option<Arc<dyn Shell>>>,
     cleaning: clean::Cleaning,
+    /// Recordings of shows before, being archived.
+    archiving: Option<super::task::Task>,
     /// Whether that studio draws.
     frame: ready::CheckFrame,
     troubles: ready::Troubles,
@@ -247,6 +256,7 @@ impl Actor for Machine {
             studio: None,
             shell: watch::Sender::new(None),
             cleaning: clean::Cleaning::default(),
+            archiving: None,
             frame: ready::CheckFrame::default(),
             troubles: ready::Troubles::default(),
             bytes: None,
@@ -330,6 +340,11 @@ impl Actor for Machine {
             Message::Silenced => state.silencing = false,
             Message::FrameChecked { studio, result } => state.frame_checked(&me, &studio, result).await,
             Message::Cleaned { leftover, report } => state.cleaned(&me, &leftover, *report).await,
+            Message::Archive { reply } => {
+                let result = state.archive_by_hand(&me).await;
+                answer(reply, result);
+            }
+            Message::ArchiveEnded => state.archive_ended(),
             Message::Settled => state.settled(&me).await,
             Message::RestartLink(retry) => {
                 let again = state

@@ -201,6 +201,13 @@ impl State {
         if vm.is_free() && self.publishes() {
             events.push(stray());
         }
+        // Whatever fault it had ends with its being ready.
+        if let Some(left) = vm.unarchived.iter().find(|left| left.is_pursued())
+            && vm.is_free()
+        {
+            let reason = left.fault();
+            events.push(vm::Event::Faulted { reason });
+        }
         if self.commit(events).await {
             self.reboot = None;
             self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);

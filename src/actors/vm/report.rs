@@ -331,6 +331,9 @@ impl State {
         if is_left {
             return self.clean(me, &vm).await;
         }
+        if vm.pursues_archive() {
+            return self.archive_what_is_due(me, &vm).await;
+        }
         if self.commit(proven(&vm)).await {
             self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);
             self.duty_changed(me).await;

@@ -88,6 +88,9 @@ impl ApiError {
                 Self::new(StatusCode::FORBIDDEN, text).code("FREE_COMMANDS_FORBIDDEN")
             }
             CommandError::NoArchive => Self::new(StatusCode::CONFLICT, text).code("ARCHIVE_NOT_CONFIGURED"),
+            CommandError::NothingToArchive(vm) => Self::new(StatusCode::CONFLICT, text)
+                .code("NOTHING_TO_ARCHIVE")
+                .with("vmId", vm.as_str()),
             CommandError::NoSsh => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, text).code("SSH_NOT_CONFIGURED")
             }
@@ -289,6 +292,7 @@ mod tests {
                 403,
                 "FREE_COMMANDS_FORBIDDEN",
             ),
+            (CommandError::NothingToArchive(vm()), 409, "NOTHING_TO_ARCHIVE"),
             (CommandError::NoSsh, 503, "SSH_NOT_CONFIGURED"),
             (
                 CommandError::Ssh {

@@ -136,7 +136,7 @@ async fn view(
         archiving: gateway
             .coordinator()
             .board()
-            .archive(&id)
+            .archive(&vm.id)
             .as_deref()
             .map(ArchivingView::from),
     }))

@@ -1,6 +1,8 @@
 //! One VM of the pool: `/api/admin/vm-pool/{vmId}`.
 
 use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -10,11 +12,13 @@ use crate::api::error::{ApiError, ErrorBody, unknown_vm};
 use crate::api::extract::{Body, VmPath};
 use crate::api::gateway::Gateway;
 use crate::api::openapi::{BodyRefusals, Refusals, VmIdParam};
-use crate::api::reply::Reply;
+use crate::api::reply::{Reply, json};
+use crate::api::types::archive::ArchiveReply;
 use crate::api::types::cleaning::VmView;
 use crate::api::types::pool::{
     MaintenanceBody, MaintenanceReply, PowerReply, RebootBody, StateChange, TerminateReply, Terminating,
 };
+use crate::domain::vm::Vm;
 
 const REASON_CHARS_MAX: usize = 500;
 
@@ -25,6 +29,7 @@ pub fn routes() -> OpenApiRouter<Gateway> {
         .routes(routes!(stop))
         .routes(routes!(reboot))
         .routes(routes!(maintenance))
+        .routes(routes!(archive))
 }
 
 /// One VM.
@@ -46,7 +51,46 @@ async fn vm(
     gateway.require_initialized()?;
     let state = gateway.state();
     let vm = state.vm(&id).ok_or_else(|| unknown_vm(id.as_str()))?;
-    Ok(Reply(VmView::of(vm, gateway.record(vm, gateway.reach()))))
+    Ok(Reply(view(&gateway, vm)))
+}
+
+fn view(gateway: &Gateway, vm: &Vm) -> VmView {
+    let archiving = gateway.coordinator().board().archive(&vm.id);
+    VmView::of(vm, gateway.record(vm, gateway.reach()), archiving.as_deref())
+}
+
+/// Archives the recordings on it that could not be archived when their competitions were released. That goes on: the VM's
+/// record says how it ends.
+#[utoipa::path(
+    post, path = "/api/admin/vm-pool/{vmId}/archive", tag = "vms",
+    params(VmIdParam),
+    responses(
+        (status = 202, body = ArchiveReply),
+        (status = 400, body = ErrorBody, description = "Not a legal id"),
+        (status = 404, body = ErrorBody, description = "No such VM"),
+        (status = 409, body = ErrorBody, description = "There are none, it is assigned or not up, or there is no archive"),
+        Refusals
+    )
+)]
+async fn archive(
+    granted: Granted<Admin>,
+    State(gateway): State<Gateway>,
+    VmPath(id): VmPath,
+) -> Result<Response, ApiError> {
+    gateway.require_initialized()?;
+    let by = Some(granted.caller.name().to_owned());
+    let begun = gateway.coordinator().archive_left(id.clone(), by).await;
+    begun.map_err(|error| gateway.refuse(error))?;
+    let state = gateway.state();
+    let vm = state.vm(&id).ok_or_else(|| unknown_vm(id.as_str()))?;
+    let reply = ArchiveReply {
+        success: true,
+        vm_id: id.to_string(),
+        status: vm.status().as_str(),
+        unarchived: view(&gateway, vm).unarchived,
+        message: "It is being archived: GET /api/admin/vm-pool/{vmId} shows how far it is, and what is left",
+    };
+    Ok(json(StatusCode::ACCEPTED, &reply))
 }
 
 /// Starts a stopped VM.

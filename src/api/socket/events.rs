@@ -185,6 +185,9 @@ impl<'a> Words<'a> {
             | vm::Event::FaultCleared
             | vm::Event::Cleaned { .. }
             | vm::Event::Resealed { .. }
+            // Told as it gets on; see `of_news`.
+            | vm::Event::ArchiveResumed { .. }
+            | vm::Event::Archive { .. }
             | vm::Event::MaintenanceBegan { .. }
             | vm::Event::MaintenanceEnded => {}
         }

@@ -4,7 +4,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Ms;
+use super::archive::UnarchivedView;
 use super::vm::VmRecord;
+use crate::actors::archive::Progress;
 use crate::domain::cleaning::Report;
 use crate::domain::time::millis;
 use crate::domain::vm::Vm;
@@ -22,12 +24,20 @@ pub struct VmView {
     /// How it was cleaned last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cleaning: Option<Cleaning>,
+    /// Recordings that are still on it and belong into the archive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unarchived: Vec<UnarchivedView>,
 }
 
 impl VmView {
+    /// `archiving`: how far the archive of recordings on it is.
     #[must_use]
-    pub fn of(vm: &Vm, record: VmRecord) -> Self {
+    pub fn of(vm: &Vm, record: VmRecord, archiving: Option<&Progress>) -> Self {
+        let unarchived = vm.unarchived.iter();
         Self {
+            unarchived: unarchived
+                .map(|left| UnarchivedView::of(left, archiving))
+                .collect(),
             record,
             not_clean_after: vm.leftover.as_ref().map(|left| left.show.to_string()),
             cleaning: vm.cleaning.as_deref().map(Cleaning::from),

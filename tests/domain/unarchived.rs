@@ -1,0 +1,167 @@
+//! Recordings that could not be archived when their show gave its VM back: the VM knows, and it is tried again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use understudy::domain::archive::{Ending, Event as Archive};
+use understudy::domain::ids::Epoch;
+use understudy::domain::state::{Snapshot, State};
+use understudy::domain::unarchived::{TRIES_MAX, UNARCHIVED_MAX, Unarchived};
+use understudy::domain::vm::{Event, Power};
+use understudy::domain::{show, time::Timestamp};
+
+use crate::fixtures::{after, at, machine, of_show, of_vm, show_id, state_of, vm, vm_id};
+
+const FOLDER: &str = "recordings/finals/1/";
+
+fn ended(ending: Ending) -> Archive {
+    Archive::Ended { ending }
+}
+
+fn failed() -> Archive {
+    ended(Ending::Failed {
+        reason: "no bucket".into(),
+    })
+}
+
+/// What a show goes through that is released in this epoch with its recordings, which end so.
+fn released(n: usize, epoch: u64, folder: &str, ending: Archive) -> Vec<understudy::domain::event::Event> {
+    let epoch = Epoch(epoch);
+    let archive = |event| show::Event::Archive { epoch, event };
+    let asked = Archive::Asked {
+        bucket: "shows".into(),
+        folder: folder.into(),
+        since: at(1),
+    };
+    let events = [
+        show::Event::Assigned {
+            vm: vm_id(1),
+            epoch,
+            by: None,
+            key: None,
+        },
+        show::Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
+        archive(asked),
+        archive(ending),
+        show::Event::Released {
+            vm: vm_id(1),
+            key: None,
+        },
+    ];
+    events.into_iter().map(|event| of_show(n, event)).collect()
+}
+
+fn left_by(ending: Archive) -> State {
+    let state = state_of(vec![machine(1, Power::Ready)], Vec::new());
+    after(&state, released(1, 1, FOLDER, ending))
+}
+
+fn only(state: &State) -> Arc<Unarchived> {
+    let unarchived = &vm(state, 1).unarchived;
+    assert_eq!(unarchived.len(), 1);
+    Arc::clone(&unarchived[0])
+}
+
+fn resumed(folder: &str) -> Event {
+    Event::ArchiveResumed {
+        folder: folder.into(),
+    }
+}
+
+fn archive(event: Archive) -> Event {
+    Event::Archive {
+        folder: FOLDER.into(),
+        event,
+    }
+}
+
+fn then(state: &State, events: Vec<Event>, now: Timestamp) -> State {
+    let events: Vec<_> = events.into_iter().map(|event| of_vm(1, event)).collect();
+    state.with(&events, now).unwrap()
+}
+
+#[test]
+fn a_vm_knows_which_recordings_are_still_on_it_until_they_are_archived() {
+    assert!(
+        vm(&left_by(ended(Ending::Done { older: 0 })), 1)
+            .unarchived
+            .is_empty()
+    );
+    let state = left_by(failed());
+    let left = only(&state);
+    assert_eq!((&left.show, left.until, left.tries), (&show_id(1), None, 0));
+    assert!(left.fault().contains("no bucket"), "{}", left.fault());
+    assert_eq!(State::from(Snapshot::from(&state)), state);
+    for refused in [archive(failed()), resumed("another/")] {
+        assert!(
+            state.with(&[of_vm(1, refused.clone())], at(20)).is_err(),
+            "{refused:?}"
+        );
+    }
+    let trying = then(&state, vec![resumed(FOLDER)], at(20));
+    assert!(only(&trying).is_under_way());
+    assert_eq!(only(&trying).archive.asked_at, at(20));
+    assert!(
+        trying.with(&[of_vm(1, resumed(FOLDER))], at(21)).is_err(),
+        "it is under way"
+    );
+    let done = then(&trying, vec![archive(ended(Ending::Done { older: 1 }))], at(30));
+    assert!(vm(&done, 1).unarchived.is_empty());
+}
+
+#[test]
+fn it_is_tried_at_once_then_with_longer_and_longer_pauses_and_not_for_ever() {
+    let mut state = left_by(failed());
+    let mut now = only(&state).failed_at;
+    let mut pauses = Vec::new();
+    while let Some(next) = only(&state).next_try_at() {
+        pauses.push(next.since(now));
+        let events = vec![resumed(FOLDER), archive(failed())];
+        state = then(&state, events, next);
+        now = next;
+    }
+    assert_eq!(pauses.len(), TRIES_MAX as usize);
+    assert_eq!(pauses[..3], [0, 60, 120].map(Duration::from_secs));
+    assert!(pauses.is_sorted() && pauses[pauses.len() - 1] == Duration::from_secs(3_600));
+    assert!(!vm(&state, 1).pursues_archive());
+    // Somebody may ask for it all the same.
+    assert!(vm(&then(&state, vec![resumed(FOLDER)], now), 1).pursues_archive());
+}
+
+#[test]
+fn what_the_next_show_writes_is_not_the_last_ones() {
+    let state = left_by(failed());
+    let assigned = of_show(2, crate::fixtures::assigned(1, 1));
+    let next = state.with(&[assigned], at(77)).unwrap();
+    assert_eq!(only(&next).until, Some(at(77)));
+    assert_eq!(vm(&next, 1).fault, None);
+    let back = [
+        show::Event::ReleaseBegan {
+            stop_vm: false,
+            key: None,
+        },
+        show::Event::Released {
+            vm: vm_id(1),
+            key: None,
+        },
+    ];
+    let back = after(&next, back.map(|event| of_show(2, event)).to_vec());
+    let fault = vm(&back, 1).fault.clone().unwrap();
+    assert!(fault.reason.contains(show_id(1).as_str()), "withheld: {fault:?}");
+}
+
+#[test]
+fn of_too_many_shows_that_left_recordings_the_oldest_are_forgotten() {
+    let mut state = state_of(vec![machine(1, Power::Ready)], Vec::new());
+    for n in 0..=UNARCHIVED_MAX as u64 {
+        state = after(&state, released(1, n + 1, &format!("{n}/"), failed()));
+        // It is withheld until somebody starts it anew, for one.
+        state = after(&state, vec![of_vm(1, Event::FaultCleared)]);
+    }
+    let unarchived = &vm(&state, 1).unarchived;
+    assert_eq!(unarchived.len(), UNARCHIVED_MAX);
+    assert_eq!(unarchived[0].archive.folder, "1/");
+}
