@@ -12,6 +12,8 @@
 
 #![cfg(feature = "ec2")]
 
+#[cfg(feature = "s3")]
+mod archive;
 mod block;
 mod coordinator;
 mod fleet;

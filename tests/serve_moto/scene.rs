@@ -47,6 +47,11 @@ pub struct Scene {
 impl Scene {
     /// Ready when the coordinator has looked at the cloud once. Which VMs are available is another matter.
     pub async fn set(cast: Cast) -> Self {
+        Self::set_with(cast, async |_| Vec::new()).await
+    }
+
+    /// The same with further settings, made when moto is there.
+    pub async fn set_with(cast: Cast, more: impl AsyncFnOnce(Arc<Moto>) -> Vec<(String, String)>) -> Self {
         let block = Block::claim();
         let moto = Arc::new(Moto::region_of_its_own().await);
         let subnet = moto.subnet(&block.cidr()).await;
@@ -72,7 +77,9 @@ impl Scene {
         let fleet = Fleet::start(Arc::clone(&moto), template, shell).await;
 
         let folder = tempfile::tempdir().unwrap();
-        let environment = environment(&cast, &block, &moto, &subnet, &fleet, &folder);
+        let mut environment = environment(&cast, &block, &moto, &subnet, &fleet, &folder);
+        let more = more(Arc::clone(&moto)).await.into_iter();
+        environment.extend(more.map(|(name, value)| (format!("UNDERSTUDY__{name}"), value)));
         let log = folder.path().join("log");
         let coordinator = Coordinator::start(block.coordinator(), environment, log).await;
         Self {
