@@ -11,7 +11,7 @@ use crate::actors::news::Level;
 use crate::actors::show;
 use crate::domain::failover::verdict::Signals;
 use crate::domain::ids::{Attempt, InstanceId, VmId};
-use crate::domain::instance::PowerChange;
+use crate::domain::instance::{InstanceState, PowerChange};
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{self, Occupancy, Power, Status, Vm};
 use crate::infra::cloud::{Error as CloudError, ErrorKind, StateChange};
@@ -275,10 +275,21 @@ impl State {
             )
             .await;
         } else if vm.power == (Power::Stopping { attempt }) {
-            let limit = self.ctx.options.stop_timeout.as_secs();
-            let reason = format!("the cloud did not say stopped within {limit} s");
-            self.stop_failed(me, &vm, reason).await;
+            self.stop_overdue(me, &vm, attempt).await;
         }
+    }
+
+    /// By the cloud's last word it may still go down: until that is another one, whatever answers there is nobody's.
+    async fn stop_overdue(&mut self, me: &ActorRef<Message>, vm: &Vm, attempt: Attempt) {
+        let limit = self.ctx.options.stop_timeout;
+        let reason = format!("the cloud did not say stopped within {} s", limit.as_secs());
+        if vm.instance.state != InstanceState::Stopping {
+            return self.stop_failed(me, vm, reason).await;
+        }
+        if vm.fault.as_ref().is_none_or(|fault| fault.reason != reason) {
+            self.commit(vec![vm::Event::Faulted { reason }]).await;
+        }
+        me.send_after(limit, move || Message::PowerOverdue { attempt });
     }
 
     /// The machine still runs: its links call it again, and it is ready once it has proven itself.
