@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use understudy::actors::news::{Item, Level};
 use understudy::config::Cleanup;
 use understudy::domain::archive::Stage;
