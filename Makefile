@@ -16,12 +16,12 @@ demo: ## Two shows on air, one machine fails: watch it (ARGS="--for 20s" ends it
 	@scripts/setup-build
 	cargo run --no-default-features -- demo $(ARGS)
 
-# nextest runs each test in a process of its own; documentation tests only run under cargo test. The runner's
-# summary comes last.
+# nextest runs each test in a process of its own, here two for a processor, since most of a test is waiting;
+# documentation tests only run under cargo test. The runner's summary comes last.
 test: ## Every test, with moto's EC2 API, OpenSSH and the official Socket.IO client
 	@scripts/setup-test
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo test --doc && cargo nextest run; \
+		cargo test --doc && cargo nextest run --test-threads $$(( 2 * $$(getconf _NPROCESSORS_ONLN) )); \
 	else \
 		cargo test -- --skip on_real_software; \
 	fi
