@@ -8,6 +8,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use super::{Message, State, VmError};
 use crate::actors::context::Context;
 use crate::actors::mailbox::answer;
+use crate::domain::failover::verdict::CloudSign;
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{InstanceState, PowerChange};
 use crate::domain::vm::Power;
@@ -35,18 +36,20 @@ impl State {
                 Err(error) => return answer(reply, Err(error)),
             },
         };
+        let is_ending = is_ending(self.signals.cloud);
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
         tokio::spawn(async move {
             let limit = ctx.options.failover.fence_deadline;
-            let result = match tokio::time::timeout(limit, switch_off(&ctx, vm.instance_id())).await {
-                Ok(result) => result,
-                Err(_) => Err(CloudError {
-                    call: "StopInstances",
-                    kind: ErrorKind::TimedOut,
-                    code: None,
-                    detail: Some("the cloud did not confirm that the machine is off".to_owned()),
-                }),
-            };
+            let result =
+                match tokio::time::timeout(limit, switch_off(&ctx, vm.instance_id(), is_ending)).await {
+                    Ok(result) => result,
+                    Err(_) => Err(CloudError {
+                        call: "StopInstances",
+                        kind: ErrorKind::TimedOut,
+                        code: None,
+                        detail: Some("the cloud did not confirm that the machine is off".to_owned()),
+                    }),
+                };
             if let Some(attempt) = attempt {
                 let off = StateChange {
                     previous: InstanceState::Running,
@@ -63,10 +66,30 @@ impl State {
     }
 }
 
-/// Stops the machine without ceremony and waits until the cloud says that it is off. One that is starting or being
-/// terminated cannot be stopped: it is asked again, and waited for, in the time there is.
-async fn switch_off(ctx: &Context, instance: &InstanceId) -> Result<(), CloudError> {
-    let mut change = ctx.world.cloud.change(instance, PowerChange::ForceStop).await;
+/// It is being terminated, or is: by the cloud's last word.
+fn is_ending(cloud: CloudSign) -> bool {
+    matches!(
+        cloud,
+        CloudSign::Down {
+            state: Some(InstanceState::ShuttingDown | InstanceState::Terminated),
+            ..
+        }
+    )
+}
+
+/// Stops the machine without ceremony and waits until the cloud says that it is off. One that is starting cannot be
+/// stopped: it is asked again, and waited for, in the time there is. One that `is_ending` cannot be stopped either, and
+/// will be off: it is only waited for.
+async fn switch_off(ctx: &Context, instance: &InstanceId, is_ending: bool) -> Result<(), CloudError> {
+    const UNDER_WAY: StateChange = StateChange {
+        previous: InstanceState::Running,
+        current: InstanceState::Stopping,
+    };
+    let mut change = if is_ending {
+        Ok(UNDER_WAY)
+    } else {
+        ctx.world.cloud.change(instance, PowerChange::ForceStop).await
+    };
     loop {
         match change {
             Ok(change) if change.current.is_off() => return Ok(()),
@@ -87,10 +110,7 @@ async fn switch_off(ctx: &Context, instance: &InstanceId) -> Result<(), CloudErr
         change = if failed {
             ctx.world.cloud.change(instance, PowerChange::ForceStop).await
         } else {
-            Ok(StateChange {
-                previous: InstanceState::Running,
-                current: InstanceState::Stopping,
-            })
+            Ok(UNDER_WAY)
         };
     }
 }
