@@ -20,7 +20,7 @@ use understudy::domain::ids::{InstanceId, ShowId, VmId};
 use understudy::domain::show::{Phase, Show};
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Power, Status};
-use understudy::sim::model::fault::{Fault, FaultKind};
+use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
 
 /// Silence that the coordinator in a process of its own takes for a loss.
@@ -472,6 +472,40 @@ async fn a_machine_that_is_switched_off_is_lost_as_soon_as_its_studio_is_out_of_
     assert_ne!(scene.moved(&show, 1).await, vm);
     let record = last_record(&scene.coordinator(), &show);
     assert_eq!(record.failover.cause, Cause::MachineLost);
+    scene.node.stop().await.unwrap();
+}
+
+/// One word of the cloud, without a list that says the same, is no reason to leave a machine that may be on air.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_the_cloud_does_not_find_while_its_studio_is_out_of_sight_keeps_its_show() {
+    let scene = Scene::set(2, 0, |config| {
+        config.cloud.sweep_interval = Duration::from_secs(600);
+    })
+    .await;
+    let (show, vm) = scene.on_air("gala").await;
+    let (world, instance) = (&scene.stage.world, scene.instance(&vm));
+    world.cloud_fault(CloudFault::Mislaid);
+    world.fault(&instance, Fault::SshDown).unwrap();
+    let lost_at = world.clock().now();
+    eventually("it was looked for", SOON, async || {
+        (world.clock().now().since(lost_at) > Duration::from_secs(4)).then_some(())
+    })
+    .await;
+    let obs = scene.coordinator().board().latest(&vm).signals.obs;
+    assert!(
+        matches!(
+            obs,
+            Sign::Bad {
+                how: Trouble::Cut,
+                ..
+            }
+        ),
+        "{obs:?}"
+    );
+    let state = scene.coordinator().state();
+    let after = state.show(&show).unwrap();
+    assert_eq!((&after.phase, after.vm.as_ref()), (&Phase::OnAir, Some(&vm)));
+    assert_eq!(after.records.len(), 0);
     scene.node.stop().await.unwrap();
 }
 

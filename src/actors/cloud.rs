@@ -5,7 +5,7 @@
 //! list, is asked for by its id, and what the cloud answers to that is passed on. So is one whose studio a show has
 //! just lost sight of: if it is being switched off, the cloud knows that long before silence tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -50,6 +50,7 @@ pub enum Message {
     /// What the cloud said of a VM that it was asked for by its id.
     Asked {
         vm: VmId,
+        why: Why,
         began: Timestamp,
         result: Result<Option<Instance>, CloudError>,
     },
@@ -68,6 +69,16 @@ pub enum Message {
         result: Result<Instance, CloudError>,
         reply: RpcReplyPort<Result<(VmId, Instance), CommandError>>,
     },
+}
+
+/// Why a VM is asked for by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The list was without it.
+    LeftOut,
+    /// Its studio cannot be heard. That the cloud does not find it either is no news then: what stands between here and
+    /// both may have failed, and a list must have told the same before the VM counts as gone.
+    OutOfSight,
 }
 
 /// Handle to the cloud actor.
@@ -141,7 +152,7 @@ pub(super) struct State {
     /// Some are being asked for by their ids.
     asking: bool,
     /// To be asked for after them.
-    to_ask: BTreeSet<VmId>,
+    to_ask: BTreeMap<VmId, Why>,
     launching: u32,
     /// Launches so far, for their tokens.
     launches: u64,
@@ -163,7 +174,7 @@ impl Actor for CloudActor {
             again: false,
             missed: BTreeMap::new(),
             asking: false,
-            to_ask: BTreeSet::new(),
+            to_ask: BTreeMap::new(),
             launching: 0,
             launches: 0,
         })
@@ -196,13 +207,18 @@ impl Actor for CloudActor {
                     state.look(&me);
                 }
             }
-            Message::Asked { vm, began, result } => state.asked(&vm, began, result),
+            Message::Asked {
+                vm,
+                why,
+                began,
+                result,
+            } => state.asked(&vm, why, began, result),
             Message::AskedAll => {
                 state.asking = false;
                 state.ask_for_next(&me);
             }
             Message::Ask { vm } => {
-                state.to_ask.insert(vm);
+                state.to_ask.entry(vm).or_insert(Why::OutOfSight);
                 state.ask_for_next(&me);
             }
             Message::Launch { ask, reply } => state.launch(&me, ask, reply),
@@ -252,7 +268,7 @@ impl State {
             .map(|instance| (instance.instance_id.clone(), instance))
             .collect();
         let state = self.ctx.state();
-        let mut left_out = Vec::new();
+        let mut left_out = 0;
         for vm in state.vms() {
             if let Some(instance) = seen.remove(vm.instance_id()) {
                 self.missed.remove(vm.instance_id());
@@ -264,16 +280,17 @@ impl State {
             let missed = self.missed.entry(vm.instance_id().clone()).or_default();
             *missed += 1;
             if *missed >= MISSED_MAX || vm.occupancy.tenant().is_some() {
-                left_out.push(Arc::clone(vm));
+                self.to_ask.insert(vm.id.clone(), Why::LeftOut);
+                left_out += 1;
             }
         }
-        if !left_out.is_empty() {
+        if left_out > 0 {
             tracing::warn!(
-                count = left_out.len(),
+                count = left_out,
                 "a look at the cloud left out VMs; asking for them by their ids"
             );
-            self.ask_for(me, left_out);
         }
+        self.ask_for_next(me);
         self.missed
             .retain(|instance, _| state.vm_of_instance(instance).is_some());
         for instance in seen.into_values() {
@@ -288,33 +305,37 @@ impl State {
         self.ctx.pool.poke();
     }
 
-    /// Those that somebody wants to know of, once nobody else is being asked for.
+    /// Asks for those that are to be asked for, unless others are: those that a show depends on first.
     fn ask_for_next(&mut self, me: &ActorRef<Message>) {
+        let state = self.ctx.state();
+        self.to_ask.retain(|id, _| state.vm(id).is_some());
         if self.asking || self.to_ask.is_empty() {
             return;
         }
-        let state = self.ctx.state();
-        let ids = std::mem::take(&mut self.to_ask);
-        let vms = ids.iter().filter_map(|id| state.vm(id).cloned()).collect();
-        self.ask_for(me, vms);
-    }
-
-    /// Those that a show depends on first.
-    fn ask_for(&mut self, me: &ActorRef<Message>, mut vms: Vec<Arc<Vm>>) {
-        if vms.is_empty() || std::mem::replace(&mut self.asking, true) {
-            return;
-        }
-        vms.sort_by_key(|vm| vm.occupancy.tenant().is_none());
+        self.asking = true;
+        let asked = self.to_ask.iter();
+        let mut vms: Vec<(Arc<Vm>, Why)> = asked
+            .filter_map(|(id, why)| Some((Arc::clone(state.vm(id)?), *why)))
+            .collect();
+        vms.sort_by_key(|(vm, _)| vm.occupancy.tenant().is_none());
         vms.truncate(ASKED_MAX);
+        for (vm, _) in &vms {
+            self.to_ask.remove(&vm.id);
+        }
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
         tokio::spawn(async move {
-            let ask = |vm: Arc<Vm>| {
+            let ask = |(vm, why): (Arc<Vm>, Why)| {
                 let (ctx, me) = (Arc::clone(&ctx), me.clone());
                 async move {
                     let began = ctx.now();
                     let result = ctx.world.cloud.describe(vm.instance_id()).await;
                     let vm = vm.id.clone();
-                    let _ = me.cast(Message::Asked { vm, began, result });
+                    let _ = me.cast(Message::Asked {
+                        vm,
+                        why,
+                        began,
+                        result,
+                    });
                 }
             };
             futures_util::stream::iter(vms)
@@ -324,12 +345,16 @@ impl State {
         });
     }
 
-    fn asked(&self, id: &VmId, began: Timestamp, result: Result<Option<Instance>, CloudError>) {
+    fn asked(&self, id: &VmId, why: Why, began: Timestamp, result: Result<Option<Instance>, CloudError>) {
         let state = self.ctx.state();
         let Some(vm) = state.vm(id) else { return };
         let sighting = match result {
             Ok(Some(instance)) if same_pool(&vm.instance, &instance) => Sighting::Listed(instance),
             Ok(Some(instance)) => Sighting::Untagged(instance),
+            Ok(None) if why == Why::OutOfSight => {
+                tracing::warn!(vm = %id, "the cloud was asked for it and does not find it; the next look decides");
+                return;
+            }
             Ok(None) => Sighting::NotFound,
             Err(error) => {
                 tracing::warn!(vm = %id, %error, "the cloud was asked for it and does not say what has become of it");

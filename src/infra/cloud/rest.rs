@@ -275,7 +275,9 @@ fn refused(call: &'static str, status: StatusCode, body: &[u8]) -> Error {
     let kind = match status {
         StatusCode::UNAUTHORIZED => ErrorKind::NoCredentials,
         StatusCode::FORBIDDEN => ErrorKind::Denied,
-        StatusCode::NOT_FOUND => ErrorKind::NotFound,
+        // Of the cloud's own, in its own words: a gateway that has lost the way to it says 404 as well.
+        StatusCode::NOT_FOUND if detail.is_some() => ErrorKind::NotFound,
+        StatusCode::NOT_FOUND => ErrorKind::Internal,
         StatusCode::CONFLICT => ErrorKind::WrongState,
         StatusCode::TOO_MANY_REQUESTS => ErrorKind::Throttled,
         StatusCode::SERVICE_UNAVAILABLE if code.starts_with("Insufficient") => ErrorKind::NoCapacity,

@@ -91,4 +91,6 @@ pub enum CloudFault {
     NoCapacity,
     /// A stop is accepted and never carried out: the instance goes on running, and is said to.
     StopsForgotten,
+    /// Who asks for an instance by its id is told that there is none, though it runs and is listed.
+    Mislaid,
 }

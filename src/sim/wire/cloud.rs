@@ -310,7 +310,8 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Outcome {
         (Method::POST, ["v1", "instances"]) => launch(shared, &body(request).await?),
         (Method::GET, ["v1", "instances", id]) => {
             let id = instance_id(id)?;
-            let found = shared.cloud().describe(&id).cloned();
+            let cloud = shared.cloud();
+            let found = cloud.describe(&id).filter(|_| !cloud.faults().mislaid).cloned();
             let instance = found.ok_or(Refusal::NotFound(id))?;
             Ok((StatusCode::OK, to_value(&instance)?))
         }

@@ -132,6 +132,7 @@ pub struct Faults {
     pub delay: Duration,
     pub no_capacity: bool,
     pub stops_forgotten: bool,
+    pub mislaid: bool,
 }
 
 impl Cloud {
@@ -163,6 +164,7 @@ impl Cloud {
             CloudFault::Slow { delay } => self.faults.delay = delay,
             CloudFault::NoCapacity => self.faults.no_capacity = true,
             CloudFault::StopsForgotten => self.faults.stops_forgotten = true,
+            CloudFault::Mislaid => self.faults.mislaid = true,
         }
     }
 
