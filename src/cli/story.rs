@@ -168,7 +168,9 @@ fn vm_line(event: &VmEvent) -> Option<(Tone, String)> {
         VmEvent::Stopping { .. } => (Tone::Dim, "stops".to_owned()),
         VmEvent::Stopped => (Tone::Dim, "is off".to_owned()),
         VmEvent::Gone => (Tone::Dim, "is gone".to_owned()),
-        VmEvent::Faulted { reason } | VmEvent::StopFailed { reason } => (Tone::Bad, reason.clone()),
+        VmEvent::Faulted { reason } | VmEvent::Withheld { reason } | VmEvent::StopFailed { reason } => {
+            (Tone::Bad, reason.clone())
+        }
         VmEvent::Cleaned { report, .. } => cleaned(report)?,
         VmEvent::ArchiveResumed { .. } => (Tone::Busy, "is asked for its recordings again".to_owned()),
         VmEvent::Archive { event, .. } => archived(event)?,

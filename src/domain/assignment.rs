@@ -341,11 +341,7 @@ impl State {
             }
             None => return Err(VmRejected::NotOccupied { vm: vm.clone() }.into()),
         }
-        self.edit(vm, at, |vm| {
-            let before = vm.status();
-            vm.vacate(Leftover::of(show));
-            vm.withhold_for_archive(before, at);
-        })
+        self.edit(vm, at, |vm| vm.vacate(Leftover::of(show)))
     }
 
     pub(super) fn fault(&mut self, vm: &VmId, reason: &str, at: Timestamp) -> Result<(), Rejected> {

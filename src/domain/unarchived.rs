@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::archive::{Archive, Ending, Event, Rejected, Stage};
 use super::ids::ShowId;
 use super::time::Timestamp;
-use super::vm::{Status, Vm};
+use super::vm::Vm;
 
 /// Shows whose recordings are remembered for one VM; of more the oldest are forgotten, and stay on the VM.
 pub const UNARCHIVED_MAX: usize = 8;
@@ -119,7 +119,14 @@ impl Vm {
     /// Recordings are still on it that are being archived, or will be tried again.
     #[must_use]
     pub fn pursues_archive(&self) -> bool {
-        self.unarchived.iter().any(|left| left.is_pursued())
+        self.archive_fault().is_some()
+    }
+
+    /// Why no show is to get it, if it pursues an archive.
+    #[must_use]
+    pub fn archive_fault(&self) -> Option<String> {
+        let pursued = self.unarchived.iter().find(|left| left.is_pursued());
+        pursued.map(|left| left.fault())
     }
 
     /// A show leaves recordings on it that could not be archived.
@@ -128,14 +135,6 @@ impl Vm {
             self.unarchived.remove(0);
         }
         self.unarchived.push(Arc::new(left));
-    }
-
-    /// A show has left it, however it did: none gets it again while recordings of one before are to be archived.
-    pub(super) fn withhold_for_archive(&mut self, before: Status, at: Timestamp) {
-        let pursued = self.unarchived.iter().find(|left| left.is_pursued());
-        if let (Some(reason), None) = (pursued.map(|left| left.fault()), &self.fault) {
-            self.set_fault(&reason, before, at);
-        }
     }
 
     /// Another show gets it: what is written from here on is that one's.

@@ -41,10 +41,18 @@ const ONWARD: [&str; 8] = [
     "show moved on air",
 ];
 
+/// What leads a show that is being released to recordings left on its VM, and on from there.
+const RECORDED: [&str; 4] = [
+    "show archive asked",
+    "show archive failed",
+    "show released",
+    "vm archive resumed",
+];
+
 /// Mostly what can happen, each kind alike, and often what leads onward; sometimes anything.
 pub fn steps(model: &Model) -> BoxedStrategy<Step> {
     let (mut any, mut of_shows, mut of_vms) = (Kinds::new(), Kinds::new(), Kinds::new());
-    let mut onward = Vec::new();
+    let (mut onward, mut recorded) = (Vec::new(), Vec::new());
     for (kind, event) in candidates(model) {
         any.entry(kind).or_default().push(event.clone());
         let Some(next) = model.after(&event, model.at) else {
@@ -52,6 +60,9 @@ pub fn steps(model: &Model) -> BoxedStrategy<Step> {
         };
         if ONWARD.contains(&kind) && stages(&next) != stages(model) {
             onward.push(event.clone());
+        }
+        if RECORDED.contains(&kind) {
+            recorded.push(event.clone());
         }
         let possible = if kind.starts_with("show") {
             &mut of_shows
@@ -64,6 +75,7 @@ pub fn steps(model: &Model) -> BoxedStrategy<Step> {
     let event = prop_oneof![
         8 => if onward.is_empty() { any.clone() } else { select(onward).boxed() },
         6 => if of_shows.is_empty() { any.clone() } else { one_of(of_shows) },
+        4 => if recorded.is_empty() { any.clone() } else { select(recorded).boxed() },
         3 => if of_vms.is_empty() { any.clone() } else { one_of(of_vms) },
         5 => any,
     ];
@@ -202,6 +214,18 @@ fn other_vm_events() -> Vec<(&'static str, vm::Event)> {
             },
         ),
         ("vm fault cleared", vm::Event::FaultCleared),
+        (
+            "vm withheld",
+            vm::Event::Withheld {
+                reason: "recordings are on it".into(),
+            },
+        ),
+        (
+            "vm archive resumed",
+            vm::Event::ArchiveResumed { folder: folder() },
+        ),
+        ("vm archive ended", archive_ended(Archived::Done { older: 0 })),
+        ("vm archive ended", archive_ended(no_bucket())),
         ("vm cleaned", cleaned(true)),
         ("vm not clean", cleaned(false)),
         ("vm maintenance", vm::Event::MaintenanceBegan { reason: None }),
@@ -209,10 +233,31 @@ fn other_vm_events() -> Vec<(&'static str, vm::Event)> {
     ]
 }
 
+/// The folder that all shows archive to here.
+fn folder() -> String {
+    match archive_asked() {
+        Archive::Asked { folder, .. } => folder,
+        other => panic!("{other:?} names no folder"),
+    }
+}
+
+fn no_bucket() -> Archived {
+    let reason = "no bucket".into();
+    Archived::Failed { reason }
+}
+
+fn archive_ended(ending: Archived) -> vm::Event {
+    vm::Event::Archive {
+        folder: folder(),
+        event: Archive::Ended { ending },
+    }
+}
+
 /// Those in which no VM is named.
 fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
     let epoch = Epoch(epoch);
     let ended = |ending| show::Event::FailoverEnded { epoch, ending };
+    let archived = |ending| archive(epoch.0, Archive::Ended { ending });
     let studio = Arc::new(Studio {
         scene_collection: "Show".into(),
         program_scene: "Main".into(),
@@ -268,15 +313,8 @@ fn show_events(epoch: u64) -> Vec<(&'static str, show::Event)> {
         ("show returned", ended(Ending::Returned)),
         ("show move abandoned", ended(Ending::Abandoned)),
         ("show archive asked", archive(epoch.0, archive_asked())),
-        (
-            "show archive ended",
-            archive(
-                epoch.0,
-                Archive::Ended {
-                    ending: Archived::Done { older: 1 },
-                },
-            ),
-        ),
+        ("show archive ended", archived(Archived::Done { older: 1 })),
+        ("show archive failed", archived(no_bucket())),
         (
             "show releasing",
             show::Event::ReleaseBegan {

@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use understudy::domain::archive;
 use understudy::domain::event::Event;
 use understudy::domain::ids::{InstanceId, RequestKey, ShowId, VmId};
 use understudy::domain::instance::{Instance, InstanceState};
 use understudy::domain::time::Timestamp;
+use understudy::domain::unarchived::UNARCHIVED_MAX;
 use understudy::domain::vm::{Event as VmEvent, Health};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Machine {
     pub changed_at: Timestamp,
     /// A show has left something on it.
     pub left: bool,
+    /// Recordings of shows that could not be archived: their folder, and whether that is being tried again.
+    pub unarchived: Vec<(String, bool)>,
 }
 
 impl Machine {
@@ -80,6 +84,36 @@ impl Machine {
         } else {
             "assigned"
         }
+    }
+
+    /// An archive that is being tried, or is not, turns into that; nothing: it is forgotten.
+    fn archive(&mut self, folder: &str, from: bool, to: Option<bool>) -> Option<()> {
+        let index = self.unarchived.iter().position(|(known, _)| known == folder)?;
+        if self.unarchived[index].1 != from {
+            return None;
+        }
+        match to {
+            Some(to) => self.unarchived[index].1 = to,
+            None => drop(self.unarchived.remove(index)),
+        }
+        Some(())
+    }
+
+    /// Candidates are ends only.
+    fn archived(&mut self, folder: &str, event: &archive::Event) -> Option<()> {
+        let archive::Event::Ended { ending } = event else {
+            return None;
+        };
+        match ending {
+            archive::Ending::Done { .. } => self.archive(folder, true, None),
+            archive::Ending::Failed { .. } => self.archive(folder, true, Some(false)),
+        }
+    }
+
+    pub fn keep(&mut self, folder: String) {
+        self.unarchived.push((folder, false));
+        let too_many = self.unarchived.len().saturating_sub(UNARCHIVED_MAX);
+        self.unarchived.drain(..too_many);
     }
 
     fn may_be_taken(&self) -> bool {
@@ -133,6 +167,8 @@ pub struct Played {
     pub loud: bool,
     /// Its recordings were to be kept, and whether that has ended.
     pub archive_ended: Option<bool>,
+    /// Where they were to go, if they have not arrived.
+    pub unarchived: Option<String>,
     /// VMs that may be sending this show's stream at this moment.
     pub may_publish: BTreeSet<VmId>,
 }
@@ -143,6 +179,7 @@ impl Played {
             epoch: 0,
             stage: Stage::Idle,
             archive_ended: None,
+            unarchived: None,
             vm: None,
             wanted: false,
             held: false,
@@ -213,6 +250,7 @@ impl Model {
             started_at: None,
             changed_at: self.at,
             left: false,
+            unarchived: Vec::new(),
         };
         self.vms.insert(id.clone(), vm);
         Some(())
@@ -276,10 +314,15 @@ impl Model {
             VmEvent::HealthTurned { health } => vm.health = *health,
             VmEvent::Faulted { .. } => vm.fault_since = Some(at),
             VmEvent::FaultCleared => vm.fault_since = None,
+            VmEvent::Withheld { .. } if vm.used == Use::Free => vm.fault_since = Some(at),
             VmEvent::Cleaned { accepted, .. } => vm.left &= !*accepted,
             VmEvent::Resealed { .. } if vm.left => {}
             VmEvent::MaintenanceBegan { .. } if vm.used == Use::Free => vm.used = Use::Maintenance,
             VmEvent::MaintenanceEnded if vm.used == Use::Maintenance => vm.used = Use::Free,
+            VmEvent::ArchiveResumed { folder } if vm.used == Use::Free => {
+                vm.archive(folder, false, Some(true))?;
+            }
+            VmEvent::Archive { folder, event } => vm.archived(folder, event)?,
             VmEvent::Described { .. }
             | VmEvent::Starting { .. }
             | VmEvent::Ready
@@ -289,9 +332,8 @@ impl Model {
             | VmEvent::Resealed { .. }
             | VmEvent::MaintenanceBegan { .. }
             | VmEvent::MaintenanceEnded
-            // Not among the candidates.
-            | VmEvent::ArchiveResumed { .. }
-            | VmEvent::Archive { .. } => return None,
+            | VmEvent::Withheld { .. }
+            | VmEvent::ArchiveResumed { .. } => return None,
         }
         Some(())
     }

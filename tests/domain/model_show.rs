@@ -80,6 +80,9 @@ impl Model {
                     only_if(self.keys.insert(key.clone()))?;
                 }
                 self.let_go(vm);
+                if let Some(folder) = show.unarchived.clone() {
+                    self.vms.get_mut(vm)?.keep(folder);
+                }
                 ended(&show)
             }
         };
@@ -372,13 +375,17 @@ fn ended(show: &Played) -> Played {
 
 fn archived(show: Played, epoch: u64, event: &archive::Event) -> Option<Played> {
     only_if(show.stage == Stage::Releasing && epoch == show.epoch)?;
-    let now = match (show.archive_ended, event) {
-        (None, archive::Event::Asked { .. }) => false,
-        (Some(false), archive::Event::Ended { .. }) => true,
+    let (now, unarchived) = match (show.archive_ended, event) {
+        (None, archive::Event::Asked { folder, .. }) => (false, Some(folder.clone())),
+        (Some(false), archive::Event::Ended { ending }) => match ending {
+            archive::Ending::Done { .. } => (true, None),
+            archive::Ending::Failed { .. } => (true, show.unarchived),
+        },
         _ => return None,
     };
     Some(Played {
         archive_ended: Some(now),
+        unarchived,
         ..show
     })
 }

@@ -215,6 +215,9 @@ fn same_vm(vm: &Vm, plain: &Machine, event: &Event) {
         "{told}"
     );
     assert_eq!(vm.leftover.is_some(), plain.left, "{told}");
+    let unarchived = vm.unarchived.iter();
+    let unarchived = unarchived.map(|left| (left.archive.folder.clone(), left.is_under_way()));
+    assert_eq!(unarchived.collect::<Vec<_>>(), plain.unarchived, "{told}");
     assert_eq!(vm.attempts.0, plain.attempts, "{told}");
     assert_eq!(vm.status().as_str(), plain.status(), "{told}");
 }
@@ -296,7 +299,7 @@ fn indexes_agree_with_a_recount(state: &State) {
 
 /// Without this the agreement above might be about nothing but idle VMs.
 #[test]
-fn the_random_events_lead_into_every_step_of_a_move() {
+fn the_random_events_lead_into_every_step_of_a_move_and_leave_recordings() {
     let mut runner = TestRunner::deterministic();
     let mut reached: BTreeMap<&str, usize> = BTreeMap::new();
     for _ in 0..48 {
@@ -312,6 +315,12 @@ fn the_random_events_lead_into_every_step_of_a_move() {
                     *reached.entry(corner).or_default() += 1;
                 }
             }
+            for (id, vm) in &next.vms {
+                let before = model.vms.get(id).map_or(&[][..], |vm| &vm.unarchived);
+                if let Some(corner) = corner_of_recordings(before, &vm.unarchived) {
+                    *reached.entry(corner).or_default() += 1;
+                }
+            }
             model = next;
         }
     }
@@ -322,10 +331,23 @@ fn the_random_events_lead_into_every_step_of_a_move() {
         "on air elsewhere",
         "publishing",
         "recovered",
+        "recordings left",
+        "recordings tried again",
         "returned",
     ];
     for corner in expected {
         assert!(reached.contains_key(corner), "{corner}: {reached:?}");
+    }
+}
+
+fn corner_of_recordings(before: &[(String, bool)], after: &[(String, bool)]) -> Option<&'static str> {
+    let tried = |all: &[(String, bool)]| all.iter().filter(|(_, tried)| *tried).count();
+    if after.len() > before.len() {
+        Some("recordings left")
+    } else if tried(after) > tried(before) {
+        Some("recordings tried again")
+    } else {
+        None
     }
 }
 

@@ -64,7 +64,7 @@ impl Past {
         let mut open = Vec::new();
         for (at, (event, _)) in self.before(length).iter().enumerate() {
             match event {
-                Event::Faulted { .. } | Event::StopFailed { .. } => open.push(at),
+                Event::Faulted { .. } | Event::Withheld { .. } | Event::StopFailed { .. } => open.push(at),
                 Event::Starting { .. } | Event::Ready | Event::FaultCleared => open.clear(),
                 _ => {}
             }
@@ -146,7 +146,7 @@ impl Past {
             Event::Stopping { attempt } => power != Power::Stopped && attempt.0 > self.attempts(),
             Event::Ready => power == Power::Booting,
             Event::StopFailed { .. } => matches!(power, Power::Stopping { .. }),
-            Event::MaintenanceBegan { .. } => {
+            Event::MaintenanceBegan { .. } | Event::Withheld { .. } => {
                 self.first.occupancy == Occupancy::Free && !self.in_maintenance(now)
             }
             Event::MaintenanceEnded => self.in_maintenance(now),
@@ -222,7 +222,7 @@ impl Past {
 /// What is tried: an event whose attempt, if it has one, is this far from the last used.
 fn tries() -> impl Strategy<Value = (usize, u64, u64)> {
     (
-        0usize..20,
+        0usize..21,
         prop_oneof![4 => Just(1), 1 => Just(0), 1 => Just(3)],
         1u64..1_000,
     )
@@ -258,6 +258,9 @@ fn event(kind: usize, ahead: u64, vm: &Vm) -> Event {
         18 => forgiven(),
         19 => Event::Resealed {
             keys: leftover(2).keys,
+        },
+        20 => Event::Withheld {
+            reason: "recordings are on it".into(),
         },
         other => panic!("no event has number {other}"),
     }

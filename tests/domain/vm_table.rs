@@ -22,7 +22,7 @@ pub const POWERS: [&str; 5] = ["stopped", "starting", "booting", "ready", "stopp
 
 /// A free VM without a fault, healthy if it is ready: `power: status` afterwards.
 #[rustfmt::skip]
-pub const BY_POWER: [(&str, [&str; 5]); 19] = [
+pub const BY_POWER: [(&str, [&str; 5]); 20] = [
     ("Adopted",                 [NO, NO, NO, NO, NO]),
     ("Described",               ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Starting",                ["starting: starting", NO, NO, NO, NO]),
@@ -36,6 +36,7 @@ pub const BY_POWER: [(&str, [&str; 5]); 19] = [
     ("HealthTurned degraded",   ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Faulted",                 ["stopped: error", "starting: error", "booting: error", "ready: error", "stopping: stopping"]),
     ("FaultCleared",            ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
+    ("Withheld",                ["stopped: error", "starting: error", "booting: error", "ready: error", "stopping: stopping"]),
     ("Cleaned",                 ["stopped: stopped", "starting: starting", "booting: starting", "ready: available", "stopping: stopping"]),
     ("Resealed",                [NO, NO, NO, NO, NO]),
     ("MaintenanceBegan",        ["stopped: maintenance", "starting: maintenance", "booting: maintenance", "ready: maintenance", "stopping: maintenance"]),
@@ -57,7 +58,7 @@ pub const OCCUPANCIES: [&str; 7] = [
 
 /// A VM that is ready, or in the power named; its status afterwards.
 #[rustfmt::skip]
-pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 19] = [
+pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 20] = [
     ("Adopted",                "ready",    [NO, NO, NO, NO, NO, NO, NO]),
     ("Described",              "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
     ("Starting",               "stopped",  ["starting", "starting", "starting", "releasing", "starting", "starting", "maintenance"]),
@@ -71,6 +72,7 @@ pub const BY_OCCUPANCY: [(&str, &str, [&str; 7]); 19] = [
     ("HealthTurned degraded",  "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
     ("Faulted",                "ready",    ["error", "error", "error", "releasing", "error", "error", "maintenance"]),
     ("FaultCleared",           "ready",    ["available", "assigned", "in_use", "releasing", "in_use", "assigned", "maintenance"]),
+    ("Withheld",               "ready",    ["error", NO, NO, NO, NO, NO, NO]),
     ("Cleaned",                "ready",    ["available", "assigned", "in_use", "releasing", "error", "assigned", "maintenance"]),
     ("Resealed",               "ready",    [NO, NO, NO, NO, NO, NO, NO]),
     ("MaintenanceBegan",       "ready",    ["maintenance", NO, NO, NO, NO, NO, NO]),
@@ -162,6 +164,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::HealthTurned { .. } => "HealthTurned",
         Event::Faulted { .. } => "Faulted",
         Event::FaultCleared => "FaultCleared",
+        Event::Withheld { .. } => "Withheld",
         Event::Cleaned { .. } => "Cleaned",
         Event::Resealed { .. } => "Resealed",
         Event::MaintenanceBegan { .. } => "MaintenanceBegan",
@@ -198,6 +201,9 @@ fn event_named(name: &str) -> Event {
             reason: "it crashed".into(),
         },
         "FaultCleared" => Event::FaultCleared,
+        "Withheld" => Event::Withheld {
+            reason: "recordings are on it".into(),
+        },
         "Cleaned" => cleaned(true),
         "Resealed" => Event::Resealed {
             keys: leftover(1).keys,

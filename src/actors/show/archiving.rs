@@ -45,11 +45,12 @@ impl State {
         }));
     }
 
-    /// What is wrong with its VM, if recordings that were to be kept are still on it.
-    pub(super) fn not_archived(&self) -> Option<String> {
-        let show = self.show();
-        let left = Unarchived::of(&self.id, show.archive.as_deref(), self.ctx.now())?;
-        Some(left.fault())
+    /// What is wrong with its VM, if recordings that were to be kept are still on it: the show's, or of one before it.
+    pub(super) fn not_archived(&self, vm: &VmId) -> Option<String> {
+        let own = Unarchived::of(&self.id, self.show().archive.as_deref(), self.ctx.now());
+        let state = self.ctx.state();
+        let before = || state.vm(vm).and_then(|vm| vm.archive_fault());
+        own.map(|left| left.fault()).or_else(before)
     }
 }
 

@@ -300,7 +300,7 @@ impl State {
         };
         let mut events = vec![Event::show(&self.id, released)];
         events.extend(cleaned);
-        let faults: Vec<String> = unfit.into_iter().chain(self.not_archived()).collect();
+        let faults: Vec<String> = unfit.into_iter().chain(self.not_archived(&release.vm)).collect();
         if !faults.is_empty() {
             let reason = faults.join("; ");
             events.push(Event::vm(&release.vm, vm::Event::Faulted { reason }));

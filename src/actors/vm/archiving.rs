@@ -14,6 +14,17 @@ use crate::actors::task::Task;
 use crate::domain::vm::{self, Power, Vm};
 
 impl State {
+    /// While recordings on it are to be archived, no show gets it: however the last one left it, and whenever. One that has
+    /// taken it meanwhile keeps it, and they wait until it is free again.
+    pub(super) async fn withhold_for_archive(&self) {
+        let free = self.vm().filter(|vm| vm.is_free() && vm.fault.is_none());
+        if let Some(reason) = free.and_then(|vm| vm.archive_fault())
+            && self.commit(vec![vm::Event::Withheld { reason }]).await
+        {
+            self.ctx.pool.poke();
+        }
+    }
+
     /// Goes on with what is under way, or begins what is due. One at a time.
     pub(super) async fn archive_what_is_due(&mut self, me: &ActorRef<Message>, vm: &Vm) {
         if self.archiving.as_ref().is_some_and(Task::is_running) {
@@ -51,7 +62,7 @@ impl State {
         let mut events: Vec<vm::Event> = again.map(|left| resumed(left.archive.folder.clone())).collect();
         if vm.fault.is_none() {
             let reason = vm.unarchived[0].fault();
-            events.push(vm::Event::Faulted { reason });
+            events.push(vm::Event::Withheld { reason });
         }
         if !events.is_empty() {
             let events = events

@@ -201,14 +201,9 @@ impl State {
         if vm.is_free() && self.publishes() {
             events.push(stray());
         }
-        // Whatever fault it had ends with its being ready.
-        if let Some(left) = vm.unarchived.iter().find(|left| left.is_pursued())
-            && vm.is_free()
-        {
-            let reason = left.fault();
-            events.push(vm::Event::Faulted { reason });
-        }
         if self.commit(events).await {
+            // Whatever fault it had has ended with its being ready.
+            self.withhold_for_archive().await;
             self.reboot = None;
             self.hysteresis = crate::domain::health::Hysteresis::new(Health::Healthy);
             self.good_in_a_row = 0;

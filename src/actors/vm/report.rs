@@ -277,6 +277,8 @@ impl State {
         });
         if vm.fault.is_some() && vm.is_free() {
             self.prove(me, level).await;
+        } else {
+            self.withhold_for_archive().await;
         }
     }
 

@@ -182,6 +182,7 @@ impl<'a> Words<'a> {
             | vm::Event::Gone
             | vm::Event::HealthTurned { .. }
             | vm::Event::Faulted { .. }
+            | vm::Event::Withheld { .. }
             | vm::Event::FaultCleared
             | vm::Event::Cleaned { .. }
             | vm::Event::Resealed { .. }

@@ -45,7 +45,8 @@ impl Vm {
                 self.require_next_attempt(*attempt)?;
                 self.power != Power::Stopped
             }
-            Event::MaintenanceBegan { .. } => {
+            // Whoever asked for these has seen it free, and a show may have taken it since.
+            Event::MaintenanceBegan { .. } | Event::Withheld { .. } | Event::ArchiveResumed { .. } => {
                 self.require_free()?;
                 true
             }
@@ -60,9 +61,9 @@ impl Vm {
             | Event::HealthTurned { .. }
             | Event::Faulted { .. }
             | Event::FaultCleared
-            | Event::Cleaned { .. } => true,
-            // Refused where they are folded, if so.
-            Event::ArchiveResumed { .. } | Event::Archive { .. } => true,
+            | Event::Cleaned { .. }
+            // Refused where it is folded, if so.
+            | Event::Archive { .. } => true,
         };
         if allowed { Ok(()) } else { Err(self.wrong_status()) }
     }
@@ -112,7 +113,7 @@ impl Vm {
             }
             Event::Gone => {}
             Event::HealthTurned { health } => self.health = *health,
-            Event::Faulted { reason } => self.set_fault(reason, before, at),
+            Event::Faulted { reason } | Event::Withheld { reason } => self.set_fault(reason, before, at),
             Event::FaultCleared => self.fault = None,
             Event::Cleaned { report, accepted } => self.cleaned(report, *accepted),
             Event::Resealed { keys } => {

@@ -217,6 +217,10 @@ pub enum Event {
         reason: String,
     },
     FaultCleared,
+    /// As [`Event::Faulted`], of a VM that no show has: one that was given to a show meanwhile stays as it is.
+    Withheld {
+        reason: String,
+    },
     /// It was cleaned of what shows had left on it, or that was tried. `accepted`: it may be used as it was found.
     Cleaned {
         report: Arc<Report>,
@@ -226,7 +230,8 @@ pub enum Event {
     Resealed {
         keys: Vec<Sealed>,
     },
-    /// Recordings that are still on it and go to this folder of the archive are tried to be archived again.
+    /// Recordings that are still on it and go to this folder of the archive are tried to be archived again. No show has
+    /// the VM.
     ArchiveResumed {
         folder: String,
     },
