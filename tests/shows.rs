@@ -242,6 +242,43 @@ async fn a_release_answers_its_repetition_as_before_though_whoever_carried_it_ou
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wants_more_of_a_release_than_it_was_begun_with_is_refused_and_others_join() {
+    let ask = |name, archive, stop_vm| Release {
+        archive,
+        stop_vm,
+        key: Some(key(name)),
+        ..Release::default()
+    };
+    for stops_vm in [false, true] {
+        let scene = Scene::world(slow_to_stop(1), 1, |_| ()).await;
+        let (show, vm) = scene.on_air("gala").await;
+        let coordinator = scene.coordinator();
+        let asked = |ask| {
+            let (coordinator, show) = (coordinator.clone(), show.clone());
+            tokio::spawn(async move { coordinator.release(show, ask).await })
+        };
+        let mut joined = vec![asked(ask("first", false, stops_vm))];
+        until_releasing(&scene, &show).await;
+        let refused = asked(ask("archive", true, stops_vm)).await.unwrap().unwrap_err();
+        assert!(refused.to_string().contains("archiveRecordings"), "{refused}");
+        let stop = asked(ask("stop", false, true));
+        if stops_vm {
+            joined.push(stop);
+        } else {
+            let refused = stop.await.unwrap().unwrap_err();
+            assert!(refused.to_string().contains("stopVM"), "{refused}");
+            let state = coordinator.state();
+            assert!(state.done(&key("stop")).is_none(), "nothing was done for it");
+        }
+        joined.push(asked(ask("less", false, false)));
+        for waiting in joined {
+            assert_eq!(waiting.await.unwrap().unwrap().vm.as_ref(), Some(&vm));
+        }
+        scene.node.stop().await.unwrap();
+    }
+}
+
 /// Whoever asks while it is not known whether the end was recorded is told once it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_whose_end_the_ledger_was_slow_to_record_is_answered() {

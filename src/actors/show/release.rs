@@ -12,6 +12,8 @@
 //! Cleaning is tried once, within its limit: a VM that is not clean then is given back all the same, and what is left on
 //! it is its own matter, as it is for a VM that is off, is coming up, or has a fault (see [`crate::actors::vm`]).
 //! Whoever dies on the way begins with the silence again; every step may be repeated.
+//!
+//! Who asks for a release that is under way joins it, and is refused if he wants more of it than it was begun with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +92,11 @@ impl State {
                     repeated: false,
                 }));
             }
-            Phase::Releasing { .. } => {
+            Phase::Releasing { stop_vm } => {
+                if let Some(advice) = unmet(ask, &show, *stop_vm) {
+                    let (show, phase) = (self.id.clone(), show.phase.as_str());
+                    return Err(CommandError::WrongPhase { show, phase, advice });
+                }
                 if let Some(key) = ask.key.clone() {
                     self.commit(vec![Fact::ReleaseJoined { key }]).await?;
                 }
@@ -395,5 +401,22 @@ impl State {
             archive: self.show().archive.clone(),
             repeated,
         }
+    }
+}
+
+/// What is asked of a release that is under way without it, and what to do instead. It goes on as it began: its VM may have
+/// been cleaned already, and whoever began it waits for what he asked for.
+fn unmet(ask: &Release, show: &Show, stops_vm: bool) -> Option<&'static str> {
+    if ask.archive && show.archive.is_none() {
+        Some(
+            "that release was begun without archiveRecordings; ask without it, and fetch the recordings from its VM, where \
+             they stay",
+        )
+    } else if ask.stop_vm && !stops_vm {
+        Some(
+            "that release was begun without stopVM; ask without it, and stop the VM once the show has released it",
+        )
+    } else {
+        None
     }
 }

@@ -75,7 +75,7 @@ async fn assign(
     responses(
         (status = 200, body = ReleaseReply),
         (status = 202, body = ReleaseReply, description = "It is still being given back, and goes on"),
-        (status = 409, body = ErrorBody, description = "It is being moved, the coordinator is stopping, or there is no archive"),
+        (status = 409, body = ErrorBody, description = "It is being released without what is asked here, the coordinator is stopping, or there is no archive"),
         (status = 422, body = ErrorBody, description = "The key was used for a different request"),
         (status = 502, body = ErrorBody, description = "The cloud or the studio refused"),
         BodyRefusals, Refusals
