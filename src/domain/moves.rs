@@ -193,7 +193,9 @@ impl State {
             show.may_publish = published;
             show.stop_asked = published && ending == Ending::Abandoned && !show.stream_wanted;
         }
-        if failover.to.is_some() && failover.to == show.vm {
+        let elsewhere = failover.to.is_some() && failover.to == show.vm;
+        show.remade = !elsewhere && ending != Ending::Returned;
+        if elsewhere {
             let restored = failover.restored_at.is_some();
             show.unrestored = !restored && show.has_studio();
             show.uncompared = restored && show.has_studio();

@@ -76,6 +76,10 @@ pub struct Show {
     /// The studio on its VM was made equal to what it is to be, and nobody has looked since whether it is.
     #[serde(default)]
     pub uncompared: bool,
+    /// The studio on its VM is not what its last move made: it was made from the configuration since, or that move made
+    /// none. What is found in it says nothing of that move.
+    #[serde(default)]
+    pub remade: bool,
     /// An operator forbade automatic failover.
     pub held: bool,
     /// The studio as last captured.
@@ -258,6 +262,7 @@ impl Show {
             stop_asked: false,
             unrestored: false,
             uncompared: false,
+            remade: false,
             held: false,
             studio: None,
             configuration: None,
@@ -358,9 +363,10 @@ impl Show {
             at,
             differences: differences.to_vec(),
         };
-        let moved = self.records.last_mut();
+        let moved = self.records.last_mut().filter(|_| !self.remade);
         if let Some(record) = moved.filter(|record| record.failover.epoch == epoch) {
-            record.comparison = Some(comparison.clone());
+            // Snapshots of before do not say what was remade: what is known of a move stays.
+            record.comparison.get_or_insert_with(|| comparison.clone());
         }
         if let Some(made) = self.made.as_mut().filter(|made| made.epoch == epoch) {
             made.comparison = Some(comparison);
@@ -381,6 +387,7 @@ impl Show {
             self.made = None;
             self.unrestored = true;
             self.uncompared = false;
+            self.remade = true;
         }
         if self.phase == Phase::Idle {
             self.idle_since = self.idle_since.or(Some(at));

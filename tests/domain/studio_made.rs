@@ -5,7 +5,7 @@ use std::sync::Arc;
 use understudy::domain::failover::Ending;
 use understudy::domain::ids::Epoch;
 use understudy::domain::show::{Event, Show};
-use understudy::domain::state::State;
+use understudy::domain::state::{Snapshot, State};
 use understudy::domain::studio::MadeBy;
 use understudy::domain::vm::Power;
 
@@ -92,4 +92,42 @@ fn a_studio_is_not_compared_with_what_it_was_not_made_from() {
             "{why}"
         );
     }
+}
+
+#[test]
+fn what_is_found_in_a_studio_that_was_made_anew_says_nothing_of_the_move_before() {
+    let clean = after(&moved(), vec![compared(2, &[])]);
+    for before in [clean, moved()] {
+        let known = of(&before).records[0].comparison.clone();
+        let remade = after(&before, vec![set_up(true), restored(2)]);
+        let state = after(&remade, vec![compared(2, &["no group"])]);
+        assert_eq!(of(&state).records[0].comparison, known);
+        let made = of(&state).made.clone().unwrap();
+        assert_eq!(made.comparison.unwrap().differences, ["no group"]);
+    }
+}
+
+#[test]
+fn what_is_found_on_the_vm_that_a_move_did_not_leave_says_nothing_of_that_move() {
+    let made = after(
+        &pool(Power::Ready),
+        vec![set_up(false), assigned(1, 1), restored(1)],
+    );
+    let stayed = after(&made, vec![failover_began(2, None), ended(2, Ending::Recovered)]);
+    assert!(of(&stayed).uncompared);
+    let state = after(&stayed, vec![compared(2, &["no group"])]);
+    assert_eq!(of(&state).records[0].comparison, None);
+}
+
+/// As a snapshot has it that was written before it was told what was made anew.
+#[test]
+fn what_is_known_of_a_move_stays_whatever_an_older_snapshot_leaves_out() {
+    let found = after(&moved(), vec![compared(2, &[])]);
+    let remade = after(&found, vec![set_up(true), restored(2)]);
+    let mut written = serde_json::to_value(Snapshot::from(&remade)).unwrap();
+    let show = written["shows"][0].as_object_mut().unwrap();
+    assert_eq!(show.remove("remade"), Some(true.into()));
+    let read = State::from(serde_json::from_value::<Snapshot>(written).unwrap());
+    let state = after(&read, vec![compared(2, &["no group"])]);
+    assert_eq!(of(&state).records[0].comparison, of(&found).records[0].comparison);
 }
