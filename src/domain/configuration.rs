@@ -20,6 +20,22 @@ pub struct Configuration {
     pub stream_key: Option<Sealed>,
 }
 
+impl Configuration {
+    /// Whether it asks for the same. A key that was sealed anew, under another of the vault's, is taken for the same:
+    /// the coordinator does that by itself.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let same_key = match (&self.stream_key, &other.stream_key) {
+            (Some(key), Some(other)) => key == other || key.key_id() != other.key_id(),
+            (key, other) => key.is_none() && other.is_none(),
+        };
+        same_key
+            && self.template == other.template
+            && self.variables == other.variables
+            && self.stream_server == other.stream_server
+    }
+}
+
 /// A studio was made from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {

@@ -87,7 +87,8 @@ pub struct Show {
     /// What its studio is made from. It outlives the VM.
     #[serde(default)]
     pub configuration: Option<Arc<Configuration>>,
-    /// How making the studio went, on the VM that it has.
+    /// How making the studio from the configuration went. `None` also if the configuration has changed since, for the
+    /// next VM.
     #[serde(default)]
     pub made: Option<Made>,
     /// When it was last seen to have changed; absent in older journals.
@@ -388,6 +389,13 @@ impl Show {
             self.unrestored = true;
             self.uncompared = false;
             self.remade = true;
+        } else if self
+            .configuration
+            .as_ref()
+            .is_some_and(|known| !known.says_the_same(configuration))
+        {
+            // What was made was made from another.
+            self.made = None;
         }
         if self.phase == Phase::Idle {
             self.idle_since = self.idle_since.or(Some(at));

@@ -145,3 +145,33 @@ async fn secrets_in_variables_and_addresses_are_not_told_and_what_is_told_is_not
     assert!(kept.variables.0.contains("hush-1") && !format!("{kept:?}").contains("hush-1"));
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_for_later_is_not_told_as_made_and_is_made_when_that_is_asked_for() {
+    let served = Served::with(1, 0).await;
+    let mut client = Script::connected(&served.url(""), &json!({})).await;
+    served.put_json(CONFIG, &body()).await.is(200);
+    served
+        .post("/api/competitions/finals/vm/assign?wait=30")
+        .await
+        .is(200);
+    client.event("showConfigured").await;
+    let mut other = body();
+    other["variables"]["title"] = json!("Other Finals");
+    other["apply"] = json!("later");
+    // Said twice, it is for later both times.
+    for _ in 0..2 {
+        let kept = served.put_json(CONFIG, &other).await.is(200);
+        assert_eq!(
+            (&kept["state"], &kept["configuredAt"]),
+            (&json!("kept"), &Value::Null)
+        );
+        assert_eq!(kept["variables"]["title"], "Other Finals");
+    }
+    other.as_object_mut().unwrap().remove("apply");
+    served.put_json(CONFIG, &other).await.is(200);
+    client.event("showConfigured").await;
+    assert_eq!(served.get(CONFIG).await.is(200)["state"], "made");
+    client.close().await;
+    served.stop().await;
+}

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use understudy::domain::configuration::Configuration;
 use understudy::domain::failover::Ending;
 use understudy::domain::ids::Epoch;
+use understudy::domain::sealed::Sealed;
 use understudy::domain::show::{Event, Show};
 use understudy::domain::state::{Snapshot, State};
-use understudy::domain::studio::MadeBy;
+use understudy::domain::studio::{Json, MadeBy};
 use understudy::domain::vm::Power;
 
 use crate::fixtures::{
@@ -130,4 +132,38 @@ fn what_is_known_of_a_move_stays_whatever_an_older_snapshot_leaves_out() {
     let read = State::from(serde_json::from_value::<Snapshot>(written).unwrap());
     let state = after(&read, vec![compared(2, &["no group"])]);
     assert_eq!(of(&state).records[0].comparison, of(&found).records[0].comparison);
+}
+
+fn configured(title: &str, key_id: &str, make: bool) -> Event {
+    Event::SetUp {
+        configuration: Arc::new(Configuration {
+            template: "multi-camera".into(),
+            variables: Json(format!(r#"{{"title":"{title}"}}"#)),
+            stream_server: None,
+            stream_key: Some(Sealed::Closed {
+                key_id: key_id.into(),
+                nonce: String::new(),
+                text: title.into(),
+            }),
+        }),
+        make,
+    }
+}
+
+#[test]
+fn a_studio_counts_as_made_until_the_configuration_says_something_else() {
+    let state = after(
+        &pool(Power::Ready),
+        vec![configured("One", "a", false), assigned(1, 1), restored(1)],
+    );
+    assert!(of(&state).made.is_some());
+    for (why, event, is_made) in [
+        ("the same again", configured("One", "a", false), true),
+        ("its key is sealed anew", configured("One", "b", false), true),
+        ("another title, for later", configured("Two", "a", false), false),
+    ] {
+        let now = after(&state, vec![event]);
+        assert_eq!(of(&now).made.is_some(), is_made, "{why}");
+        assert!(!of(&now).unrestored, "{why}: nothing is to be done on the VM");
+    }
 }

@@ -28,7 +28,9 @@ impl State {
             (_, Phase::Idle) | (Apply::Later, _) => false,
             (Apply::OffAir | Apply::Now, Phase::OffAir) | (Apply::Now, Phase::OnAir) => true,
             (Apply::OffAir, Phase::OnAir) => {
-                return Err(self.not_now("say `\"apply\": \"now\"` to change it on air"));
+                return Err(self.not_now(
+                    "say `\"apply\": \"now\"` to change it on air",
+                ));
             }
             (Apply::OffAir | Apply::Now, Phase::FailingOver(_) | Phase::Releasing { .. }) => {
                 return Err(self.not_now("try again when that has ended"));
@@ -46,8 +48,9 @@ impl State {
         }
         let configuration = Arc::new(configuration);
         let show = self.commit(vec![Fact::SetUp { configuration, make }]).await?;
-        if make {
-            // What is being read or made now is of what was.
+        let here = matches!(show.phase, Phase::OffAir | Phase::OnAir);
+        if here && show.unrestored && show.studio.is_none() {
+            // It is still to be made, whatever it was asked for. What is being read or made now is of what was.
             self.capturing = None;
             self.mending = None;
             self.mend_studio(me, &show);

@@ -84,7 +84,7 @@ pub struct ConfigurationView {
     #[schema(value_type = Object)]
     pub variables: Value,
     pub stream: StreamView,
-    /// `waiting`: for a VM. `making`: on the VM it has. `made`. `kept`: the VM it has was set up before, or otherwise.
+    /// `waiting`: for a VM. `making`: on the VM it has. `made`. `kept`: the VM it has was set up before this was said, or otherwise.
     #[schema(example = "made")]
     pub state: &'static str,
     /// The VM it has.
