@@ -274,7 +274,11 @@ fn malformed(what: &str, error: &serde_json::Error) -> ApiError {
 }
 
 fn misfit(at: Option<serde_path_to_error::Error<serde_json::Error>>, error: &serde_json::Error) -> ApiError {
-    refuse_field(at.map(|at| at.path().to_string()), &error.to_string())
+    // Where in the text it stands says nothing to whoever has a program write the JSON; the field does.
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let sentence = text.strip_suffix(&place).unwrap_or(&text);
+    refuse_field(at.map(|at| at.path().to_string()), sentence)
 }
 
 /// A field that is missing is named by the sentence alone: there is nothing to point at.

@@ -1,6 +1,6 @@
 //! What is done to a show: giving it a VM and taking it back, moving it, holding it, its stream.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -379,11 +379,7 @@ pub async fn run(command: ShowCommand, terminal: &Terminal) -> Outcome {
 }
 
 async fn configure(args: ConfigureArgs, terminal: &Terminal) -> Outcome {
-    let wrong = |why: String| Failure::new(Exit::Usage, format!("{}: {why}", args.file.display()));
-    let text = std::fs::read_to_string(&args.file).map_err(|error| wrong(error.to_string()))?;
-    // The sentence alone: with its excerpt it would show the stream key.
-    let read: toml::Table = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
-    let mut body = serde_json::to_value(read).map_err(|error| wrong(error.to_string()))?;
+    let mut body = configuration(&args.file)?;
     match (args.now, args.later) {
         (true, _) => body["apply"] = json!("now"),
         (false, true) => body["apply"] = json!("later"),
@@ -392,7 +388,8 @@ async fn configure(args: ConfigureArgs, terminal: &Terminal) -> Outcome {
     let client = Client::new(&args.connection)?;
     let show = args.show.as_str();
     let path = ["api", "competitions", show, "show", "config"];
-    let answer = client.ask(Call::put(&path, body)).await?;
+    let answer = client.ask(Call::put(&path, body)).await;
+    let answer = answer.map_err(|failure| in_terms_of_the_file(failure, &args))?;
     let now: Configured = answer.read()?;
     let text = match (now.state.as_str(), now.vm_id) {
         ("making", Some(vm)) => format!("{show} is configured; its studio is being made on {vm}"),
@@ -409,6 +406,47 @@ async fn configure(args: ConfigureArgs, terminal: &Terminal) -> Outcome {
         (_, _) => format!("{show} is configured; its studio is made when it has a VM"),
     };
     tell(terminal, &answer, &text)
+}
+
+/// What a file says, as the server wants it.
+fn configuration(file: &Path) -> Result<Value, Failure> {
+    let name = file.display();
+    let wrong = |why: String| Failure::new(Exit::Usage, format!("{name}: {why}"));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let read: toml::Table = toml::from_str(&text).map_err(|error| {
+        // The sentence alone: with its excerpt it would show the stream key.
+        let why = error.message();
+        match error.span() {
+            Some(span) => {
+                let before = text.bytes().take(span.start);
+                let line = 1 + before.filter(|byte| *byte == b'\n').count();
+                Failure::new(Exit::Usage, format!("{name}, line {line}: {why}"))
+            }
+            None => wrong(why.to_owned()),
+        }
+    })?;
+    serde_json::to_value(read).map_err(|error| wrong(error.to_string()))
+}
+
+/// A refusal in words that whoever wrote the file and the command line can act on.
+fn in_terms_of_the_file(mut failure: Failure, args: &ConfigureArgs) -> Failure {
+    let detail = |name| failure.details.get(name).and_then(Value::as_str);
+    let code = failure.code.as_deref();
+    if code == Some("WRONG_PHASE") && detail("phase") == Some("on_air") {
+        failure.message = format!("{} is on air", args.show);
+        failure.advice =
+            Some("change it on air with --now, or keep it for its next VM with --later".to_owned());
+    } else if failure.http_status == Some(400)
+        && let Some(field) = detail("field").filter(|field| *field != "compId")
+    {
+        let (file, why) = (args.file.display(), &failure.message);
+        failure.message = if why.contains(field) {
+            format!("{file}: {why}")
+        } else {
+            format!("{file}: {field}: {why}")
+        };
+    }
+    failure
 }
 
 async fn stream(args: ShowArgs, verb: &str, terminal: &Terminal) -> Outcome {

@@ -92,6 +92,9 @@ async fn what_does_not_fit_is_named_without_the_key() {
         (json!({"stream": {"key": format!("{KEY}\n")}}), "stream.key"),
         (json!({"apply": "soon"}), "apply"),
         (json!({"template": null}), "template"),
+        (json!({"strem": {"key": KEY}}), "strem"),
+        (json!({"stream": {"kee": KEY}}), "stream.kee"),
+        (json!({"aply": "later"}), "aply"),
     ];
     for (change, field) in table {
         let mut body = body();
@@ -143,6 +146,23 @@ async fn secrets_in_variables_and_addresses_are_not_told_and_what_is_told_is_not
     let show = state.show(&ShowId::new("finals").unwrap()).unwrap();
     let kept = show.configuration.as_ref().unwrap();
     assert!(kept.variables.0.contains("hush-1") && !format!("{kept:?}").contains("hush-1"));
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_says_which_keys_there_are_and_nothing_of_lines_and_columns() {
+    let served = Served::with(0, 0).await;
+    let mut unknown = body();
+    unknown["stream"]["kee"] = json!(KEY);
+    let mut missing = body();
+    missing.as_object_mut().unwrap().remove("template");
+    for (body, said) in [
+        (unknown, "unknown field `kee`, expected `server` or `key`"),
+        (missing, "missing field `template`"),
+    ] {
+        let refused = served.put_json(CONFIG, &body).await.is(400);
+        assert_eq!(refused["error"], said);
+    }
     served.stop().await;
 }
 

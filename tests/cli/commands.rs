@@ -556,24 +556,3 @@ async fn the_server_and_the_token_come_from_the_environment_or_the_command_line(
     listed.answer();
     assert_eq!(server.seen(POOL)[1].header("authorization"), None);
 }
-
-#[tokio::test]
-async fn show_configure_sends_what_its_file_says() {
-    const CONFIGURE: &str = "PUT /api/competitions/finals/show/config";
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("finals.toml");
-    let text = "template = \"multi-camera\"\n[variables]\ntitle = \"Finals\"\n[stream]\nkey = \"hush\"\n";
-    std::fs::write(&file, text).unwrap();
-    let making = json!({"success": true, "state": "making", "vmId": "vm-33334444", "differences": []});
-    let server = Server::start([(CONFIGURE, vec![Say::Json(200, making)])]).await;
-    let path = file.to_str().unwrap();
-    let run = ask(&server, &["show", "configure", "finals", "--file", path, "--now"]).await;
-    assert_eq!(
-        run.answer(),
-        "finals is configured; its studio is being made on vm-33334444\n"
-    );
-    let expected = json!({
-        "template": "multi-camera", "variables": {"title": "Finals"}, "stream": {"key": "hush"}, "apply": "now",
-    });
-    assert_eq!(server.only(CONFIGURE).json(), expected);
-}

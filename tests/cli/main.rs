@@ -16,5 +16,6 @@ mod real;
 mod refusals;
 mod secrets;
 mod server;
+mod show_configure;
 mod words;
 mod work;

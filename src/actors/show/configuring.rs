@@ -29,7 +29,7 @@ impl State {
             (Apply::OffAir | Apply::Now, Phase::OffAir) | (Apply::Now, Phase::OnAir) => true,
             (Apply::OffAir, Phase::OnAir) => {
                 return Err(self.not_now(
-                    "say `\"apply\": \"now\"` to change it on air",
+                    "say `\"apply\": \"now\"` to change it on air, or `\"later\"` for its next VM",
                 ));
             }
             (Apply::OffAir | Apply::Now, Phase::FailingOver(_) | Phase::Releasing { .. }) => {

@@ -13,7 +13,7 @@ use crate::domain::studio::{MadeBy, Secret, without_secrets};
 
 /// What a competition's studio is to be made from. It has no `Debug`: there may be a stream key in it.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConfigureBody {
     #[schema(example = "multi-camera")]
     pub template: String,
@@ -29,6 +29,7 @@ pub struct ConfigureBody {
 
 /// Where the competition is streamed to.
 #[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StreamBody {
     /// Without one: what the template says.
     #[schema(example = "rtmp://ingest.example.org/live")]
