@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use support::scene::{SOON, Scene};
 use support::studios::{connect, sealed, world};
@@ -261,5 +263,35 @@ async fn a_studio_that_was_being_made_when_the_coordinator_stopped_is_made_by_th
     let scene = Scene { stage, node };
     assert_eq!(made(&scene).await.1.differences, Vec::<String>::new());
     assert_eq!(break_text(&scene, &vm).as_deref(), Some("Gala: back in a moment"));
+    scene.node.stop().await.unwrap();
+}
+
+/// Long enough to see that nothing is sent.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// Nobody listens where it streams to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_says_where_the_stream_was_to_go_and_what_is_not_set() {
+    const NOWHERE: &str = "rtmp://127.0.0.1:9/live";
+    let scene = Scene::set(1, 0, |config| config.failover.verify_deadline = PROMPT).await;
+    let coordinator = scene.coordinator();
+    coordinator.assign(gala(), Assign::default()).await.unwrap();
+    for (key, said) in [
+        (KEY, "it streams to rtmp://127.0.0.1:9/live"),
+        (
+            "",
+            "it streams to rtmp://127.0.0.1:9/live, and no stream key is set",
+        ),
+    ] {
+        let mut ask = configure(&scene, "Gala", Apply::OffAir);
+        ask.stream_server = Some(NOWHERE.to_owned());
+        ask.stream_key = Some(Secret::new(key));
+        coordinator.set_up_show(gala(), ask).await.unwrap();
+        made(&scene).await;
+        match coordinator.start_show(gala(), None).await {
+            Err(CommandError::Studio { message, .. }) => assert!(message.ends_with(said), "{message}"),
+            other => panic!("{other:?}"),
+        }
+    }
     scene.node.stop().await.unwrap();
 }

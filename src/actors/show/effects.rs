@@ -10,7 +10,7 @@ use crate::domain::failover::Fence;
 use crate::domain::failover::verdict::{CloudSign, Sign};
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::show::Show;
-use crate::domain::studio::{MadeBy, Studio};
+use crate::domain::studio::{MadeBy, Studio, without_secrets};
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{Power, Status};
 use crate::infra::obs;
@@ -270,9 +270,44 @@ pub fn stream_of(configuration: &Configuration) -> Stream {
     }
 }
 
+/// Starts the stream and returns when its output bytes rise.
+///
+/// # Errors
+/// Why they do not, and where they were to go: that is what there is to be mended most often.
+pub async fn publish(ctx: &Context, vm: &VmId, show: &Show) -> Result<Timestamp, String> {
+    let limit = ctx.options.failover.verify_deadline;
+    let rising = within(limit, "seeing output rise", output_rises(ctx, vm)).await;
+    rising.map_err(|why| match destination(show) {
+        Some(destination) => format!("{why}; {destination}"),
+        None => why,
+    })
+}
+
+/// Where a show streams to, and what is missing of that, in a sentence. `None`: nothing is known of it.
+fn destination(show: &Show) -> Option<String> {
+    let Stream { server, key } = match (&show.studio, &show.configuration) {
+        (Some(captured), _) => {
+            let stream = captured.stream.as_ref();
+            Stream {
+                server: stream.and_then(|stream| stream.server.clone()),
+                key: stream.and_then(|stream| stream.key.clone()),
+            }
+        }
+        (None, Some(configuration)) => stream_of(configuration),
+        (None, None) => return None,
+    };
+    let server = server.filter(|server| !server.is_empty());
+    Some(match (server.as_deref().map(without_secrets), key.is_some()) {
+        (Some(server), true) => format!("it streams to {server}"),
+        (Some(server), false) => format!("it streams to {server}, and no stream key is set"),
+        (None, true) => "no stream server is set".to_owned(),
+        (None, false) => "neither a stream server nor a stream key is set".to_owned(),
+    })
+}
+
 /// Starts the stream and returns when its output bytes rise. OBS goes on showing the last stream's figure
 /// until the new one is connected, so the figure counts from its lowest.
-pub async fn publish(ctx: &Context, vm: &VmId) -> Result<Timestamp, String> {
+async fn output_rises(ctx: &Context, vm: &VmId) -> Result<Timestamp, String> {
     let studio = studio(ctx, vm).await?;
     studio
         .start_stream()

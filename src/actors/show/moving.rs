@@ -254,10 +254,7 @@ impl State {
                     let work = effects::restore(&ctx, &to, &show);
                     Ended::Restore(within(options.restore_deadline, "restoring the studio", work).await)
                 }
-                Step::Publish => {
-                    let work = effects::publish(&ctx, &to);
-                    Ended::Publish(within(options.verify_deadline, "seeing output rise", work).await)
-                }
+                Step::Publish => Ended::Publish(effects::publish(&ctx, &to, &show).await),
             };
             let _ = me.cast(Message::StepEnded { epoch, ended });
         });

@@ -100,9 +100,9 @@ impl State {
         }
         self.turn += 1;
         let (ctx, me, turn) = (Arc::clone(&self.ctx), me.clone(), self.turn);
+        let show = show.clone();
         self.turning = Some(Task::spawn(async move {
-            let limit = ctx.options.failover.verify_deadline;
-            let result = within(limit, "seeing output rise", effects::publish(&ctx, &vm)).await;
+            let result = effects::publish(&ctx, &vm, &show).await;
             let _ = me.cast(Message::StreamStarted { turn, result });
         }));
     }
