@@ -37,6 +37,8 @@ use crate::infra::{obs, ssh};
 
 /// Each holds two parts of its recording in memory.
 const ARCHIVES_AT_ONCE: usize = 4;
+/// The same, of VMs that try again what could not be archived at a release.
+const ARCHIVES_OF_VMS_AT_ONCE: usize = 2;
 /// VMs that are cleaned at once on their own account. After an upgrade, or a restart, that may be all there are: each has
 /// an execution, of which there are 64 unless configured otherwise, and up to 8 MiB of a machine's files in memory. A
 /// pool of a hundred is clean in a minute.
@@ -200,6 +202,8 @@ pub struct Context {
     pub(super) cloud: cloud::Sweeper,
     /// Recordings of so many shows are on their way at once; the others wait.
     pub(super) archives: Semaphore,
+    /// The same for what VMs try again.
+    pub(super) archives_of_vms: Semaphore,
     /// Places for VMs that are cleaned on their own account. What a release cleans needs none: somebody waits for it.
     pub(super) cleanings: Arc<Semaphore>,
     pub(super) standing: ArcSwap<CloudStanding>,
@@ -224,6 +228,7 @@ impl Context {
             pool: pool::Pool::default(),
             cloud: cloud::Sweeper::default(),
             archives: Semaphore::new(ARCHIVES_AT_ONCE),
+            archives_of_vms: Semaphore::new(ARCHIVES_OF_VMS_AT_ONCE),
             cleanings: Arc::new(Semaphore::new(CLEANED_AT_ONCE)),
             standing: ArcSwap::from_pointee(CloudStanding::Unknown),
             initialized: AtomicBool::new(false),

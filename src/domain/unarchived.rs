@@ -6,8 +6,8 @@
 //!                                    └── failed ──┘
 //! ```
 //!
-//! It is a fact of the VM: the show may have another by now. It is tried again by itself a number of times, with longer
-//! and longer pauses, and whenever somebody asks for it; into the same folder of the same bucket, as if the show were
+//! It is a fact of the VM: the show may have another by now. It is tried again by itself for an hour, with longer and
+//! longer pauses, and whenever somebody asks for it; into the same folder of the same bucket, as if the show were
 //! still being released.
 
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use super::vm::Vm;
 
 /// Shows whose recordings are remembered for one VM; of more the oldest are forgotten, and stay on the VM.
 pub const UNARCHIVED_MAX: usize = 8;
-/// Tries that are made without being asked for: with these pauses, for some six hours. Somebody has mended the bucket by
-/// then, or a person has to decide, and the pool needs its VM.
-pub const TRIES_MAX: u32 = 12;
+/// From the first try on it is tried for so long without being asked for, and for as long no show gets the VM. Whoever can
+/// mend the bucket has been alerted by then; a pool that has lost all its spares to one wrong bucket policy fails shows.
+pub const PURSUED_FOR: Duration = Duration::from_secs(60 * 60);
 /// After the first try, which follows as soon as it can: it may have been the machine that was lost.
 const PAUSE_INITIAL: Duration = Duration::from_secs(60);
-const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
+const PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// What one show left so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Unarchived {
     pub until: Option<Timestamp>,
     /// How often it was tried again.
     pub tries: u32,
+    /// When that began first.
+    #[serde(default)]
+    pub tried_since: Option<Timestamp>,
     /// When it failed last.
     pub failed_at: Timestamp,
 }
@@ -52,6 +55,7 @@ impl Unarchived {
             archive: archive.clone(),
             until: None,
             tries: 0,
+            tried_since: None,
             failed_at: at,
         })
     }
@@ -65,12 +69,16 @@ impl Unarchived {
     /// When it is tried again without being asked for; `None` if it is being tried, or not any more.
     #[must_use]
     pub fn next_try_at(&self) -> Option<Timestamp> {
-        let may_be_tried = !self.is_under_way() && self.tries < TRIES_MAX;
-        let pause = match self.tries.checked_sub(1) {
-            None => Duration::ZERO,
-            Some(doublings) => PAUSE_INITIAL.saturating_mul(1 << doublings.min(u32::BITS - 1)),
+        if self.is_under_way() {
+            return None;
+        }
+        let Some(since) = self.tried_since else {
+            return Some(self.failed_at);
         };
-        may_be_tried.then(|| self.failed_at + pause.min(PAUSE_MAX))
+        let doublings = self.tries.saturating_sub(1).min(u32::BITS - 1);
+        let pause = PAUSE_INITIAL.saturating_mul(1 << doublings).min(PAUSE_MAX);
+        let next = self.failed_at + pause;
+        (next <= since + PURSUED_FOR).then_some(next)
     }
 
     /// It is being tried, or will be by itself.
@@ -98,6 +106,7 @@ impl Unarchived {
     pub(super) fn resume(&mut self, at: Timestamp) -> Result<(), Rejected> {
         self.archive.resume(at)?;
         self.tries = self.tries.saturating_add(1);
+        self.tried_since = self.tried_since.or(Some(at));
         Ok(())
     }
 

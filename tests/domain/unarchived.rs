@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use understudy::domain::archive::{Ending, Event as Archive};
 use understudy::domain::ids::Epoch;
 use understudy::domain::state::{Snapshot, State};
-use understudy::domain::unarchived::{TRIES_MAX, UNARCHIVED_MAX, Unarchived};
+use understudy::domain::unarchived::{PURSUED_FOR, UNARCHIVED_MAX, Unarchived};
 use understudy::domain::vm::{Event, Power};
 use understudy::domain::{show, time::Timestamp};
 
@@ -113,23 +113,52 @@ fn a_vm_knows_which_recordings_are_still_on_it_until_they_are_archived() {
     assert!(vm(&done, 1).unarchived.is_empty());
 }
 
-#[test]
-fn it_is_tried_at_once_then_with_longer_and_longer_pauses_and_not_for_ever() {
+/// Each failing `takes` long after it began.
+fn tried_while_pursued(takes: Duration) -> (State, Vec<Duration>) {
     let mut state = left_by(failed());
-    let mut now = only(&state).failed_at;
+    let (began, mut now) = (only(&state).failed_at, only(&state).failed_at);
     let mut pauses = Vec::new();
     while let Some(next) = only(&state).next_try_at() {
+        assert!(next.since(began) <= PURSUED_FOR, "tried after {pauses:?}");
+        assert!(vm(&state, 1).pursues_archive());
         pauses.push(next.since(now));
-        let events = vec![resumed(FOLDER), archive(failed())];
-        state = then(&state, events, next);
-        now = next;
+        state = then(&state, vec![resumed(FOLDER)], next);
+        now = next + takes;
+        state = then(&state, vec![archive(failed())], now);
     }
-    assert_eq!(pauses.len(), TRIES_MAX as usize);
-    assert_eq!(pauses[..3], [0, 60, 120].map(Duration::from_secs));
-    assert!(pauses.is_sorted() && pauses[pauses.len() - 1] == Duration::from_secs(3_600));
+    (state, pauses)
+}
+
+#[test]
+fn it_is_tried_at_once_then_with_longer_and_longer_pauses_and_for_an_hour() {
+    let (state, pauses) = tried_while_pursued(Duration::ZERO);
+    let minutes = [0, 1, 2, 4, 8, 10, 10, 10, 10].map(|minutes| Duration::from_secs(minutes * 60));
+    assert_eq!(pauses, minutes);
     assert!(!vm(&state, 1).pursues_archive());
-    // Somebody may ask for it all the same.
-    assert!(vm(&then(&state, vec![resumed(FOLDER)], now), 1).pursues_archive());
+    // Somebody may ask for it all the same, at any time; that does not begin the hour anew.
+    let later = only(&state).failed_at + PURSUED_FOR * 24;
+    let asked = then(&state, vec![resumed(FOLDER)], later);
+    assert!(vm(&asked, 1).pursues_archive());
+    let refused = then(&asked, vec![archive(failed())], later);
+    assert!(!vm(&refused, 1).pursues_archive());
+}
+
+#[test]
+fn tries_that_take_their_time_are_fewer_and_not_longer_in_all() {
+    let (_, pauses) = tried_while_pursued(Duration::from_secs(120));
+    assert_eq!(pauses.len(), 8, "{pauses:?}");
+    let (_, pauses) = tried_while_pursued(PURSUED_FOR);
+    assert_eq!(pauses.len(), 1, "{pauses:?}");
+}
+
+/// The first try is made whenever the VM is there for it: it may have been off when its show gave it back.
+#[test]
+fn a_vm_that_comes_up_after_days_is_asked_for_its_recordings_once_more() {
+    let state = left_by(failed());
+    let days = only(&state).failed_at + PURSUED_FOR * 72;
+    assert!(only(&state).next_try_at().is_some_and(|at| at <= days));
+    let tried = then(&state, vec![resumed(FOLDER), archive(failed())], days);
+    assert!(vm(&tried, 1).pursues_archive(), "its hour has only begun");
 }
 
 #[test]

@@ -184,8 +184,8 @@ impl<'a> Pass<'a> {
 
     /// Archives everything, and says how many recordings of others it left alone.
     async fn run(&mut self) -> Result<u32, Error> {
-        // The semaphore is never closed. Its places bound the memory that all archives together take.
-        let _place = self.ctx.archives.acquire().await;
+        // The semaphores are never closed. Their places bound the memory that all archives together take.
+        let _place = self.owner.places(self.ctx).acquire().await;
         let power = self.ctx.state().vm(&self.vm).map(|vm| vm.power);
         match power.ok_or(Error::Gone)? {
             Power::Ready | Power::Booting | Power::Starting { .. } => {}

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::actors::context::Context;
 use crate::domain::archive::{Archive, Event as Fact};
 use crate::domain::event::Event;
@@ -61,6 +63,15 @@ impl Owner {
             }
         };
         found.archive.ending().is_none().then_some(found)
+    }
+
+    /// Where it gets a place. A show that is being released, and whoever waits for that, does not wait for what VMs try
+    /// again on their own account.
+    pub(super) fn places<'a>(&self, ctx: &'a Context) -> &'a Semaphore {
+        match self {
+            Self::Show { .. } => &ctx.archives,
+            Self::Vm { .. } => &ctx.archives_of_vms,
+        }
     }
 
     /// A recording may still run on the VM that is to be archived.
