@@ -319,7 +319,6 @@ pub struct Readiness {
 #[serde(rename_all = "camelCase")]
 pub struct Power {
     pub vm_id: String,
-    pub instance_id: String,
     pub message: String,
     pub estimated_ready_time: Option<i64>,
 }

@@ -468,10 +468,15 @@ async fn stream(args: ShowArgs, verb: &str, terminal: &Terminal) -> Outcome {
 
 /// The answer for programs, or a sentence for people.
 pub(super) fn tell(terminal: &Terminal, answer: &Answer, sentence: &str) -> Outcome {
+    tell_lines(terminal, answer, &[sentence.to_owned()])
+}
+
+/// As [`tell`], in several lines.
+pub(super) fn tell_lines(terminal: &Terminal, answer: &Answer, lines: &[String]) -> Outcome {
     if terminal.json {
         terminal.print_json(&answer.body)?;
     } else {
-        terminal.print(&(style::tame(sentence) + "\n"))?;
+        terminal.print(&(style::tame_lines(lines) + "\n"))?;
     }
     Ok(Exit::Done)
 }

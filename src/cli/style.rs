@@ -138,6 +138,13 @@ pub fn tame(text: &str) -> String {
         .collect()
 }
 
+/// Each line as [`tame`] makes it; what ends a line in `lines` itself is not trusted.
+#[must_use]
+pub fn tame_lines(lines: &[String]) -> String {
+    let lines: Vec<String> = lines.iter().map(|line| tame(line)).collect();
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +175,7 @@ mod tests {
     fn a_name_cannot_drive_the_terminal() {
         assert_eq!(tame("cam\u{1b}[2J\u{7}1\n"), "cam\u{fffd}[2J\u{fffd}1\u{fffd}");
         assert_eq!(tame("État 2026 — finale"), "État 2026 — finale");
+        let lines = ["one".to_owned(), "two\nthree".to_owned()];
+        assert_eq!(tame_lines(&lines), "one\ntwo\u{fffd}three");
     }
 }

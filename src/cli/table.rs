@@ -7,7 +7,7 @@
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement};
 use comfy_table::{ContentLineStyle, LineStyle, Row, TableStyle};
 
-use super::style::{self, Look, Tone, tame};
+use super::style::{self, Look, Tone, tame, tame_lines};
 use super::terminal::Terminal;
 
 /// Spaces between two columns.
@@ -92,6 +92,15 @@ impl Cell {
     #[must_use]
     pub fn empty() -> Self {
         Self::new("")
+    }
+
+    /// Several lines, one below the other where the table wraps.
+    #[must_use]
+    pub fn lines(lines: &[String]) -> Self {
+        Self {
+            text: tame_lines(lines),
+            tone: Tone::Plain,
+        }
     }
 
     /// Nothing if there is nothing.

@@ -11,7 +11,7 @@ use super::client::{Call, Client};
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
 use super::files;
-use super::show::tell;
+use super::show::{tell, tell_lines};
 use super::span;
 use super::status::board;
 use super::style::{self, Tone};
@@ -219,15 +219,17 @@ async fn show(args: VmArgs, terminal: &Terminal) -> Outcome {
 /// What was found when it was cleaned last.
 fn cleaning_in_words(cleaning: &Cleaning) -> Cell {
     let seconds = Duration::from_millis(cleaning.took).as_secs_f64();
-    let mut text = format!("after show {}, {seconds:.1} s", cleaning.competition_id);
+    let mut lines = vec![format!("after show {}, {seconds:.1} s", cleaning.competition_id)];
     for finding in &cleaning.findings {
         let mark = if finding.clean { "" } else { "NOT CLEAN: " };
-        text.push_str(&format!("\n{mark}{}", finding.found));
+        lines.push(format!("{mark}{}", finding.found));
     }
-    if let Some(recordings) = cleaning.recordings.filter(|recordings| *recordings > 0) {
-        text.push_str(&format!("\n{recordings} recordings stay on it"));
+    match cleaning.recordings {
+        None | Some(0) => {}
+        Some(1) => lines.push("1 recording stays on it".to_owned()),
+        Some(recordings) => lines.push(format!("{recordings} recordings stay on it")),
     }
-    Cell::new(text).tone(if cleaning.clean { Tone::Plain } else { Tone::Bad })
+    Cell::lines(&lines).tone(if cleaning.clean { Tone::Plain } else { Tone::Bad })
 }
 
 /// Name and value of everything known.
@@ -295,7 +297,7 @@ fn facts(vm: &Vm, answer: &Value, now: Timestamp) -> Table {
 
 fn left_in_words(unarchived: &[Unarchived]) -> Option<Cell> {
     let sentences: Vec<String> = unarchived.iter().map(archiving::left_in_words).collect();
-    (!sentences.is_empty()).then(|| Cell::new(sentences.join("\n")).tone(Tone::Bad))
+    (!sentences.is_empty()).then(|| Cell::lines(&sentences).tone(Tone::Bad))
 }
 
 /// Those of which anything is known.
@@ -327,7 +329,7 @@ async fn power(args: &VmArgs, verb: &str, body: Value, terminal: &Terminal) -> O
     let path = ["api", "admin", "vm-pool", args.vm.as_str(), verb];
     let answer = client.ask(Call::post(&path, body)).await?;
     let power: Power = answer.read()?;
-    let mut text = format!("{}: {}", power.vm_id, power.message);
+    let mut text = of_vm(&power);
     if let Some(at) = power.estimated_ready_time.and_then(answers::instant) {
         text.push_str(&format!("; ready at about {}", span::clock(at)));
     }
@@ -340,12 +342,13 @@ async fn archive(args: VmArgs, terminal: &Terminal) -> Outcome {
     let answer = client.ask(Call::post(&path, json!({}))).await?;
     let archives: Archives = answer.read()?;
     let sentences: Vec<String> = archives.unarchived.iter().map(archiving::left_in_words).collect();
-    let text = match sentences.as_slice() {
-        [] => format!("{}: all is archived", archives.vm_id),
-        sentences => format!("{}: {}", archives.vm_id, sentences.join("\n")),
+    let line = |sentence: &str| format!("{}: {sentence}", archives.vm_id);
+    let lines: Vec<String> = match sentences.as_slice() {
+        [] => vec![line("all is archived")],
+        sentences => sentences.iter().map(|sentence| line(sentence)).collect(),
     };
     terminal.note(&format!("understudy vm show {} says how it ends", archives.vm_id));
-    tell(terminal, &answer, &text)
+    tell_lines(terminal, &answer, &lines)
 }
 
 async fn terminate(args: VmArgs, terminal: &Terminal) -> Outcome {
@@ -353,7 +356,16 @@ async fn terminate(args: VmArgs, terminal: &Terminal) -> Outcome {
     let path = ["api", "admin", "vm-pool", args.vm.as_str()];
     let answer = client.ask(Call::delete(&path)).await?;
     let power: Power = answer.read()?;
-    tell(terminal, &answer, &format!("{}: {}", power.vm_id, power.message))
+    tell(terminal, &answer, &of_vm(&power))
+}
+
+/// What the server says, which need not name the VM.
+fn of_vm(power: &Power) -> String {
+    if power.message.contains(&power.vm_id) {
+        power.message.clone()
+    } else {
+        format!("{}: {}", power.vm_id, power.message)
+    }
 }
 
 async fn launch(args: LaunchArgs, terminal: &Terminal) -> Outcome {
@@ -376,8 +388,7 @@ async fn launch(args: LaunchArgs, terminal: &Terminal) -> Outcome {
     let path = ["api", "admin", "vm-pool", "launch"];
     let answer = client.ask(Call::post(&path, body)).await?;
     let power: Power = answer.read()?;
-    let text = format!("{} ({}): {}", power.vm_id, power.instance_id, power.message);
-    tell(terminal, &answer, &text)
+    tell(terminal, &answer, &of_vm(&power))
 }
 
 async fn maintenance(args: MaintenanceArgs, terminal: &Terminal) -> Outcome {
