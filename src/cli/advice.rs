@@ -103,7 +103,9 @@ fn exit(refusal: &Refusal) -> Exit {
     match (refusal.status, refusal.code.as_deref()) {
         (400, Some("ALREADY_ASSIGNED" | "OCCUPIED")) => Exit::Conflict,
         (409, Some("STOPPING")) => Exit::Unavailable,
-        (403, Some("FREE_COMMANDS_FORBIDDEN")) => Exit::Usage,
+        (403, Some("FREE_COMMANDS_FORBIDDEN" | "FILE_FORBIDDEN")) => Exit::Usage,
+        // No VM is unknown.
+        (404, Some("FILE_NOT_FOUND")) => Exit::Failed,
         (401 | 403, _) => Exit::Denied,
         (404, _) => Exit::Unknown,
         (409, _) => Exit::Conflict,
@@ -192,6 +194,7 @@ fn way_out(refusal: &Refusal) -> Option<String> {
                         maxInstances=N`"
                 .to_owned()
         }
+        "FILE_NOT_FOUND" => "`understudy vm files VM FOLDER` lists what is there".to_owned(),
         "IDEMPOTENCY_KEY_REUSED" => "leave --idempotency-key out, and a new one is made".to_owned(),
         "INTERNAL" => match refusal.text("requestId") {
             Some(id) => format!("the server's log says more; look for {id}"),

@@ -1,5 +1,6 @@
 //! `understudy vm files`, `upload` and `download`: a VM's files, through the server.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -162,8 +163,12 @@ pub async fn download(args: DownloadArgs, terminal: &Terminal) -> Outcome {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Under its name only once it is whole.
-    let part = tempfile::NamedTempFile::new_in(folder).map_err(unwritable)?;
+    // Under its name only once it is whole, and then with the permissions of any new file: 666 without the umask.
+    let part = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        // The error itself names the temporary file.
+        .map_err(|error| unwritable(error.kind().into()))?;
     let mut writing = tokio::fs::File::from_std(part.reopen().map_err(unwritable)?);
     let path = ["api", "admin", "vm-pool", args.vm.as_str(), "ssh", "files"];
     let call = Call::get(&path).with("path", args.path.clone());

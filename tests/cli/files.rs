@@ -1,5 +1,7 @@
 //! A VM's files: what is asked of the server, and what is on this machine afterwards.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
 use crate::program::ask;
@@ -58,6 +60,11 @@ async fn a_download_is_there_whole_or_not_at_all() {
     assert_eq!(whole.answer(), format!("{path} (7 bytes)\n"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "content");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    // Like any new file here, whatever the umask is.
+    let other = folder.path().join("other");
+    std::fs::write(&other, "").unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), mode(&other));
 
     // Into a folder, under its own name.
     let into = folder.path().display().to_string();
@@ -74,14 +81,27 @@ async fn a_download_is_there_whole_or_not_at_all() {
 async fn what_the_server_refuses_is_said_in_its_words() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("here").display().to_string();
-    let refusal = json!({"error": "/tmp/a b does not exist on VM vm-1", "code": "FILE_NOT_FOUND"});
-    let server = Server::start([(GET, vec![Say::Json(404, refusal)])]).await;
-    let run = ask(&server, &["vm", "download", "vm-1", "/tmp/a b", &path]).await;
-    assert!(
-        run.stderr.contains("/tmp/a b does not exist on VM vm-1"),
-        "{run:?}"
+    let missing = json!({"error": "/tmp/a b does not exist on VM vm-1", "code": "FILE_NOT_FOUND"});
+    let forbidden = json!({"error": "/tmp/a b is not below a folder", "code": "FILE_FORBIDDEN"});
+    let refusals = vec![Say::Json(404, missing), Say::Json(403, forbidden)];
+    let server = Server::start([(GET, refusals)]).await;
+    let download = async || ask(&server, &["vm", "download", "vm-1", "/tmp/a b", &path]).await;
+    assert_eq!(
+        download().await.failed(1),
+        "error: /tmp/a b does not exist on VM vm-1\n help: `understudy vm files VM FOLDER` lists what is there\n"
+    );
+    // No token would help.
+    assert_eq!(
+        download().await.failed(2),
+        "error: /tmp/a b is not below a folder\n"
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    let run = ask(&server, &["vm", "download", "vm-1", "/tmp/a b", "/nonexistent/x"]).await;
+    assert_eq!(
+        run.failed(1),
+        "error: /nonexistent/x cannot be written: entity not found\n"
+    );
 }
 
 #[tokio::test]
