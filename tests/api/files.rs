@@ -216,9 +216,27 @@ async fn nothing_outside_the_folders_is_touched_not_even_through_a_link() {
     get(&served, &vm, &root.join("missing"))
         .await
         .refuses(404, "FILE_NOT_FOUND");
-    put(&served, &vm, &root.join("missing/new"), "x")
-        .await
-        .refuses(404, "FILE_NOT_FOUND");
+    let nowhere = put(&served, &vm, &root.join("missing/new"), "x").await;
+    let nowhere = nowhere.refuses(404, "FILE_NOT_FOUND");
+    let folder = root.join("missing").display().to_string();
+    assert_eq!(nowhere["error"], format!("{folder} does not exist on VM {vm}"));
+    std::fs::write(root.join("file"), "x").unwrap();
+    let below = put(&served, &vm, &root.join("file/new"), "x").await;
+    let listed = served.get(&list(&root.join("file"))).await;
+    for refused in [below, listed] {
+        let said = refused.refuses(409, "WRONG_KIND")["error"].clone();
+        let file = root.join("file").display().to_string();
+        assert_eq!(said, format!("{file} on VM {vm} is not a folder"));
+    }
+    for path in [root.display().to_string(), format!("{}/", root.display())] {
+        let said = put(&served, &vm, Path::new(&path), "x").await;
+        let said = said.refuses(409, "WRONG_KIND")["error"].clone();
+        let root = root.display();
+        assert_eq!(
+            said,
+            format!("{root} is a folder on VM {vm}; say the file's name too")
+        );
+    }
     get(&served, &vm, &root.join("folder"))
         .await
         .refuses(409, "WRONG_KIND");

@@ -31,7 +31,7 @@ impl Coordinator {
         let deed = Deed::List { path: path.clone() };
         let (files, admitted) = self.admit_file(vm, path, by, deed).await?;
         let listed = async {
-            let real = self.real(&admitted.vm, &*files, &admitted.path).await?;
+            let real = self.folder(&admitted.vm, &*files, &admitted.path).await?;
             let listed = files.list(real.as_str()).await;
             listed.map_err(|error| FileError::of(&admitted.vm, error))
         };
@@ -116,19 +116,22 @@ impl Coordinator {
         let (files, admitted) = self.admit_file(vm, path, by, deed).await?;
         let vm = admitted.vm.clone();
         let opened = async {
-            let wrong = |wanted| FileError::WrongKind {
+            let is_folder = || FileError::IsFolder {
                 vm: vm.clone(),
                 path: admitted.path.to_string(),
-                wanted,
             };
             // A link at its place is replaced itself; where its folder is must be known.
             let (Some(folder), Some(name)) = (admitted.path.parent(), admitted.path.file_name()) else {
-                return Err(wrong("a name for a file"));
+                return Err(is_folder());
             };
-            let real = self.real(&vm, &*files, &folder).await?;
+            // Its folder is not below a root, so that would be what is wrong.
+            if self.is_root(&admitted.path) {
+                return Err(is_folder());
+            }
+            let real = self.folder(&vm, &*files, &folder).await?;
             let target = format!("{}/{name}", real.as_str().trim_end_matches('/'));
             match files.stat(&target).await {
-                Ok(found) if found.kind == Kind::Folder => return Err(wrong("a file")),
+                Ok(found) if found.kind == Kind::Folder => return Err(is_folder()),
                 Ok(_) | Err(files::Error::NotFound { .. }) => {}
                 Err(error) => return Err(FileError::of(&vm, error)),
             }
@@ -179,6 +182,35 @@ impl Coordinator {
                 ssh_failed(&self.ctx, &vm, &message);
                 Err(refused(ticket, FileError::Lost { vm, message }).await)
             }
+        }
+    }
+
+    fn is_root(&self, path: &AbsolutePath) -> bool {
+        let roots = &self.ctx.options.executions.file_roots;
+        roots
+            .iter()
+            .any(|root| path.is_within(root) && root.is_within(path))
+    }
+
+    /// As [`Coordinator::real`], of a folder that is there: a server says of a missing one where it would be, and of a
+    /// file that is listed, or has another below it, that it does not exist.
+    async fn folder(
+        &self,
+        vm: &VmId,
+        files: &dyn Files,
+        path: &AbsolutePath,
+    ) -> Result<AbsolutePath, FileError> {
+        let real = self.real(vm, files, path).await?;
+        let (vm, path) = (vm.clone(), path.to_string());
+        match files.stat(real.as_str()).await {
+            Ok(found) if found.kind == Kind::Folder => Ok(real),
+            Ok(_) => Err(FileError::WrongKind {
+                vm,
+                path,
+                wanted: "a folder",
+            }),
+            Err(files::Error::NotFound { .. }) => Err(FileError::NotFound { vm, path }),
+            Err(error) => Err(FileError::of(&vm, error)),
         }
     }
 

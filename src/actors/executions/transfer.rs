@@ -46,6 +46,8 @@ pub enum FileError {
         path: String,
         wanted: &'static str,
     },
+    #[error("{path} is a folder on VM {vm}; say the file's name too")]
+    IsFolder { vm: VmId, path: String },
     #[error("nothing is there from byte {from} on: {path} on VM {vm} has {bytes}")]
     PastTheEnd {
         vm: VmId,
@@ -95,6 +97,7 @@ impl FileError {
             | Self::LeadsOut { .. }
             | Self::NotFound { .. }
             | Self::WrongKind { .. }
+            | Self::IsFolder { .. }
             | Self::PastTheEnd { .. }
             | Self::Busy { .. } => Ending::NotStarted {
                 reason: self.to_string(),

@@ -155,7 +155,7 @@ fn from_file(error: &FileError, text: String) -> ApiError {
             (StatusCode::FORBIDDEN, "FILE_FORBIDDEN")
         }
         FileError::NotFound { .. } => (StatusCode::NOT_FOUND, "FILE_NOT_FOUND"),
-        FileError::WrongKind { .. } => (StatusCode::CONFLICT, "WRONG_KIND"),
+        FileError::WrongKind { .. } | FileError::IsFolder { .. } => (StatusCode::CONFLICT, "WRONG_KIND"),
         FileError::PastTheEnd { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "PAST_THE_END"),
         FileError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE"),
         FileError::BrokeOff { .. } => (StatusCode::BAD_REQUEST, "BROKE_OFF"),
