@@ -17,6 +17,7 @@ use super::connection::Cutter;
 use super::error::ApiError;
 use super::extract::{WAIT_MAX, unread};
 use super::gateway::Gateway;
+use super::lingering::Lingering;
 use super::uploads::{Unread, Upload};
 use crate::domain::operation::TIMEOUT_MAX;
 
@@ -81,8 +82,11 @@ async fn answer(gateway: &Gateway, request: Request, next: Next, id: &HeaderValu
 /// Reads the body, if there is one, before the request takes a place that others wait for. Routes find it as an
 /// [`Upload`]: what is wrong with it is told by those alone that want one, and after who is asking is known.
 async fn with_body_read(gateway: &Gateway, request: Request) -> Result<Request, ApiError> {
-    if request.body().is_end_stream() || streams_its_body(request.method(), request.uri().path()) {
+    if request.body().is_end_stream() {
         return Ok(request);
+    }
+    if streams_its_body(request.method(), request.uri().path()) {
+        return Ok(request.map(|body| Body::new(Lingering::new(body))));
     }
     let (mut parts, body) = request.into_parts();
     let options = gateway.options();

@@ -22,6 +22,7 @@ mod extract;
 mod front;
 pub mod gateway;
 mod limits;
+mod lingering;
 mod narrator;
 pub mod openapi;
 pub mod options;

@@ -253,6 +253,23 @@ async fn nothing_outside_the_folders_is_touched_not_even_through_a_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_upload_has_its_answer_however_much_is_on_its_way() {
+    const TRIES: usize = 60;
+    let sshd = Sshd::start().await;
+    let (served, vm) = served(&sshd, |_| {}).await;
+    let bytes = content(64 * 1024);
+    for attempt in 0..TRIES {
+        let piece = Bytes::from(bytes.clone());
+        let pieces = (0..512).map(move |_| Ok::<_, std::io::Error>(Frame::data(piece.clone())));
+        let body = reqwest::Body::wrap(StreamBody::new(stream::iter(pieces)));
+        // Refused by the coordinator, or for what it asks for: before anything of the body was read.
+        let (path, status) = [("/etc/x", 403), ("etc/x", 400)][attempt % 2];
+        put(&served, &vm, Path::new(path), body).await.is(status);
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_breaks_off_stalls_or_is_too_large_leaves_what_was_there() {
     let sshd = Sshd::start().await;
     let (served, vm) = served(&sshd, |config| {
