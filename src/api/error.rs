@@ -98,7 +98,11 @@ impl ApiError {
     /// 404 for a path that leads nowhere.
     #[must_use]
     pub fn no_such_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "there is nothing at this path").code("NOT_FOUND")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "there is nothing at this path; /api/docs lists what there is",
+        )
+        .code("NOT_FOUND")
     }
 
     /// 500 with nothing internal in it.

@@ -93,15 +93,27 @@ pub struct KeyParam {
     idempotency_key: Option<String>,
 }
 
-/// Any route may be refused like this.
+/// Any route that asks who is there may be refused like this.
 pub struct Refusals;
 
 impl IntoResponses for Refusals {
     fn responses() -> std::collections::BTreeMap<String, RefOr<Response>> {
-        refusals(&[
+        let mut responses = refusals(&[
             ("401", "A token is needed, or the one sent is not valid"),
             ("403", "The token's owner may not do this"),
             ("429", "Too many requests; `Retry-After` says when"),
+        ]);
+        responses.append(&mut CheckRefusals::responses());
+        responses
+    }
+}
+
+/// The two checks, which anybody may ask for, are refused like this at most.
+pub struct CheckRefusals;
+
+impl IntoResponses for CheckRefusals {
+    fn responses() -> std::collections::BTreeMap<String, RefOr<Response>> {
+        refusals(&[
             ("500", "An internal error; it was logged under `requestId`"),
             ("503", "Not initialized yet, overloaded, or restarting"),
             ("504", "Not finished in time; it may still happen"),

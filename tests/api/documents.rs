@@ -101,6 +101,18 @@ async fn every_schema_that_is_referred_to_is_there() {
     }
 }
 
+#[test]
+fn the_checks_that_anybody_may_ask_for_do_not_ask_for_a_token() {
+    let document: Value = serde_json::from_str(&understudy::api::openapi_json().unwrap()).unwrap();
+    for path in ["/healthz", "/readyz"] {
+        let responses = document["paths"][path]["get"]["responses"].as_object().unwrap();
+        let told: Vec<&str> = responses.keys().map(String::as_str).collect();
+        assert_eq!(told, ["200", "500", "503", "504"], "{path}");
+    }
+    let pool = &document["paths"]["/api/status"]["get"]["responses"];
+    assert!(pool["401"].is_object() && pool["429"].is_object(), "{pool}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_can_read_the_document_in_a_browser_without_the_internet() {
     let served = Served::with(0, 0).await;
@@ -177,7 +189,11 @@ async fn a_web_application_is_served_from_its_directory_and_nothing_else() {
         assert_eq!(status, 404, "{path}");
         assert!(!body.to_string().contains("SECRET"), "{path}");
     }
-    served.get("/api/nowhere").await.refuses(404, "NOT_FOUND");
+    let nothing = served.get("/api/nowhere").await.refuses(404, "NOT_FOUND");
+    assert!(
+        nothing["error"].as_str().unwrap().contains("/api/docs"),
+        "{nothing}"
+    );
     send(served.request(Method::POST, "/")).await.is(404);
     served.stop().await;
 }

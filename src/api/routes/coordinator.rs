@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::api::auth::{Granted, Pool};
 use crate::api::extract::Body;
 use crate::api::gateway::Gateway;
-use crate::api::openapi::{BodyRefusals, Refusals};
+use crate::api::openapi::{BodyRefusals, CheckRefusals, Refusals};
 use crate::api::project;
 use crate::api::reply::{Reply, json};
 use crate::api::types::Iso;
@@ -246,7 +246,7 @@ pub fn neutral_state(gateway: &Gateway) -> ShowState {
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/healthz", tag = "coordinator", responses((status = 200, body = Health), Refusals))]
+#[utoipa::path(get, path = "/healthz", tag = "coordinator", responses((status = 200, body = Health), CheckRefusals))]
 async fn healthz(State(gateway): State<Gateway>) -> Reply<Health> {
     Reply(Health {
         status: "ok",
@@ -258,7 +258,7 @@ async fn healthz(State(gateway): State<Gateway>) -> Reply<Health> {
 /// Whether the pool can be used: 503 says what is missing.
 #[utoipa::path(
     get, path = "/readyz", tag = "coordinator",
-    responses((status = 200, body = ReadyView), (status = 503, body = ReadyView), Refusals)
+    responses((status = 200, body = ReadyView), (status = 503, body = ReadyView), CheckRefusals)
 )]
 async fn readyz(State(gateway): State<Gateway>) -> Response {
     let readiness = gateway.coordinator().readiness();
