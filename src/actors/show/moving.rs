@@ -377,7 +377,7 @@ impl State {
         // What was last seen of its output was seen before its stream was started.
         self.signals.output = OutputSign::Unknown;
         let whereto = now_on.as_ref().map_or("nowhere".to_owned(), ToString::to_string);
-        let message = format!("show {} is on {whereto} ({ending:?})", self.id);
+        let message = format!("show {} is on {whereto} ({})", self.id, ending.as_str());
         self.alert(Level::Info, "Failover done", message, now_on.as_ref());
         self.ctx.pool.poke();
         if show.phase == Phase::OnAir {

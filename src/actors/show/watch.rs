@@ -170,9 +170,9 @@ impl State {
             return;
         }
         if options.cap.is_reached(show.moves(), self.ctx.now()) {
-            let (moves, window) = (options.cap.moves_max, options.cap.window);
+            let (moves, window_s) = (options.cap.moves_max, options.cap.window.as_secs());
             let message = format!(
-                "show {} was moved {moves} times within {window:?} and is now on hold; move it by hand",
+                "show {} was moved {moves} times within {window_s} s and is now on hold; move it by hand",
                 self.id
             );
             self.alert(Level::Critical, "Failover cap reached", message, show.vm.as_ref());

@@ -25,7 +25,6 @@ use crate::api::config::ConfigView;
 use crate::api::options::LaunchFacts;
 use crate::api::project::{self, Reach};
 use crate::api::types::Iso;
-use crate::api::types::show::ending_word;
 use crate::domain::event::{Entry, Event};
 use crate::domain::failover::{Ending, Failover};
 use crate::domain::ids::{Seq, ShowId, VmId};
@@ -369,7 +368,7 @@ impl<'a> Words<'a> {
             "fromVmId": from.as_str(),
             "toVmId": now_on.map(VmId::as_str),
             "status": status,
-            "ending": ending_word(ending),
+            "ending": ending.as_str(),
             "cause": cause.as_str(),
             "epoch": epoch.0,
             "offAirMs": record.and_then(|record| record.timeline().off_air_ms),

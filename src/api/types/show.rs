@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Iso, Ms};
-use crate::domain::failover::{Ending, Failover, Fence, Record, Timeline};
+use crate::domain::failover::{Failover, Fence, Record, Timeline};
 use crate::domain::show::{Phase, Show};
 use crate::domain::studio::{Comparison, MadeBy};
 
@@ -232,7 +232,7 @@ impl From<&Failover> for FailoverView {
 impl From<&Record> for FailoverView {
     fn from(record: &Record) -> Self {
         Self {
-            ending: Some(ending_word(record.ending)),
+            ending: Some(record.ending.as_str()),
             ended_at: Some(Iso(record.ended_at)),
             timeline: Some(record.timeline().into()),
             comparison: record.comparison.as_ref().map(ComparisonView::from),
@@ -246,17 +246,5 @@ fn fence_word(fence: Fence) -> &'static str {
         Fence::StreamStopped => "stream-stopped",
         Fence::StudioKilled => "studio-killed",
         Fence::MachineOff => "machine-off",
-    }
-}
-
-/// How a move ended, as on the wire.
-#[must_use]
-pub fn ending_word(ending: Ending) -> &'static str {
-    match ending {
-        Ending::OnAir => "on-air",
-        Ending::Moved => "moved",
-        Ending::Recovered => "recovered",
-        Ending::Returned => "returned",
-        Ending::Abandoned => "abandoned",
     }
 }

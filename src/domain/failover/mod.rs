@@ -182,6 +182,20 @@ pub enum Ending {
     Abandoned,
 }
 
+impl Ending {
+    /// As on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OnAir => "on-air",
+            Self::Moved => "moved",
+            Self::Recovered => "recovered",
+            Self::Returned => "returned",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// A move that is over, with its timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
