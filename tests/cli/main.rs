@@ -14,6 +14,7 @@ mod pool;
 mod program;
 mod real;
 mod refusals;
+mod rehearse;
 mod secrets;
 mod server;
 mod show_configure;

@@ -34,6 +34,9 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
         return list(terminal);
     }
     let scenarios = chosen(&args.scenario)?;
+    if let Some(path) = &args.report {
+        writable(path).await?;
+    }
     // What the coordinator has to say about the failures it is given would bury the table.
     let log = Log {
         filter: std::env::var("RUST_LOG").unwrap_or_else(|_| "off".to_owned()),
@@ -57,10 +60,11 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
         progress.inc(1);
     }
     progress.finish_and_clear();
+    // Told first: that the report cannot be written must not lose it.
+    tell(&report, terminal)?;
     if let Some(path) = &args.report {
         write(path, &report).await?;
     }
-    tell(&report, terminal)?;
     Ok(if report.passed() { Exit::Done } else { Exit::Failed })
 }
 
@@ -126,6 +130,15 @@ fn progress(scenarios: usize, terminal: &Terminal) -> ProgressBar {
     }
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
     bar
+}
+
+/// Says before the first scenario that the report will have no place; one that is there stays as it is.
+async fn writable(path: &Path) -> anyhow::Result<()> {
+    let mut options = tokio::fs::OpenOptions::new();
+    let opened = options.create(true).append(true).open(path).await;
+    opened
+        .map(drop)
+        .with_context(|| format!("the report cannot be written to {}", path.display()))
 }
 
 async fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
