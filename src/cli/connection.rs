@@ -11,6 +11,9 @@ use super::failure::{Exit, Failure};
 use super::span;
 use crate::domain::studio::Secret;
 
+/// Where a server on this machine answers unless told otherwise.
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:3003";
+
 /// Where the server is and how to talk to it.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
@@ -20,7 +23,7 @@ pub struct Connection {
         long,
         env = "UNDERSTUDY_URL",
         value_name = "URL",
-        default_value = "http://127.0.0.1:3003"
+        default_value = DEFAULT_URL
     )]
     pub server: String,
     /// The server's admin token, if it wants one; the variable does not show in the list of processes

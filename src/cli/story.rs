@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::connection;
 use super::style::Tone;
 use super::table::Line;
 use super::terminal::Terminal;
@@ -229,8 +230,9 @@ impl Teller {
             self.say(
                 Tone::Dim,
                 &format!(
-                    "API: http://{address}/api/docs   Another terminal: {} status --watch",
-                    program()
+                    "API: http://{address}/api/docs   Another terminal: {} status --watch{}",
+                    program(),
+                    at(address)
                 ),
             );
             self.say(Tone::Plain, "");
@@ -295,7 +297,29 @@ impl Teller {
     }
 }
 
+/// The option that names the server, where it is not the one that is asked without.
+fn at(address: SocketAddr) -> String {
+    let url = format!("http://{address}");
+    if url == connection::DEFAULT_URL {
+        String::new()
+    } else {
+        format!(" --server {url}")
+    }
+}
+
 /// This program as it was called, for people to call it the same way.
 fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "understudy".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_port_is_named_to_the_other_terminal() {
+        assert_eq!(at(SocketAddr::from(([127, 0, 0, 1], 3003))), "");
+        let other = at(SocketAddr::from(([127, 0, 0, 1], 3999)));
+        assert_eq!(other, " --server http://127.0.0.1:3999");
+    }
 }

@@ -19,6 +19,14 @@ pub fn render(snapshot: &Snapshot, now: Option<Timestamp>, terminal: &Terminal) 
         text.push_str(&problem.render(terminal));
     }
     text.push('\n');
+    if !snapshot.pool.initialized && snapshot.pool.vms.is_empty() {
+        // None that is known is not none.
+        let line = Line::new()
+            .push(Tone::Strong, "Pool  ")
+            .push(Tone::Busy, "not known until the cloud has been seen");
+        text.push_str(&line.render(terminal));
+        return text;
+    }
     for line in counts(snapshot, terminal.width) {
         text.push_str(&line.render(terminal));
     }
