@@ -11,10 +11,11 @@ use tokio::time::timeout;
 use understudy::actors::coordinator::{Assign, CommandError};
 use understudy::domain::event::Event;
 use understudy::domain::ids::{ShowId, VmId};
+use understudy::domain::instance::InstanceState;
 use understudy::domain::state::State;
 use understudy::domain::vm::{self, Power, Status};
 use understudy::infra::ledger::Batch;
-use understudy::sim::model::fault::CloudFault;
+use understudy::sim::model::fault::{CloudFault, Fault};
 use understudy::sim::world::WorldConfig;
 
 /// What the coordinator allows the cloud for a stop here.
@@ -41,6 +42,30 @@ async fn until_available(scene: &Scene, vm: &VmId) {
         .await;
 }
 
+async fn until_off(scene: &Scene, vm: &VmId) {
+    scene
+        .until("it is off", |state| {
+            (state.vm(vm)?.power == Power::Stopped).then_some(())
+        })
+        .await;
+}
+
+/// What was told of a VM that makes it, or is to make it, one that can be used.
+fn given_up(feed: &mut Receiver<Arc<Batch>>, of: &VmId) -> Vec<vm::Event> {
+    let mut said = Vec::new();
+    while let Ok(batch) = feed.try_recv() {
+        for entry in &batch.entries {
+            if let Event::Vm { vm, event } = &entry.event
+                && vm == of
+                && matches!(event, vm::Event::StopFailed { .. } | vm::Event::Ready)
+            {
+                said.push(event.clone());
+            }
+        }
+    }
+    said
+}
+
 /// Waits until the ledger has this of a VM.
 async fn until_told<T>(feed: &mut Receiver<Arc<Batch>>, wanted: impl Fn(&vm::Event) -> Option<T>) -> T {
     let told = async {
@@ -60,20 +85,78 @@ async fn until_told<T>(feed: &mut Receiver<Arc<Batch>>, wanted: impl Fn(&vm::Eve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vm_whose_stop_the_cloud_refuses_is_given_out_again_once_it_has_proven_itself() {
-    let scene = Scene::set(1, 0, |config| config.cloud.attempts = 1).await;
+    let scene = Scene::set(1, 0, |_| ()).await;
     let coordinator = scene.coordinator();
-    let vm = coordinator.state().vms().next().unwrap().id.clone();
+    let vm = a_vm(&scene);
+    scene.stage.world.cloud_fault(CloudFault::Denied);
+    let refused = coordinator.stop_vm(vm.clone()).await;
+    assert!(matches!(refused, Err(CommandError::Cloud { .. })), "{refused:?}");
+    // It never went off, so nothing that was connected to it broke.
+    until_available(&scene, &vm).await;
+    coordinator.assign(gala(), Assign::default()).await.unwrap();
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_whose_stop_never_reached_the_cloud_is_given_out_again_once_that_is_certain() {
+    let scene = Scene::set(1, 0, |config| {
+        config.cloud.attempts = 1;
+        config.pool.stop_timeout = STOP_TIMEOUT;
+    })
+    .await;
+    let coordinator = scene.coordinator();
+    let vm = a_vm(&scene);
     scene.stage.world.cloud_fault(CloudFault::Down);
     let refused = coordinator.stop_vm(vm.clone()).await;
     assert!(matches!(refused, Err(CommandError::Cloud { .. })), "{refused:?}");
+    assert_eq!(status(&coordinator.state(), &vm), Some(Status::Stopping));
     scene.stage.world.heal_cloud();
-    // It never went off, so nothing that was connected to it broke.
+    until_available(&scene, &vm).await;
+    coordinator.assign(gala(), Assign::default()).await.unwrap();
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_the_cloud_stops_without_saying_so_is_nobodys_although_it_still_answers() {
+    let mut world = WorldConfig::for_test(1, 0);
+    world.machine.exit = SOON;
+    let scene = Scene::world(world, 1, |config| config.cloud.attempts = 1).await;
+    let coordinator = scene.coordinator();
+    let vm = a_vm(&scene);
+    let mut feed = coordinator.feed();
+    scene.stage.world.cloud_fault(CloudFault::AnswersLost);
+    let unknown = coordinator.stop_vm(vm.clone()).await;
+    assert!(matches!(unknown, Err(CommandError::Cloud { .. })), "{unknown:?}");
+    until_off(&scene, &vm).await;
+    assert_eq!(given_up(&mut feed, &vm), Vec::new());
+    scene.node.stop().await.unwrap();
+}
+
+/// The cloud takes longer than a fence waits, and then even refuses to be asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_whose_power_is_being_cut_stays_nobodys_until_it_is_off() {
+    let mut world = WorldConfig::for_test(2, 0);
+    world.cloud.force_stop = 4 * STOP_TIMEOUT;
+    let scene = Scene::world(world, 2, |config| {
+        config.failover.silence_limit = Duration::from_secs(1);
+        config.failover.fence_deadline = STOP_TIMEOUT;
+    })
+    .await;
+    let coordinator = scene.coordinator();
+    let (show, vm) = scene.on_air("gala").await;
+    let mut feed = coordinator.feed();
+    let (world, instance) = (&scene.stage.world, scene.instance(&vm));
+    world.fault(&instance, Fault::Blackhole).unwrap();
     scene
-        .until("it is available", |state| {
-            (status(state, &vm)? == Status::Available).then_some(())
+        .until("the cloud says that it is stopping", |state| {
+            (state.vm(&vm)?.instance.state == InstanceState::Stopping).then_some(())
         })
         .await;
-    coordinator.assign(gala(), Assign::default()).await.unwrap();
+    world.cloud_fault(CloudFault::Denied);
+    until_off(&scene, &vm).await;
+    assert_eq!(given_up(&mut feed, &vm), Vec::new());
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    assert!(world.ingest().overlaps().is_empty());
     scene.node.stop().await.unwrap();
 }
 

@@ -190,6 +190,13 @@ async fn the_api_s_faults_are_told_apart() {
     );
     assert_eq!(kind().await, None);
     world.heal_cloud();
+    world.cloud_fault(CloudFault::Denied);
+    assert_eq!(
+        cloud.change(&id, PowerChange::Start).await.unwrap_err().kind,
+        ErrorKind::Denied
+    );
+    assert_eq!(kind().await, None);
+    world.heal_cloud();
     world.cloud_fault(CloudFault::Slow {
         delay: Duration::from_millis(100),
     });
@@ -198,6 +205,24 @@ async fn the_api_s_faults_are_told_apart() {
     assert!(started.elapsed() >= Duration::from_millis(100));
     world.cloud_fault(CloudFault::Slow { delay: DEADLINE });
     assert_eq!(kind().await, Some(ErrorKind::TimedOut));
+}
+
+#[tokio::test]
+async fn what_is_asked_of_the_cloud_is_done_also_where_its_answer_is_lost() {
+    let world = world(0, 1).await;
+    let cloud = client(&world);
+    let id = world.instances()[0].instance_id.clone();
+    world.cloud_fault(CloudFault::AnswersLost);
+    assert_eq!(
+        cloud.change(&id, PowerChange::Start).await.unwrap_err().kind,
+        ErrorKind::Unreachable
+    );
+    // Looks are answered.
+    eventually("started all the same", async || {
+        let seen = cloud.describe(&id).await.unwrap().unwrap();
+        seen.state == InstanceState::Running
+    })
+    .await;
 }
 
 #[tokio::test]

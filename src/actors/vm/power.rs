@@ -83,9 +83,7 @@ impl State {
         let attempt = vm.attempts.next();
         self.try_commit(vec![vm::Event::Stopping { attempt }]).await?;
         self.forget_machine();
-        me.send_after(self.ctx.options.stop_timeout, move || Message::PowerOverdue {
-            attempt,
-        });
+        self.await_stopped(me, attempt);
         Ok((vm, attempt))
     }
 
@@ -176,9 +174,7 @@ impl State {
             }
             Power::Stopping { attempt } => {
                 self.call_cloud(me, vm, attempt, PowerChange::Stop, None);
-                me.send_after(self.ctx.options.stop_timeout, move || Message::PowerOverdue {
-                    attempt,
-                });
+                self.await_stopped(me, attempt);
             }
             Power::Booting => self.await_ready(me),
             Power::Stopped | Power::Ready => {}
@@ -210,6 +206,9 @@ impl State {
             }
             (_, Ok(_)) | (PowerChange::Reboot | PowerChange::Terminate, Err(_)) => {}
             (PowerChange::Start, Err(error)) => self.start_failed(me, &vm, attempt, &error).await,
+            (PowerChange::Stop | PowerChange::ForceStop, Err(error)) if may_go_down(&vm, &error) => {
+                tracing::warn!(vm = %self.id, %error, "it may be stopping; nobody's until the cloud says which");
+            }
             (PowerChange::Stop | PowerChange::ForceStop, Err(error)) => {
                 let reason = format!("it could not be stopped: {error}");
                 self.stop_failed(me, &vm, reason).await;
@@ -277,6 +276,13 @@ impl State {
         } else if vm.power == (Power::Stopping { attempt }) {
             self.stop_overdue(me, &vm, attempt).await;
         }
+    }
+
+    /// Gives the cloud a limited time to say that it is off.
+    pub(super) fn await_stopped(&self, me: &ActorRef<Message>, attempt: Attempt) {
+        me.send_after(self.ctx.options.stop_timeout, move || Message::PowerOverdue {
+            attempt,
+        });
     }
 
     /// By the cloud's last word it may still go down: until that is another one, whatever answers there is nobody's.
@@ -370,6 +376,12 @@ impl State {
             .inspect_err(|error| self.look_again_if_undecided(error))
             .map_err(VmError::from)
     }
+}
+
+/// Whether a stop that was answered with this may be carried out all the same: nobody knows what became of the request,
+/// or of an earlier try of it, or the cloud says that it is under way.
+fn may_go_down(vm: &Vm, error: &CloudError) -> bool {
+    error.kind.is_retryable() || vm.instance.state == InstanceState::Stopping
 }
 
 pub(super) fn turned(

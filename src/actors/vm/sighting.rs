@@ -62,6 +62,9 @@ impl State {
             if let vm::Event::Starting { .. } = event {
                 self.start_accepted_at = Some(looked_at);
             }
+            if let vm::Event::Stopping { attempt } = event {
+                self.await_stopped(me, *attempt);
+            }
             if let vm::Event::Faulted { reason } = event {
                 let reason = reason.clone();
                 self.tell_show(before, |vm| show::Message::VmFailed { vm, reason });

@@ -93,4 +93,8 @@ pub enum CloudFault {
     StopsForgotten,
     /// Who asks for an instance by its id is told that there is none, though it runs and is listed.
     Mislaid,
+    /// Every change is refused: these credentials may look and not touch.
+    Denied,
+    /// Every change is carried out, and the connection breaks before the answer.
+    AnswersLost,
 }

@@ -4,7 +4,6 @@
 //! are the model's ([`crate::sim::model::cloud::Faults`]): down closes the port, the others answer as a cloud does.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -218,7 +217,7 @@ async fn serve_all(shared: &Arc<Shared>, listener: TcpListener) {
             let (mut up, mut closed) = (shared.up.subscribe(), shared.closed.subscribe());
             let service = service_fn(move |request| {
                 let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+                async move { answer(&shared, request).await }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -271,8 +270,17 @@ impl From<Refusal> for Complaint {
     }
 }
 
-async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// What was asked for is done, and nobody is told; the connection ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is lost")]
+struct AnswerLost;
+
+async fn answer(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, AnswerLost> {
     let faults = shared.cloud().faults();
+    let is_change = request.method() != Method::GET;
     if !faults.delay.is_zero() {
         tokio::time::sleep(faults.delay).await;
     }
@@ -282,9 +290,18 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Fu
             "RequestLimitExceeded",
             "request limit exceeded",
         ))
+    } else if faults.denied && is_change {
+        Err(Complaint::new(
+            StatusCode::FORBIDDEN,
+            "UnauthorizedOperation",
+            "you are not authorized to perform this operation",
+        ))
     } else {
         route(shared, request).await
     };
+    if faults.answers_lost && is_change {
+        return Err(AnswerLost);
+    }
     let (status, body) = match outcome {
         Ok((status, body)) => (status, body),
         Err(Complaint {
@@ -297,7 +314,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Fu
     *response.status_mut() = status;
     let json = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    Ok(response)
 }
 
 type Outcome = Result<(StatusCode, Value), Complaint>;

@@ -133,6 +133,8 @@ pub struct Faults {
     pub no_capacity: bool,
     pub stops_forgotten: bool,
     pub mislaid: bool,
+    pub denied: bool,
+    pub answers_lost: bool,
 }
 
 impl Cloud {
@@ -165,6 +167,8 @@ impl Cloud {
             CloudFault::NoCapacity => self.faults.no_capacity = true,
             CloudFault::StopsForgotten => self.faults.stops_forgotten = true,
             CloudFault::Mislaid => self.faults.mislaid = true,
+            CloudFault::Denied => self.faults.denied = true,
+            CloudFault::AnswersLost => self.faults.answers_lost = true,
         }
     }
 
