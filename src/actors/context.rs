@@ -204,7 +204,8 @@ pub struct Context {
     pub(super) archives: Semaphore,
     /// The same for what VMs try again.
     pub(super) archives_of_vms: Semaphore,
-    /// Places for VMs that are cleaned on their own account. What a release cleans needs none: somebody waits for it.
+    /// Places for idle VMs that are cleaned on their own account. What a release cleans, or what boots for a show,
+    /// needs none: somebody waits for it.
     pub(super) cleanings: Arc<Semaphore>,
     pub(super) standing: ArcSwap<CloudStanding>,
     pub(super) initialized: AtomicBool,

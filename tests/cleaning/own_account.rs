@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understudy::actors::coordinator::{Release, Work};
+use understudy::actors::coordinator::{Assign, Release, Work};
 use understudy::cli::stage::Stage;
 use understudy::config::Config;
 use understudy::domain::event::Event;
@@ -14,8 +14,11 @@ use understudy::domain::state::State;
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{self, Health, Status};
 use understudy::infra::ledger::{Ledger, Options};
+use understudy::sim::model::fault::Fault;
+use understudy::sim::model::machine::Service;
 use understudy::sim::world::WorldConfig;
 
+use crate::support::eventually::eventually;
 use crate::support::scene::{SOON, Scene};
 use crate::{is_pristine, release, report_of, until_status};
 
@@ -94,6 +97,43 @@ async fn a_pool_that_was_never_cleaned_is_cleaned_a_few_at_a_time() {
     for vm in &vms {
         is_pristine(&scene.machine(vm));
     }
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_boots_for_a_show_does_not_wait_until_idle_ones_are_clean() {
+    let warm = u32::try_from(AT_ONCE).unwrap();
+    let slow = |config: &mut Config| config.shows.cleanup_deadline = 2 * SOON;
+    let scene = Scene::world(WorldConfig::for_test(warm, 1), warm, slow).await;
+    scene
+        .until("the one that is off", |state| {
+            (state.count(Status::Stopped) == 1).then_some(())
+        })
+        .await;
+    let vms = all(&scene);
+    let state = scene.coordinator().state();
+    let (off, idle): (Vec<_>, Vec<_>) = vms
+        .iter()
+        .partition(|vm| state.vm(vm).unwrap().status() == Status::Stopped);
+    for vm in &idle {
+        scene
+            .machine(vm)
+            .fault(Fault::ServiceNeverStarts(Service::Studio));
+    }
+    let scene = upgraded(scene, &vms).await;
+    // Each of them has its place, and keeps it waiting for an OBS that does not come back.
+    eventually("every place taken", SOON, async || {
+        let is_off = |vm: &&VmId| !scene.machine(vm).view().studio_answers;
+        idle.iter().all(is_off).then_some(())
+    })
+    .await;
+    let (coordinator, show) = (scene.coordinator(), ShowId::new("gala").unwrap());
+    let assigned = coordinator.assign(show.clone(), Assign::default()).await.unwrap();
+    assert_eq!(&assigned.vm, off[0]);
+    coordinator.await_ready(&show, SOON).await.unwrap();
+    let state = coordinator.state();
+    let report = state.vm(off[0]).unwrap().cleaning.clone().unwrap();
+    assert!(report.is_clean(), "{report:#?}");
     scene.node.stop().await.unwrap();
 }
 

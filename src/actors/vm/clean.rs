@@ -74,7 +74,8 @@ impl State {
         self.vm()?.is_to_be_cleaned().then_some(missing)
     }
 
-    /// Starts cleaning it, unless that is under way or too many others are cleaned; [`Message::Cleaned`] has the report.
+    /// Starts cleaning it, unless that is under way, or it is idle and too many others are cleaned;
+    /// [`Message::Cleaned`] has the report.
     pub(super) async fn clean(&mut self, me: &ActorRef<Message>, vm: &Vm) {
         let Some(leftover) = vm.leftover.clone() else {
             return;
@@ -88,8 +89,13 @@ impl State {
             }
             return;
         }
-        let Ok(place) = Arc::clone(&self.ctx.cleanings).try_acquire_owned() else {
-            // So are many others now; it asks again with its next report.
+        let place = if vm.occupancy.tenant().is_some() {
+            // Its show waits for it; idle VMs can wait.
+            None
+        } else if let Ok(place) = Arc::clone(&self.ctx.cleanings).try_acquire_owned() {
+            Some(place)
+        } else {
+            // Many others are cleaned now; it asks again with its next report.
             return;
         };
         let (ctx, me, id) = (Arc::clone(&self.ctx), me.clone(), self.id.clone());
