@@ -9,6 +9,7 @@ use support::eventually::eventually;
 use support::scene::{SOON, Scene};
 use support::studios;
 use understudy::actors::news::Item;
+use understudy::domain::failover::Fence;
 use understudy::domain::ids::VmId;
 use understudy::domain::show::Phase;
 use understudy::domain::vm::{Health, Power, Status};
@@ -172,6 +173,36 @@ async fn a_private_key_that_cannot_be_used_is_told_and_not_taken_for_a_fault_of_
 
     std::fs::write(&key_file, key).unwrap();
     assert!(alert_about_ssh(&mut news).await.contains("SSH answers again"));
+    scene.node.stop().await.unwrap();
+}
+
+/// The next try to open one is as far away as the fence would wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_does_not_wait_for_an_ssh_session_that_no_key_can_open() {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let scene = Scene::set(2, 0, |config| {
+        config.failover.fence_ssh_deadline = PATIENCE;
+        config.obs.reconnect_initial = PATIENCE;
+        config.obs.reconnect_max = PATIENCE;
+    })
+    .await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let (world, instance) = (&scene.stage.world, scene.instance(&vm));
+    let mut news = coordinator.news();
+    let key_file = scene.stage.config.ssh.key_path.clone().unwrap();
+    std::fs::write(key_file, "not a key").unwrap();
+    world.fault(&instance, Fault::SshDown).unwrap();
+    let told = alert_about_ssh(&mut news).await;
+    assert!(told.contains("the private key cannot be used"), "{told}");
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    let state = coordinator.state();
+    let failover = &state.show(&show).unwrap().records[0].failover;
+    let (how, fenced_at) = failover.fenced.unwrap();
+    assert_eq!(how, Fence::MachineOff);
+    let took = fenced_at.since(failover.began_at);
+    assert!(took < PATIENCE / 2, "{took:?}");
     scene.node.stop().await.unwrap();
 }
 

@@ -34,6 +34,9 @@ pub struct Observation {
     pub no_machine: Option<bool>,
     pub output: Option<Output>,
     pub signals: Signals,
+    /// The last try to open an SSH session failed here, for want of a usable key or of the pinned host keys, and was no
+    /// word on the machine: none comes before that is mended.
+    pub ssh_fails_here: bool,
     /// What is wrong, one sentence.
     pub error: Option<String>,
 }

@@ -63,14 +63,17 @@ async fn shell(ctx: &Context, vm: &VmId) -> Option<Arc<dyn Shell>> {
     then.clone()
 }
 
-/// Whether an SSH session may be there in a moment: the machine runs, as far as is known, and has not refused one.
+/// Whether an SSH session may be there in a moment: the machine runs, as far as is known, and has not refused one, and
+/// nothing here keeps it from being opened.
 fn is_shell_to_come(ctx: &Context, vm: &VmId) -> bool {
     let state = ctx.state();
     let runs = state
         .vm(vm)
         .is_some_and(|vm| matches!(vm.power, Power::Booting | Power::Ready));
-    let signals = ctx.board.latest(vm).signals;
-    let is_lost = matches!(signals.ssh, Sign::Bad { .. }) || matches!(signals.cloud, CloudSign::Down { .. });
+    let seen = ctx.board.latest(vm);
+    let is_lost = matches!(seen.signals.ssh, Sign::Bad { .. })
+        || matches!(seen.signals.cloud, CloudSign::Down { .. })
+        || seen.ssh_fails_here;
     ctx.world.ssh.is_some() && runs && !is_lost
 }
 

@@ -137,6 +137,7 @@ impl State {
             Report::ShellUp { session } => {
                 self.shell.send_replace(Some(session));
                 self.troubles.ssh = None;
+                self.observation.ssh_fails_here = false;
                 self.tell_of_shell_again(vm);
                 self.signals.ssh = Sign::good(now);
             }
@@ -147,11 +148,11 @@ impl State {
             Report::ShellDown { since, error } => {
                 self.shell.send_replace(None);
                 self.tell_of_lost_shell(vm, &error);
-                self.signals.ssh = match (shell_trouble(&error), &error) {
-                    (Some(how), _) => self.signals.ssh.worsen(since, how),
+                (self.signals.ssh, self.observation.ssh_fails_here) = match (shell_trouble(&error), &error) {
+                    (Some(how), _) => (self.signals.ssh.worsen(since, how), false),
                     // The next try tells why.
-                    (None, ssh::Error::Closed) => self.signals.ssh,
-                    (None, _) => Sign::Unknown,
+                    (None, ssh::Error::Closed) => (self.signals.ssh, false),
+                    (None, _) => (Sign::Unknown, true),
                 };
                 self.troubles.ssh = Some(error.to_string());
             }
