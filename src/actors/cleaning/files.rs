@@ -190,6 +190,7 @@ async fn remove_others(files: &Arc<dyn Files>, folder: &str, keep: &str) -> Resu
         let path = format!("{folder}/{}", entry.name);
         if entry.name.ends_with(".json") {
             let text = content(files, &path).await?.unwrap_or_default();
+            // One that cannot be read is not the one that OBS has, which it replaces as a whole.
             let named: Option<Named> = serde_json::from_slice(&text).ok();
             if named.is_some_and(|collection| collection.name == keep) {
                 continue;
