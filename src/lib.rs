@@ -4,8 +4,10 @@
 
 pub mod actors;
 pub mod api;
+pub mod assembly;
 pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod infra;
+pub mod rehearsal;
 pub mod sim;

@@ -5,12 +5,12 @@ mod support;
 use std::time::Duration;
 
 use support::scene::{SOON, Scene};
-use understudy::cli::stage::Stage;
 use understudy::config::ObsRestore;
 use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::show::Phase;
 use understudy::domain::state::State;
 use understudy::domain::studio::{Comparison, MadeBy};
+use understudy::rehearsal::stage::Stage;
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);

@@ -12,7 +12,6 @@ use support::scene::{SOON, Scene};
 use tokio::process::{Child, Command};
 use understudy::actors::coordinator::{CommandError, Coordinator};
 use understudy::actors::news::Item;
-use understudy::cli::stage::{Setting, Stage, stream_key};
 use understudy::config::Config;
 use understudy::domain::failover::verdict::{Sign, Trouble};
 use understudy::domain::failover::{Cause, Ending, Fence, Record};
@@ -20,6 +19,7 @@ use understudy::domain::ids::{InstanceId, ShowId, VmId};
 use understudy::domain::show::{Phase, Show};
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{Power, Status};
+use understudy::rehearsal::stage::{Setting, Stage, stream_key};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
 

@@ -10,7 +10,6 @@ use support::eventually::eventually;
 use support::scene::{SOON, Scene};
 use understudy::actors::coordinator::{Apply, Configure, Release};
 use understudy::actors::news::{Alert, Item, Level};
-use understudy::cli::stage::{Producer, stream_key};
 use understudy::domain::cleaning::Subject;
 use understudy::domain::event::Event;
 use understudy::domain::ids::{ShowId, VmId};
@@ -22,6 +21,7 @@ use understudy::domain::time::Timestamp;
 use understudy::domain::vm::Status;
 use understudy::infra::ledger::{Ledger, Options};
 use understudy::infra::vault::Vault;
+use understudy::rehearsal::stage::{Producer, stream_key};
 use understudy::sim::model::machine::disk::{Disk, OBS_CONFIG, OBS_TEMPLATE, Who};
 
 fn key_of<'a>(state: &'a State, show: &ShowId) -> Option<&'a Sealed> {

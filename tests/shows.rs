@@ -9,12 +9,12 @@ use support::eventually::eventually;
 use support::scene::{SOON, Scene};
 use tokio::task::JoinHandle;
 use understudy::actors::coordinator::{Assign, CommandError, Coordinator, Release, Released, StreamTurned};
-use understudy::cli::stage::stream_key;
 use understudy::config::Config;
 use understudy::domain::execution::Deed;
 use understudy::domain::ids::{RequestKey, ShowId};
 use understudy::domain::show::Phase;
 use understudy::domain::vm::{Power, Status};
+use understudy::rehearsal::stage::stream_key;
 use understudy::sim::world::WorldConfig;
 
 /// Long enough that another command arrives before a stream has stopped, within what a studio is waited for.

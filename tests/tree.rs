@@ -8,13 +8,13 @@ use futures_util::future::poll_immediate;
 use support::eventually::eventually;
 use support::scene::{SOON, Scene};
 use understudy::actors::coordinator::{Assign, CommandError, Release};
-use understudy::cli::stage::{Producer, Setting, Stage, stream_key};
 use understudy::config::{Config, ObsVia};
 use understudy::domain::failover::{Cause, Ending};
 use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::show::Phase;
 use understudy::domain::state::State;
 use understudy::domain::vm::{Power, Status};
+use understudy::rehearsal::stage::{Producer, Setting, Stage, stream_key};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
 

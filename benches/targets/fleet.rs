@@ -18,7 +18,7 @@ use understudy::actors::context::World;
 use understudy::actors::coordinator::Coordinator;
 use understudy::actors::root::Node;
 use understudy::actors::supervisor::Spec;
-use understudy::cli::assemble;
+use understudy::assembly;
 use understudy::config::{Address, Auth, Config};
 use understudy::domain::event::Event;
 use understudy::domain::ids::{InstanceId, ShowId, VmId};
@@ -89,7 +89,7 @@ impl Fleet {
         ledger: Ledger,
         gateway: impl FnOnce(Coordinator) -> Option<Spec>,
     ) -> Result<Node> {
-        let options = assemble::options(config, understudy::config::operations::load(config).unwrap());
+        let options = assembly::options(config, understudy::config::operations::load(config).unwrap());
         Ok(Node::start(Clock::system(), ledger, options, self.world(), gateway).await?)
     }
 

@@ -19,7 +19,6 @@ use super::client::Client;
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
 use super::gateway::Gateway;
-use super::stage::{Producer, Setting, Stage};
 use super::status::{Snapshot, board};
 use super::story::{Story, Teller};
 use super::terminal::Terminal;
@@ -28,6 +27,7 @@ use crate::actors::coordinator::{Batch, Coordinator};
 use crate::config::{self, Config};
 use crate::domain::ids::{Seq, ShowId};
 use crate::domain::show::Phase;
+use crate::rehearsal::stage::{Producer, Setting, Stage};
 use crate::sim::model::fault::Fault;
 use crate::sim::world::WorldConfig;
 

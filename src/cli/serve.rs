@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::assemble;
 use super::gateway::Gateway;
 use crate::actors::coordinator::Coordinator;
 use crate::actors::root::Node;
+use crate::assembly;
 use crate::config::Config;
 
 /// How long open requests may take to finish when it stops.
@@ -22,7 +22,7 @@ const LEDGER_LOOK: Duration = Duration::from_millis(500);
 /// Why it could not start, or had to stop.
 pub async fn run(config: &Config) -> anyhow::Result<()> {
     let gateway = Gateway::bind(config)?;
-    let node = assemble::node(config, |coordinator| Some(gateway.spec(coordinator))).await?;
+    let node = assembly::node(config, |coordinator| Some(gateway.spec(coordinator))).await?;
     tracing::info!(
         address = %gateway.address(),
         auth = config.server.auth.as_str(),

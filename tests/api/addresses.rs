@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use understudy::actors::clock::Clock;
 use understudy::actors::context::World;
 use understudy::actors::root::Node;
-use understudy::cli::assemble;
+use understudy::assembly;
 use understudy::config::ObsVia;
 use understudy::domain::ids::InstanceId;
 use understudy::domain::instance::{Instance, Launch, PowerChange};
@@ -85,7 +85,7 @@ async fn served(warm: u32) -> Served {
         templates: Arc::new(Templates::load(None).unwrap()),
     };
     let ledger = Ledger::open(ledger::Options::new(config.ledger.path.clone())).unwrap();
-    let options = assemble::options(config, understudy::config::operations::load(config).unwrap());
+    let options = assembly::options(config, understudy::config::operations::load(config).unwrap());
     let node = Node::start(Clock::system(), ledger, options, world, |_| None)
         .await
         .unwrap();

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use understudy::actors::root::Node;
 use understudy::cli::gateway::Gateway;
-use understudy::cli::stage::{Setting, Stage};
 use understudy::config::Config;
+use understudy::rehearsal::stage::{Setting, Stage};
 use understudy::sim::wire::Ports;
 use understudy::sim::world::WorldConfig;
 

@@ -12,7 +12,7 @@ use understudy::actors::context::World;
 use understudy::actors::news::Item;
 use understudy::actors::root::Node;
 use understudy::api::Options;
-use understudy::cli::assemble;
+use understudy::assembly;
 use understudy::config;
 use understudy::domain::vm::Status;
 use understudy::infra::archive::Store;
@@ -86,7 +86,7 @@ pub async fn served_by(
         vault,
     };
     let ledger = Ledger::open(ledger::Options::new(config.ledger.path.clone())).unwrap();
-    let options = assemble::options(config, config::operations::load(config).unwrap());
+    let options = assembly::options(config, config::operations::load(config).unwrap());
     let node = Node::start(Clock::system(), ledger, options, world, |_| None)
         .await
         .unwrap();

@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 use understudy::actors::coordinator::Coordinator;
 use understudy::actors::root::Node;
 use understudy::api::{self, AuthMode, Options, ServeError};
-use understudy::cli::stage::{Setting, Stage};
 use understudy::config::Config;
 use understudy::domain::state::State;
 use understudy::domain::vm::Status;
+use understudy::rehearsal::stage::{Setting, Stage};
 use understudy::sim::world::WorldConfig;
 
 /// Limit on anything that is waited for. A quick world is done long before; a loaded machine is not.

@@ -1,11 +1,11 @@
 //! A competition on air through the API: stream, hold, failover and what is remembered of it.
 
 use serde_json::{Value, json};
-use understudy::cli::stage::stream_key;
 use understudy::domain::ids::{InstanceId, ShowId};
 use understudy::domain::show::Phase;
 use understudy::domain::studio::Secret;
 use understudy::domain::vm::Status;
+use understudy::rehearsal::stage::stream_key;
 
 use crate::served::Served;
 

@@ -52,7 +52,7 @@ async fn a_captured_studio_is_told_without_its_secrets() {
         (&studio["stream"]["kind"], &studio["stream"]["keySet"]),
         (&json!("rtmp_custom"), &json!(true))
     );
-    let key = understudy::cli::stage::stream_key(&ShowId::new("finals").unwrap());
+    let key = understudy::rehearsal::stage::stream_key(&ShowId::new("finals").unwrap());
     assert!(!reply.to_string().contains(&key), "{reply}");
 }
 

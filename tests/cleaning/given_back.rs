@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use understudy::actors::coordinator::{Assign, Release};
-use understudy::cli::stage::stream_key;
 use understudy::config::{Cleanup, Config};
 use understudy::domain::cleaning::{Subject, Way};
 use understudy::domain::execution::Deed;
@@ -11,6 +10,7 @@ use understudy::domain::ids::ShowId;
 use understudy::domain::show::Phase;
 use understudy::domain::studio::{Recording, Secret};
 use understudy::domain::vm::Status;
+use understudy::rehearsal::stage::stream_key;
 use understudy::sim::model::fault::FaultKind;
 use understudy::sim::model::machine::disk::{OBS_CONFIG, OBS_TEMPLATE, RECORDINGS, Who};
 use understudy::sim::world::WorldConfig;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use understudy::actors::coordinator::{Assign, Release, Work};
-use understudy::cli::stage::Stage;
 use understudy::config::Config;
 use understudy::domain::event::Event;
 use understudy::domain::execution::Deed;
@@ -14,6 +13,7 @@ use understudy::domain::state::State;
 use understudy::domain::time::Timestamp;
 use understudy::domain::vm::{self, Health, Status};
 use understudy::infra::ledger::{Ledger, Options};
+use understudy::rehearsal::stage::Stage;
 use understudy::sim::model::fault::Fault;
 use understudy::sim::model::machine::Service;
 use understudy::sim::world::WorldConfig;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
-use understudy::cli::stage::{Setting, Stage, stream_key};
 use understudy::config::Config;
 use understudy::domain::ids::{InstanceId, ShowId};
+use understudy::rehearsal::stage::{Setting, Stage, stream_key};
 use understudy::sim::world::WorldConfig;
 
 use crate::live::interrupt;

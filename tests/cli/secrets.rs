@@ -8,10 +8,10 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use understudy::cli::stage::{Setting, Stage};
 use understudy::config::Config;
 use understudy::domain::ids::InstanceId;
 use understudy::domain::studio::Secret;
+use understudy::rehearsal::stage::{Setting, Stage};
 use understudy::sim::world::WorldConfig;
 
 use crate::live::interrupt;

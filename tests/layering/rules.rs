@@ -58,13 +58,42 @@ const LAYERS: &[Layer] = &[
         why: "it is the far side of infra's protocols, and knows nobody on the near side",
     },
     Layer {
+        name: "assembly",
+        may_name: &["domain", "config", "infra", "actors"],
+        why: "it makes a tree from a configuration, and does not know who speaks for it or whether the world is simulated",
+    },
+    Layer {
+        name: "rehearsal",
+        may_name: &["domain", "config", "infra", "actors", "assembly", "sim"],
+        why: "it plays the tree against the simulated world, and does not know who watches",
+    },
+    Layer {
         name: "cli",
-        may_name: &["domain", "config", "infra", "actors", "api", "sim"],
-        why: "it assembles everything",
+        may_name: &[
+            "domain",
+            "config",
+            "infra",
+            "actors",
+            "api",
+            "assembly",
+            "sim",
+            "rehearsal",
+        ],
+        why: "it puts everything together and speaks to people",
     },
     Layer {
         name: "main",
-        may_name: &["domain", "config", "infra", "actors", "api", "sim", "cli"],
+        may_name: &[
+            "domain",
+            "config",
+            "infra",
+            "actors",
+            "api",
+            "assembly",
+            "sim",
+            "rehearsal",
+            "cli",
+        ],
         why: "it is the binary",
     },
 ];
@@ -141,13 +170,13 @@ pub const OWNERS: &[Owned] = &[
     owned("indicatif", &["src/cli/"], COMMAND_LINE),
     owned(
         "anyhow",
-        &["src/cli/", "src/main.rs"],
+        &["src/assembly/", "src/rehearsal/", "src/cli/", "src/main.rs"],
         "a library's errors are typed",
     ),
     owned("proptest", &[], "it is for tests"),
     owned(
         "tempfile",
-        &["src/cli/"],
+        &["src/rehearsal/", "src/cli/"],
         "only a stage and tests need a directory that goes away",
     ),
 ];

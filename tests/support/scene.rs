@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use understudy::actors::coordinator::Coordinator;
 use understudy::actors::root::Node;
-use understudy::cli::stage::{Producer, Setting, Stage};
 use understudy::config::Config;
 use understudy::domain::ids::{InstanceId, ShowId, VmId};
 use understudy::domain::show::Phase;
 use understudy::domain::state::State;
+use understudy::rehearsal::stage::{Producer, Setting, Stage};
 use understudy::sim::model::fault::Fault;
 use understudy::sim::wire::machine::MachineHandle;
 use understudy::sim::world::WorldConfig;

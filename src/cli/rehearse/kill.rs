@@ -17,8 +17,8 @@ use super::drill::{self, Cast};
 use super::report::{FailoverReport, Invariants, ScenarioReport};
 use super::scenario::Scenario;
 use super::watch;
-use crate::cli::stage::{Stage, stream_key};
 use crate::domain::ids::{InstanceId, ShowId};
+use crate::rehearsal::stage::{Stage, stream_key};
 use crate::sim::model::fault::Fault;
 
 /// Limit on the coordinator answering after its start.

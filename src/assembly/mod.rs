@@ -1,10 +1,11 @@
 //! From configuration to a running tree: the one place that knows every part.
 
+mod reseal;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::reseal;
 use crate::actors::cleaning::CleaningOptions;
 use crate::actors::clock::Clock;
 use crate::actors::context::{

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-use super::assemble;
 use crate::actors::coordinator::{Assign, Coordinator};
 use crate::actors::root::Node;
 use crate::actors::supervisor::Spec;
+use crate::assembly;
 use crate::config::{self, Config};
 use crate::domain::ids::{InstanceId, ShowId, VmId};
 use crate::domain::show::Phase;
@@ -74,7 +74,7 @@ impl Stage {
         &self,
         gateway: impl FnOnce(Coordinator) -> Option<Spec>,
     ) -> anyhow::Result<Node> {
-        assemble::node(&self.config, gateway).await
+        assembly::node(&self.config, gateway).await
     }
 
     /// The environment in which `understudy serve` coordinates this stage from a process of its own.
