@@ -271,7 +271,7 @@ fn a_library_stays_in_its_place() {
         (
             "src/infra/obs.rs",
             "use tempfile::TempDir;",
-            "tempfile::TempDir belongs in src/cli/ alone:",
+            "tempfile::TempDir belongs in src/rehearsal/ and src/cli/ alone:",
         ),
     ] {
         refused(file, text, 1, sentence);
