@@ -11,7 +11,7 @@
 //! A child whose budget is used up is reported through its [`Spec::on_give_up`] and tried afresh after the
 //! policy's cool-down; its supervisor and its siblings go on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ enum Next<K> {
 /// The children of one actor.
 pub struct Children<K> {
     children: BTreeMap<K, Child>,
-    keys: HashMap<ActorId, K>,
+    keys: BTreeMap<ActorId, K>,
     policy: Policy,
     clock: Clock,
 }
@@ -72,7 +72,7 @@ impl<K: Ord + Clone + Debug> Children<K> {
     pub fn new(policy: Policy, clock: Clock) -> Self {
         Self {
             children: BTreeMap::new(),
-            keys: HashMap::new(),
+            keys: BTreeMap::new(),
             policy,
             clock,
         }

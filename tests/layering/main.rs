@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod order;
 mod paths;
 mod rules;
 mod snippets;
@@ -93,4 +94,24 @@ fn the_files_and_crates_that_the_rules_speak_of_are_found() {
             owned.library
         );
     }
+}
+
+#[test]
+fn no_actor_draws_lots_between_what_is_ready() {
+    let mut found = Vec::new();
+    rust_files(&root().join("src/actors"), &mut found);
+    assert!(!found.is_empty());
+    let drawn: Vec<String> = found
+        .iter()
+        .flat_map(|path| {
+            let name = path.display().to_string();
+            let lines = order::selects_by_lot(&name, &fs::read_to_string(path).unwrap());
+            lines.into_iter().map(move |line| format!("{name}:{line}"))
+        })
+        .collect();
+    assert!(
+        drawn.is_empty(),
+        "these `select!` draw lots between branches that are ready: begin with `biased;`, and say why in that order\n{}",
+        drawn.join("\n")
+    );
 }

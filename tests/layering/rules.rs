@@ -181,6 +181,24 @@ pub const OWNERS: &[Owned] = &[
     ),
 ];
 
+/// What may not be named among the actors, nor where: by its order, its value or its time two runs of one seed would
+/// differ.
+const BY_CHANCE: &[(&str, &[&str])] = &[
+    ("std::collections::HashMap", &[]),
+    ("std::collections::HashSet", &[]),
+    ("std::hash::RandomState", &[]),
+    ("std::thread", &[]),
+    ("std::time::Instant", &[]),
+    // The one clock reads it once. A file on a machine has a time of that kind.
+    (
+        "std::time::SystemTime",
+        &["src/actors/clock.rs", "src/actors/archive/mod.rs"],
+    ),
+    ("imbl::HashMap", &[]),
+    ("imbl::HashSet", &[]),
+    ("rand", &[]),
+];
+
 /// What pure code may name of the standard library: no clock, thread, lock, file, socket or process, and no
 /// map whose order is random. Whole modules that also hold one of those are not listed.
 const PURE_STD: &[&str] = &[
@@ -261,6 +279,7 @@ pub fn violations(file: &File, crates: &BTreeSet<String>) -> Vec<Violation> {
                         impure(path, mention)
                     } else {
                         out_of_place(&file.name, path, mention.in_test)
+                            .or_else(|| by_chance(&file.name, path, mention.in_test))
                     }
                 }
                 Path::Other(_) => None,
@@ -307,6 +326,21 @@ fn impure(path: &[String], mention: &Mention) -> Option<String> {
             path.join("::")
         )
     })
+}
+
+fn by_chance(file: &str, path: &[String], in_test: bool) -> Option<String> {
+    if in_test || !file.starts_with("src/actors/") {
+        return None;
+    }
+    let named = path.join("::");
+    let (what, _) = BY_CHANCE.iter().find(|(what, places)| {
+        let rest = named.strip_prefix(what);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::")) && !places.contains(&file)
+    })?;
+    Some(format!(
+        "{named} must not be named in src/actors: with {what} two runs of the simulation from one seed differ; take \
+         tokio's time, the context's clock and ordered maps"
+    ))
 }
 
 fn out_of_place(file: &str, path: &[String], in_test: bool) -> Option<String> {

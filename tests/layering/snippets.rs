@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::order::selects_by_lot;
 use crate::paths::{File, mark_test_files};
 use crate::{crates, rules};
 
@@ -388,4 +389,39 @@ fn a_new_folder_needs_a_place_in_the_layers() {
 #[should_panic(expected = "src/domain/vm.rs is not Rust")]
 fn a_file_that_cannot_be_read_is_not_passed_over() {
     judged("src/domain/vm.rs", "fn f( {");
+}
+
+#[test]
+fn actors_may_not_depend_on_hash_order_wall_time_or_dice() {
+    for named in [
+        "std::collections::HashMap",
+        "std::collections::HashSet",
+        "std::time::Instant",
+        "std::time::SystemTime",
+        "std::thread::spawn",
+        "rand::random",
+    ] {
+        refused(
+            "src/actors/pool.rs",
+            &format!("use {named};"),
+            1,
+            &format!("{named} must not be named in src/actors:"),
+        );
+    }
+    accepted("src/actors/clock.rs", "use std::time::SystemTime;");
+    accepted(
+        "src/actors/pool.rs",
+        "use tokio::time::Instant; use std::collections::BTreeMap; use std::time::Duration;",
+    );
+    accepted(
+        "src/actors/pool.rs",
+        "#[cfg(test)] mod tests { use std::collections::HashSet; }",
+    );
+    accepted("src/infra/obs/room.rs", "use std::collections::HashSet;");
+}
+
+#[test]
+fn a_select_is_in_order_or_found() {
+    let text = "async fn f() {\n select! { a => 1, b => 2 }\n if x { tokio::select! {\n biased;\n a => select! { c => 3 } } } }";
+    assert_eq!(selects_by_lot("src/actors/pool.rs", text), [2, 5]);
 }

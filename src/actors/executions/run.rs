@@ -207,9 +207,11 @@ impl Run {
         let (condition, argv, otherwise) = match step {
             PlannedStep::Pause(span) => {
                 return tokio::select! {
+                    // Who is told to stop does; and a pause that ends right at the deadline was in time.
+                    biased;
+                    by = self.ticket.cancelled() => Err(cancelled(by).into()),
                     () = tokio::time::sleep(*span) => Ok(Ending::Exited { status: 0 }),
                     () = tokio::time::sleep_until(deadline) => Err(timed_out(limit).into()),
-                    by = self.ticket.cancelled() => Err(cancelled(by).into()),
                 };
             }
             PlannedStep::Run {
@@ -265,12 +267,14 @@ impl Run {
         let mut cancelled_by = None;
         loop {
             let piece = tokio::select! {
-                piece = pieces.recv() => piece,
+                // However much it prints, it can be cancelled.
+                biased;
                 by = self.ticket.cancelled(), if cancelled_by.is_none() && !command.is_cancelled => {
                     control.cancel();
                     cancelled_by = Some(by);
                     continue;
                 }
+                piece = pieces.recv() => piece,
             };
             match piece {
                 Some(Piece::Output { stream, bytes }) => self.heard(command, stream, bytes).await,

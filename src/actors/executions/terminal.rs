@@ -186,6 +186,13 @@ impl Open {
         loop {
             let idle_at = *self.typed.borrow() + idle;
             tokio::select! {
+                // However much is shown, it can be closed; and what is shown goes before the end of an idle hour.
+                biased;
+                () = self.updates.closed() => return Err(closed("whoever opened it has gone")),
+                by = self.ticket.cancelled() => return Err(cancelled(by)),
+                Ok(reason) = self.close.wait_for(Option::is_some) => {
+                    return Err(closed(reason.as_deref().unwrap_or_default()));
+                }
                 piece = self.pieces.recv(), if next.is_none() => match piece {
                     Some(Piece::Output { stream, bytes }) => {
                         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
@@ -200,11 +207,6 @@ impl Open {
                     (Ok(_), None) => {}
                     (Err(_), _) => return Err(closed("whoever opened it has gone")),
                 },
-                () = self.updates.closed() => return Err(closed("whoever opened it has gone")),
-                by = self.ticket.cancelled() => return Err(cancelled(by)),
-                Ok(reason) = self.close.wait_for(Option::is_some) => {
-                    return Err(closed(reason.as_deref().unwrap_or_default()));
-                }
                 () = tokio::time::sleep_until(idle_at) => {
                     // Something may have been typed meanwhile.
                     if self.typed.borrow().elapsed() >= idle {

@@ -307,15 +307,19 @@ impl Transfer {
         let stall = self.stall();
         loop {
             let piece = tokio::select! {
-                piece = timeout(stall, reading.next()) => piece.map_err(|_| self.stalled())?,
+                // However fast it moves, it can be cancelled.
+                biased;
                 by = self.ticket.cancelled() => return Err(FileError::Cancelled { by }),
+                piece = timeout(stall, reading.next()) => piece.map_err(|_| self.stalled())?,
             };
             let Some(piece) = piece else { return Ok(self.bytes) };
             let piece = piece.map_err(|error| FileError::of(&self.vm, error))?;
             let length = piece.len();
             let taken = tokio::select! {
-                taken = timeout(stall, to.send(Ok(piece))) => taken.map_err(|_| self.stalled())?,
+                // However fast it moves, it can be cancelled.
+                biased;
                 by = self.ticket.cancelled() => return Err(FileError::Cancelled { by }),
+                taken = timeout(stall, to.send(Ok(piece))) => taken.map_err(|_| self.stalled())?,
             };
             if taken.is_err() {
                 let vm = self.vm.clone();
@@ -351,8 +355,10 @@ impl Transfer {
         let stall = self.stall();
         loop {
             let part = tokio::select! {
-                part = timeout(stall, received.recv()) => part.map_err(|_| self.stalled())?,
+                // However fast it moves, it can be cancelled.
+                biased;
                 by = self.ticket.cancelled() => return Err(FileError::Cancelled { by }),
+                part = timeout(stall, received.recv()) => part.map_err(|_| self.stalled())?,
             };
             let bytes = match part {
                 Some(Part::Bytes(bytes)) => bytes,
@@ -367,8 +373,10 @@ impl Transfer {
                 return Err(FileError::TooLarge { max: bytes_max });
             }
             let written = tokio::select! {
-                written = timeout(stall, writing.write(bytes)) => written.map_err(|_| self.stalled())?,
+                // However fast it moves, it can be cancelled.
+                biased;
                 by = self.ticket.cancelled() => return Err(FileError::Cancelled { by }),
+                written = timeout(stall, writing.write(bytes)) => written.map_err(|_| self.stalled())?,
             };
             written.map_err(|error| FileError::of(&self.vm, error))?;
             self.moved(length);

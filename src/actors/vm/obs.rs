@@ -63,8 +63,10 @@ pub async fn run(mut link: Conversation) {
 async fn rest(link: &mut Conversation, span: Duration) {
     let mut shell = link.shell.clone();
     tokio::select! {
-        () = link.pause(span) => {}
+        // Either leads to the next try; the order is fixed so that a simulation repeats itself.
+        biased;
         Ok(()) = shell.changed() => {}
+        () = link.pause(span) => {}
     }
 }
 

@@ -61,12 +61,14 @@ async fn converse(link: &mut Conversation, target: &Target, session: &dyn Livene
             }
         }
         tokio::select! {
-            () = link.pause(interval) => {}
+            // A loss first: the next ping would only say it later.
+            biased;
             error = session.closed() => {
                 let since = link.ctx.now();
                 link.report(Report::ShellDown { since, error });
                 return;
             }
+            () = link.pause(interval) => {}
         }
     }
 }
