@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use understudy::domain::event::Event;
 use understudy::domain::ids::VmId;
 use understudy::domain::state::State;
-use understudy::infra::ledger::{CommitError, FatalError, Ledger, OpenError, Options, StorageError};
+use understudy::infra::ledger::{
+    CommitError, FatalError, Ledger, MemoryJournal, OpenError, Options, StorageError,
+};
 
 use crate::support::{NOW, Place, Second, adopted, again, again_after, as_child, role, say};
 
@@ -108,8 +110,8 @@ async fn every_acknowledged_commit_survives_kill_9() {
 
 /// Commits until the disk fails, checks that nothing but the acknowledged is visible then, and that a new
 /// start finds all of it. Returns what the failure said.
-async fn commit_until_failure(journal: PathBuf) -> String {
-    let ledger = Ledger::open(Options::new(&journal)).unwrap();
+async fn commit_until_failure(open: impl Fn() -> Ledger, make_room: impl FnOnce()) -> String {
+    let ledger = open();
     let health = ledger.health();
     let mut acknowledged = 0;
     let error = loop {
@@ -127,15 +129,38 @@ async fn commit_until_failure(journal: PathBuf) -> String {
     let later = ledger.commit(NOW, vec![adopted("later")]).await;
     assert!(matches!(later, Err(CommitError::Failed(_))), "{later:?}");
     assert!(ledger.close().await.is_err());
-    // Room again, as when somebody has cleaned up.
-    let _ = std::fs::remove_file(ballast(&journal));
-    let ledger = Ledger::open(Options::new(&journal)).unwrap();
+    // As when somebody has cleaned up.
+    make_room();
+    let ledger = open();
     let there = pairs(&ledger.state()).len();
     assert!(
         there >= acknowledged && acknowledged > 0,
         "{there} of {acknowledged} are there"
     );
     error.to_string()
+}
+
+async fn commit_until_file_fails(journal: &Path) -> String {
+    let open = || Ledger::open(Options::new(journal)).unwrap();
+    let make_room = || {
+        // There is none where files are limited instead.
+        let _ = std::fs::remove_file(ballast(journal));
+    };
+    commit_until_failure(open, make_room).await
+}
+
+#[tokio::test]
+async fn a_full_disk_of_memory_stops_the_ledger_and_loses_nothing() {
+    let journal = MemoryJournal::default();
+    journal.leave_room_for(41);
+    let open = || Ledger::open_in_memory(&journal).unwrap();
+    let text = commit_until_failure(open, || journal.free()).await;
+    assert!(
+        text.contains("the disk is full: ") && text.contains("space"),
+        "{text}"
+    );
+    // A group is there as a whole or not at all.
+    assert_eq!(journal.len(), 40);
 }
 
 /// Something that can be removed from a full disk.
@@ -172,7 +197,7 @@ fn again_on_small_disk(test: &str, place: &Place) -> Option<Command> {
 async fn a_full_disk_stops_the_ledger_and_loses_nothing() {
     if let Some(journal) = role() {
         std::fs::write(ballast(&journal), vec![0; 100 * 1024]).unwrap();
-        say(&commit_until_failure(journal).await);
+        say(&commit_until_file_fails(&journal).await);
         return;
     }
     let place = Place::new();
@@ -213,7 +238,7 @@ async fn a_journal_is_not_begun_on_a_full_disk() {
 #[tokio::test]
 async fn a_file_that_cannot_be_written_any_more_stops_the_ledger_and_loses_nothing() {
     if let Some(journal) = role() {
-        say(&commit_until_failure(journal).await);
+        say(&commit_until_file_fails(&journal).await);
         return;
     }
     let place = Place::new();

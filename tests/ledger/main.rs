@@ -3,5 +3,6 @@
 mod commits;
 mod death;
 mod files;
+mod memory;
 mod replay;
 mod support;

@@ -50,7 +50,7 @@ use crate::domain::time::Timestamp;
 
 pub use error::{CloseError, CommitError, Defect, FatalError, OpenError, StorageError, Stranger};
 pub use lock::Holder;
-pub use memory::MemoryJournal;
+pub use memory::{Death, MemoryJournal};
 pub use published::{Batch, Counts, Health};
 
 use journal::Journal;
@@ -60,6 +60,8 @@ use published::Published;
 use snapshot::Snapshots;
 use writer::{Append, Command, Writer};
 
+/// Far beyond a healthy disk, near enough for somebody who waits for an answer.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
 /// Limit on a graceful close: all commits in flight and the final checkpoint.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -90,8 +92,7 @@ impl Options {
             batch_max: 512,
             // A tenth of a second of replay, and still rare enough for a state of megabytes.
             snapshot_every: 20_000,
-            // Far beyond a healthy disk, near enough for somebody who waits for an answer.
-            commit_deadline: Duration::from_secs(5),
+            commit_deadline: COMMIT_DEADLINE,
         }
     }
 }
@@ -172,10 +173,10 @@ impl Ledger {
         })
     }
 
-    /// An empty ledger in memory, for tests in paused time: commits are done inline, without a thread.
+    /// An empty ledger in memory, for tests in paused time: without a thread, and without waiting.
     #[must_use]
     pub fn in_memory() -> Ledger {
-        Self::over_memory(Memory::empty(), State::default())
+        Self::over_memory(Memory::empty(COMMIT_DEADLINE), State::default())
     }
 
     /// A ledger over a journal in memory, replayed from its first event. A ledger that had it open is cut off:
@@ -184,7 +185,7 @@ impl Ledger {
     /// # Errors
     /// [`OpenError`] as from [`Ledger::open`] if the journal does not replay to a sound state.
     pub fn open_in_memory(journal: &MemoryJournal) -> Result<Ledger, OpenError> {
-        let (memory, state) = Memory::open(journal)?;
+        let (memory, state) = Memory::open(journal, COMMIT_DEADLINE)?;
         Ok(Self::over_memory(memory, state))
     }
 
@@ -215,7 +216,7 @@ impl Ledger {
         // On the caller's thread: the writer's time is everybody's.
         let rows = replay::encode(&events)?;
         match &self.backend {
-            Backend::Memory(memory) => memory.commit(&self.published, at, events, rows),
+            Backend::Memory(memory) => memory.commit(&self.published, at, events, rows).await,
             Backend::Thread(thread) => {
                 let (reply, answer) = oneshot::channel();
                 self.enqueue(
@@ -246,9 +247,9 @@ impl Ledger {
     /// [`CommitError::TimedOut`]; [`CommitError::Closed`] and [`CommitError::Failed`], after which the state
     /// changes no more.
     pub async fn settled(&self) -> Result<(), CommitError> {
-        let Backend::Thread(thread) = &self.backend else {
-            // In memory a commit is decided before its caller could die.
-            return Ok(());
+        let thread = match &self.backend {
+            Backend::Memory(memory) => return memory.settled(&self.published).await,
+            Backend::Thread(thread) => thread,
         };
         let (settled, decided) = oneshot::channel();
         let wait = async {
@@ -310,10 +311,7 @@ impl Ledger {
     /// [`CloseError`]; everything acknowledged is durable all the same.
     pub async fn close(&self) -> Result<(), CloseError> {
         match &self.backend {
-            Backend::Memory(memory) => {
-                memory.close();
-                Ok(())
-            }
+            Backend::Memory(memory) => memory.close(&self.published, CLOSE_DEADLINE).await,
             Backend::Thread(thread) => {
                 let mut finished = thread.finished.clone();
                 let closed = async {
