@@ -9,6 +9,7 @@
 
 pub mod cloud;
 pub mod fault;
+pub mod ingest;
 pub mod machine;
 pub mod studio;
 

@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::clock::Clock;
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{Launch, PowerChange};
 use crate::domain::time::Timestamp;
+use crate::sim::clock::Clock;
 use crate::sim::model::cloud::{Cloud, Effect, LaunchRequest, Refusal};
 use crate::sim::model::fault::CloudFault;
 

@@ -4,11 +4,8 @@
 //! sends bytes from then on. Enough to count publishers, and to be refused, dropped and starved like the real
 //! one; real RTMP comes with the real OBS.
 //!
-//! A publisher *publishes* while its bytes arrive. When none come for [`IDLE`], that stretch ended with the last
-//! of them; if they resume, a new stretch begins. Two stretches of one key that overlap are two publishers at
-//! once, which is what fencing must prevent.
+//! What it saw is in the [`Book`].
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,118 +17,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::clock::Clock;
-use crate::domain::time::Timestamp;
+use crate::sim::clock::Clock;
+use crate::sim::model::ingest::Book;
+pub use crate::sim::model::ingest::{IDLE, Overlap, Stretch};
 
-/// Silence after which a publisher counts as not publishing.
-pub const IDLE: Duration = Duration::from_millis(1_000);
 /// Limit on saying which key is published.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 const HELLO_BYTES_MAX: usize = 512;
-/// Stretches remembered; the oldest are forgotten first.
-const STRETCHES_MAX: usize = 100_000;
-
-/// A time during which one machine's bytes for one key kept arriving.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch {
-    pub key: String,
-    pub publisher: Ipv4Addr,
-    pub from: Timestamp,
-    /// When the last bytes arrived.
-    pub to: Timestamp,
-    pub bytes: u64,
-    /// The connection is still there and its last bytes are not older than [`IDLE`], as of the last look.
-    pub is_open: bool,
-}
-
-/// Two publishers at once on one key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overlap {
-    pub key: String,
-    pub publishers: (Ipv4Addr, Ipv4Addr),
-    pub from: Timestamp,
-    pub to: Timestamp,
-}
-
-#[derive(Debug, Default)]
-struct Book {
-    stretches: Vec<Stretch>,
-    /// Connection number to index in `stretches`.
-    open: BTreeMap<u64, usize>,
-    connections: u64,
-}
-
-impl Book {
-    /// Bytes arrived on a connection.
-    fn note(&mut self, connection: u64, key: &str, publisher: Ipv4Addr, bytes: u64, now: Timestamp) {
-        if let Some(index) = self.open.get(&connection)
-            && let Some(stretch) = self.stretches.get_mut(*index)
-            && now.since(stretch.to) <= IDLE
-        {
-            stretch.to = now;
-            stretch.bytes += bytes;
-            return;
-        }
-        self.end(connection);
-        if self.stretches.len() >= STRETCHES_MAX {
-            let closed = self.stretches.iter().position(|stretch| !stretch.is_open);
-            if let Some(oldest) = closed {
-                self.stretches.remove(oldest);
-                for index in self.open.values_mut().filter(|index| **index > oldest) {
-                    *index -= 1;
-                }
-            }
-        }
-        self.open.insert(connection, self.stretches.len());
-        let key = key.to_owned();
-        self.stretches.push(Stretch {
-            key,
-            publisher,
-            from: now,
-            to: now,
-            bytes,
-            is_open: true,
-        });
-    }
-
-    fn end(&mut self, connection: u64) {
-        if let Some(index) = self.open.remove(&connection)
-            && let Some(stretch) = self.stretches.get_mut(index)
-        {
-            stretch.is_open = false;
-        }
-    }
-
-    fn stretches(&self, now: Timestamp) -> Vec<Stretch> {
-        let mut stretches = self.stretches.clone();
-        for stretch in &mut stretches {
-            stretch.is_open &= now.since(stretch.to) <= IDLE;
-        }
-        stretches
-    }
-
-    fn overlaps(&self) -> Vec<Overlap> {
-        let mut by_key: BTreeMap<&str, Vec<&Stretch>> = BTreeMap::new();
-        for stretch in &self.stretches {
-            by_key.entry(&stretch.key).or_default().push(stretch);
-        }
-        let mut overlaps = Vec::new();
-        for (key, mut stretches) in by_key {
-            stretches.sort_by_key(|stretch| stretch.from);
-            for (index, first) in stretches.iter().enumerate() {
-                for second in stretches[index + 1..].iter().take_while(|s| s.from < first.to) {
-                    overlaps.push(Overlap {
-                        key: key.to_owned(),
-                        publishers: (first.publisher, second.publisher),
-                        from: second.from,
-                        to: first.to.min(second.to),
-                    });
-                }
-            }
-        }
-        overlaps
-    }
-}
 
 struct Shared {
     clock: Clock,
@@ -215,23 +107,13 @@ impl Ingest {
     /// Who publishes `key` now.
     #[must_use]
     pub fn publishers(&self, key: &str) -> Vec<Ipv4Addr> {
-        let now = self.shared.clock.now();
-        let stretches = &self.book().stretches;
-        let open = stretches
-            .iter()
-            .filter(|s| s.key == key && s.is_open && now.since(s.to) <= IDLE);
-        open.map(|stretch| stretch.publisher).collect()
+        self.book().publishers(key, self.shared.clock.now())
     }
 
     /// Bytes that have arrived for `key`, from whomever.
     #[must_use]
     pub fn bytes(&self, key: &str) -> u64 {
-        self.book()
-            .stretches
-            .iter()
-            .filter(|s| s.key == key)
-            .map(|s| s.bytes)
-            .sum()
+        self.book().bytes(key)
     }
 
     /// Every time two publishers were on one key at once.
@@ -310,11 +192,7 @@ async fn serve(shared: Arc<Shared>, mut stream: TcpStream, peer: Ipv4Addr, mut u
     if stream.write_all(b"OK\n").await.is_err() {
         return;
     }
-    let connection = {
-        let mut book = lock(&shared.book);
-        book.connections += 1;
-        book.connections
-    };
+    let connection = lock(&shared.book).connected();
     // Only counts and wakes, so the task must not keep the ingest alive.
     let weak = Arc::downgrade(&shared);
     drop(shared);
@@ -330,11 +208,7 @@ async fn serve(shared: Arc<Shared>, mut stream: TcpStream, peer: Ipv4Addr, mut u
         };
         let now = shared.clock.now();
         let bytes = u64::try_from(read).unwrap_or(u64::MAX);
-        let mut book = lock(&shared.book);
-        let before = book.stretches.len();
-        book.note(connection, &key, peer, bytes, now);
-        let began = book.stretches.len() != before;
-        drop(book);
+        let began = lock(&shared.book).note(connection, &key, peer, bytes, now);
         if began {
             shared.changes.send_modify(|count| *count += 1);
         }
@@ -365,47 +239,4 @@ async fn read_hello(stream: &mut TcpStream) -> io::Result<Option<String>> {
         }
     }
     Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
-    const B: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 2);
-
-    #[test]
-    fn a_silence_ends_a_stretch_and_bytes_after_it_begin_another() {
-        let mut book = Book::default();
-        for at in [0, 400, 800, 2_000] {
-            book.note(1, "k", A, 10, Timestamp(at));
-        }
-        let stretches = book.stretches(Timestamp(2_100));
-        assert_eq!(stretches.len(), 2);
-        assert_eq!(
-            (stretches[0].from, stretches[0].to),
-            (Timestamp(0), Timestamp(800))
-        );
-        assert!(!stretches[0].is_open && stretches[1].is_open);
-        assert!(!book.stretches(Timestamp(4_000))[1].is_open);
-    }
-
-    #[test]
-    fn a_takeover_without_a_gap_is_no_overlap_and_a_revenant_is() {
-        let mut book = Book::default();
-        book.note(1, "k", A, 10, Timestamp(0));
-        book.note(1, "k", A, 10, Timestamp(900));
-        book.note(2, "k", B, 10, Timestamp(900));
-        book.note(2, "k", B, 10, Timestamp(1_800));
-        assert_eq!(book.overlaps(), []);
-        book.note(2, "k", B, 10, Timestamp(2_700));
-        book.note(1, "k", A, 10, Timestamp(2_500));
-        book.note(1, "k", A, 10, Timestamp(2_600));
-        let overlaps = book.overlaps();
-        assert_eq!(overlaps.len(), 1);
-        assert_eq!(
-            (overlaps[0].from, overlaps[0].to),
-            (Timestamp(2_500), Timestamp(2_600))
-        );
-    }
 }

@@ -14,7 +14,6 @@
 //! listener and its connections, a stopped one leaves its listener to the kernel, an unreachable machine drops
 //! connection attempts ([`port`]).
 
-pub mod clock;
 pub mod cloud;
 pub mod exchange;
 mod gate;
@@ -27,8 +26,9 @@ mod publish;
 mod ssh;
 mod status;
 
-pub use self::clock::Clock;
 pub use self::exchange::Exchange;
 pub use self::ingest::Ingest;
-pub use self::machine::{MachineConfig, MachineHandle, MachineView, Ports, SshAccess};
+pub use self::machine::{MachineConfig, MachineHandle, SshAccess};
+pub use crate::sim::clock::Clock;
+pub use crate::sim::model::machine::{MachineView, Ports};
 pub use russh::keys::PublicKey;

@@ -1,7 +1,6 @@
 //! The show server of a VM: what the coordinator probes.
 //!
-//! `GET /api/status` tells about the studio as the show server knows it: over its own connection to it, so a
-//! studio that hangs still looks connected and streaming. `POST /api/competitions/{id}/activate` and
+//! `GET /api/status` tells about the studio as the show server knows it ([`StatusPage`]). `POST /api/competitions/{id}/activate` and
 //! `POST /api/competitions/deactivate` set the show it serves. Everything else is 404.
 
 use std::convert::Infallible;
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 use super::gate::GatedStream;
 use super::machine::Shared;
 use crate::domain::ids::ShowId;
-use crate::sim::model::machine::Machine;
+use crate::sim::model::machine::{Machine, StatusPage};
 
 /// Limit on a request's headers arriving.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
@@ -44,8 +43,7 @@ fn answer(machine: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>
     let path: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
     match (request.method(), path.as_slice()) {
         (&Method::GET, ["api", "status"]) => {
-            let now = machine.now();
-            json_response(StatusCode::OK, &machine.inspect(|model, _| status(model, now)))
+            json_response(StatusCode::OK, &status(&machine.inspect(Machine::status_page)))
         }
         (&Method::POST, ["api", "competitions", "deactivate"]) => {
             machine.change(|model, _| model.activate(None));
@@ -65,17 +63,15 @@ fn answer(machine: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>
     }
 }
 
-fn status(model: &Machine, now: crate::domain::time::Timestamp) -> Value {
-    let connected = model.studio_connected();
-    let scene = model.studio().program_scene().filter(|_| connected);
+fn status(page: &StatusPage) -> Value {
     json!({
-        "obsConnected": connected,
-        "obsIsStreaming": connected && model.studio().output().is_active(),
-        "obsIsRecording": false,
-        "obsCurrentScene": scene,
-        "uptime": model.uptime(now).as_secs_f64(),
-        "version": "2.4.0",
-        "activeCompetition": model.active_show(),
+        "obsConnected": page.obs_connected,
+        "obsIsStreaming": page.obs_streaming,
+        "obsIsRecording": page.obs_recording,
+        "obsCurrentScene": page.obs_scene,
+        "uptime": page.uptime.as_secs_f64(),
+        "version": page.version,
+        "activeCompetition": page.active_show,
     })
 }
 

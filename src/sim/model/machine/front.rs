@@ -26,6 +26,38 @@ pub enum Fate {
     Reset,
 }
 
+/// Where a machine's services listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    pub status: u16,
+    pub obs: u16,
+    pub ssh: u16,
+}
+
+impl Default for Ports {
+    /// As on the real machines, except that the SSH port needs no privilege.
+    fn default() -> Self {
+        Self {
+            status: 3003,
+            obs: 4455,
+            ssh: 2222,
+        }
+    }
+}
+
+impl Ports {
+    /// The port of a service, if it has one.
+    #[must_use]
+    pub fn of(self, service: Service) -> Option<u16> {
+        match service {
+            Service::Studio => Some(self.obs),
+            Service::Status => Some(self.status),
+            Service::Ssh => Some(self.ssh),
+            Service::Display | Service::Nimble => None,
+        }
+    }
+}
+
 impl Machine {
     /// Packets reach the machine and come back.
     #[must_use]

@@ -17,17 +17,21 @@
 pub mod disk;
 mod front;
 mod process;
+mod status_page;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod view;
 
 use std::time::Duration;
 
 use self::disk::Disk;
-pub use self::front::{Fate, Front};
+pub use self::front::{Fate, Front, Ports};
 pub use self::process::{Process, Service, Signal};
+pub use self::status_page::StatusPage;
 use self::trouble::Troubles;
+pub use self::view::MachineView;
 use super::earliest;
 use super::studio::{Studio, StudioTiming};
 use crate::domain::time::Timestamp;

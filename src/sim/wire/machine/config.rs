@@ -5,39 +5,9 @@ use std::time::Duration;
 use russh::keys::PublicKey;
 
 use crate::domain::studio::Secret;
-use crate::sim::model::machine::{MachineTiming, Service};
-use crate::sim::wire::clock::Clock;
+use crate::sim::clock::Clock;
+use crate::sim::model::machine::{MachineTiming, Ports};
 use crate::sim::wire::exchange::Exchange;
-
-/// Where a machine's services listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ports {
-    pub status: u16,
-    pub obs: u16,
-    pub ssh: u16,
-}
-
-impl Default for Ports {
-    /// As on the real machines, except that the SSH port needs no privilege.
-    fn default() -> Self {
-        Self {
-            status: 3003,
-            obs: 4455,
-            ssh: 2222,
-        }
-    }
-}
-
-impl Ports {
-    pub(in crate::sim::wire) fn of(self, service: Service) -> Option<u16> {
-        match service {
-            Service::Studio => Some(self.obs),
-            Service::Status => Some(self.status),
-            Service::Ssh => Some(self.ssh),
-            Service::Display | Service::Nimble => None,
-        }
-    }
-}
 
 /// Who may log in over SSH.
 #[derive(Debug, Clone)]

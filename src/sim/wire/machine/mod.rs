@@ -14,48 +14,16 @@ use std::time::Duration;
 use russh::keys::PublicKey;
 use tokio::time::{Instant, timeout};
 
-pub use self::config::{MachineConfig, Ports, SshAccess};
+pub use self::config::{MachineConfig, SshAccess};
 use self::driver::drive;
 pub(super) use self::shared::Shared;
 use super::ssh;
-use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
 use crate::sim::model::fault::{Fault, FaultKind};
+use crate::sim::model::machine::Machine;
 use crate::sim::model::machine::disk::Disk;
-use crate::sim::model::machine::{Machine, Power};
-use crate::sim::model::studio::stream::Phase;
+pub use crate::sim::model::machine::{MachineView, Ports};
 use crate::sim::model::studio::{Studio, StudioError};
-
-/// A machine at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MachineView {
-    pub at: Timestamp,
-    pub address: Ipv4Addr,
-    pub power: Power,
-    /// The studio's process exists, whether it answers or not.
-    pub studio_alive: bool,
-    pub studio_answers: bool,
-    pub phase: Phase,
-    /// `outputBytes`.
-    pub stream_bytes: u64,
-    pub program_scene: Option<String>,
-    pub scene_collection: String,
-    pub stream_key: Option<Secret>,
-    pub active_show: Option<String>,
-    /// Identified obs-websocket clients.
-    pub obs_clients: usize,
-}
-
-impl MachineView {
-    /// The studio says that its stream is active.
-    #[must_use]
-    pub fn is_streaming(&self) -> bool {
-        match self.phase {
-            Phase::Active { .. } | Phase::Reconnecting { .. } | Phase::Stopping { .. } => true,
-            Phase::Inactive | Phase::Starting { .. } | Phase::Failing { .. } => false,
-        }
-    }
-}
 
 struct Guard(Arc<Shared>);
 

@@ -7,12 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OnceCell, watch};
 
-use super::MachineView;
 use super::config::MachineConfig;
-use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
-use crate::sim::model::machine::{Fate, Machine, Service};
-use crate::sim::wire::clock::Clock;
+use crate::sim::clock::Clock;
+use crate::sim::model::machine::{Fate, Machine, MachineView, Service};
 use crate::sim::wire::gate::{Gate, GatedStream};
 use crate::sim::wire::obs::sessions::Sessions;
 use crate::sim::wire::{obs, ssh, status};
@@ -221,20 +219,6 @@ impl Shared {
     pub(super) fn view(&self) -> MachineView {
         let now = self.now();
         let state = self.state();
-        let (model, studio) = (&state.model, state.model.studio());
-        MachineView {
-            at: now,
-            address: state.address,
-            power: model.power(),
-            studio_alive: model.studio_connected(),
-            studio_answers: model.studio_answers(),
-            phase: studio.output().phase(),
-            stream_bytes: studio.output().bytes(now),
-            program_scene: studio.program_scene().map(str::to_owned),
-            scene_collection: studio.collection_name().to_owned(),
-            stream_key: studio.service().key().map(Secret::new),
-            active_show: model.active_show().map(str::to_owned),
-            obs_clients: state.sessions.identified(),
-        }
+        state.model.view(state.address, state.sessions.identified(), now)
     }
 }

@@ -17,8 +17,14 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::starting_at(Timestamp(millis(since_epoch)))
+    }
+
+    /// A clock that shows `wall` now, whatever the system's says.
+    #[must_use]
+    pub fn starting_at(wall: Timestamp) -> Self {
         Self {
-            wall: Timestamp(millis(since_epoch)),
+            wall,
             started: Instant::now(),
         }
     }

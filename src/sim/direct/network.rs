@@ -1,0 +1,166 @@
+//! Connections from the coordinator to the services of machines.
+//!
+//! What is sent on a [`Link`] is read in order by the far side, when it reads: a request to a process that is stopped, or
+//! to a machine that has dropped off the network, waits in a buffer and is carried out afterwards, also when its sender has
+//! given up. A reset loses what was not read.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+
+use super::dice::Dice;
+use super::machine::{Line, Shared};
+use super::machines::Machines;
+use crate::sim::model::machine::{Fate, Front, Service};
+
+/// Requests in the buffers of one connection. A further one waits for a place.
+const BUFFERED_MAX: usize = 64;
+
+/// Pause before an unanswered SYN is sent again; each further one is twice as long (Linux, `tcp_syn_retries`).
+const SYN_AGAIN: Duration = Duration::from_secs(1);
+
+/// A connection attempt that was answered with a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused;
+
+/// The connection was reset, or closed by the far side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Closed;
+
+type Request = Box<dyn FnOnce(&Shared) + Send>;
+
+/// An established connection. The near side closes it by dropping it.
+pub(super) struct Link {
+    dice: Arc<Dice>,
+    line: Arc<Line>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Link {
+    fn open(machine: Arc<Shared>, service: Service) -> Self {
+        let line = machine.line(service);
+        let (requests, queue) = mpsc::channel(BUFFERED_MAX);
+        let dice = Arc::clone(&machine.surroundings().dice);
+        tokio::spawn(read(machine, Arc::clone(&line), queue));
+        Self { dice, line, requests }
+    }
+
+    /// A request and its answer: `act` is what the far side does when it reads it. No deadline of its own.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T, Closed> {
+        let exchange = async {
+            self.dice.trip().await;
+            let (reply, answer) = oneshot::channel();
+            let request: Request = Box::new(move |machine| {
+                // Nobody may wait for it any more.
+                let _ = reply.send(act(machine));
+            });
+            self.requests.send(request).await.map_err(|_| Closed)?;
+            let answer = answer.await.map_err(|_| Closed)?;
+            self.dice.trip().await;
+            flowing(&mut self.line.fate()).await?;
+            Ok(answer)
+        };
+        tokio::select! {
+            // A connection that is lost is so before anything that was on its way.
+            biased;
+            () = self.reset() => Err(Closed),
+            answer = exchange => answer,
+        }
+    }
+
+    /// Returns when the connection was reset.
+    pub(super) async fn reset(&self) {
+        // The sender is on the line, which is held here.
+        let _ = self.line.fate().wait_for(|fate| *fate == Fate::Reset).await;
+    }
+}
+
+/// Waits until something gets through.
+async fn flowing(fate: &mut watch::Receiver<Fate>) -> Result<(), Closed> {
+    let fate = fate.wait_for(|fate| *fate != Fate::Frozen).await;
+    match fate.as_deref() {
+        Ok(Fate::Flowing) => Ok(()),
+        Ok(Fate::Reset | Fate::Frozen) | Err(_) => Err(Closed),
+    }
+}
+
+/// The far side of a connection: one request after another, as long as it runs.
+async fn read(machine: Arc<Shared>, line: Arc<Line>, mut requests: mpsc::Receiver<Request>) {
+    let mut fate = line.fate();
+    let mut reset = line.fate();
+    loop {
+        let request = tokio::select! {
+            // What was not read is lost with the connection.
+            biased;
+            _ = reset.wait_for(|fate| *fate == Fate::Reset) => return,
+            request = requests.recv() => request,
+        };
+        let Some(request) = request else { return };
+        if flowing(&mut fate).await.is_err() {
+            return;
+        }
+        request(&machine);
+    }
+}
+
+/// The way from the coordinator to the machines.
+#[derive(Clone)]
+pub(super) struct Network {
+    machines: Arc<Machines>,
+}
+
+impl Network {
+    pub(super) fn new(machines: Arc<Machines>) -> Self {
+        Self { machines }
+    }
+
+    /// Connects to a service. Waits for as long as nothing answers; the caller sets the deadline.
+    pub(super) async fn dial(&self, address: SocketAddr, service: Service) -> Result<Link, Refused> {
+        let dice = &self.machines.surroundings().dice;
+        let mut again = SYN_AGAIN;
+        loop {
+            dice.trip().await;
+            match self.front(address, service) {
+                (Front::Dark, _) | (_, None) => {
+                    sleep(again).await;
+                    again *= 2;
+                }
+                (Front::Closed, _) => {
+                    dice.trip().await;
+                    return Err(Refused);
+                }
+                (Front::Unanswered | Front::Open, Some(machine)) => {
+                    let link = Link::open(machine, service);
+                    dice.trip().await;
+                    return Ok(link);
+                }
+            }
+        }
+    }
+
+    /// What an attempt meets: at an address that nobody has, nothing.
+    fn front(&self, address: SocketAddr, service: Service) -> (Front, Option<Arc<Shared>>) {
+        let machine = match address.ip() {
+            IpAddr::V4(ip) => self.machines.at(ip),
+            IpAddr::V6(_) => None,
+        };
+        let Some(machine) = machine else {
+            return (Front::Dark, None);
+        };
+        let is_served = machine.surroundings().ports.of(service) == Some(address.port());
+        let front = machine.change(|model, now| {
+            if is_served || !model.is_reachable() {
+                model.front(service, now)
+            } else {
+                Front::Closed
+            }
+        });
+        (front, Some(machine))
+    }
+}
