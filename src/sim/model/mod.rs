@@ -11,6 +11,7 @@ pub mod cloud;
 pub mod fault;
 pub mod ingest;
 pub mod machine;
+pub mod shell;
 pub mod studio;
 
 /// The earlier of two optional instants.

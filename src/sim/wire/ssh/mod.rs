@@ -3,16 +3,12 @@
 //! Public key login for one authorised key, `exec` with separate standard output, standard error and exit
 //! status, a login shell, terminals, SFTP, and forwarding to the machine's own ports (`direct-tcpip`), which is how an OBS that listens on
 //! localhost is reached. Keep-alive requests are answered. Other subsystems and forwarding to elsewhere are
-//! refused. What a command does is [`command`]'s business.
+//! refused. What a command does is [`crate::sim::model::shell`]'s business.
 
 mod command;
-mod figures;
-mod files;
 mod session;
 mod sftp;
 mod shell;
-mod units;
-mod words;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -13,9 +13,9 @@ use russh::{Channel, ChannelMsg, Sig};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::machine::Shared;
-use super::command::{self, Output};
 use super::shell::{Gone, Shell, Size, crlf};
-use super::{sftp, words};
+use super::{command, sftp};
+use crate::sim::model::shell::{Output, words};
 
 /// Longest command line taken.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;

@@ -10,8 +10,8 @@ use russh::server::Msg;
 use russh::{Channel, ChannelMsg, Sig};
 
 use super::super::machine::Shared;
-use super::command::{self, Output};
-use super::figures;
+use super::command;
+use crate::sim::model::shell::{Host, Output};
 
 /// Longest line, in bytes; what is typed beyond it is refused with a bell.
 const LINE_BYTES_MAX: usize = 4_096;
@@ -115,9 +115,9 @@ impl Shell {
     async fn prompt(&self) -> Result<(), Gone> {
         if self.terminal.is_some() {
             let user = &self.machine.config().ssh.user;
-            let host = String::from_utf8_lossy(&figures::hostname(&self.machine).stdout).into_owned();
-            self.say(format!("{user}@{}:~$ ", host.trim_end()).as_bytes())
-                .await?;
+            let address = self.machine.address();
+            let host = self.machine.ask(|model, now| Host { model, address, now }.name());
+            self.say(format!("{user}@{host}:~$ ").as_bytes()).await?;
         }
         Ok(())
     }

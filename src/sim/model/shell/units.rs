@@ -3,16 +3,11 @@
 
 use std::fmt::Write as _;
 
-use super::super::machine::Shared;
-use super::command::{Output, STUDIO_PID};
+use super::{Host, Output, STUDIO_PID};
 use crate::sim::model::machine::{Process, Service};
 
 /// Entries of a journal that is asked for more.
 const ENTRIES_MAX: usize = 200;
-
-fn process(machine: &Shared, service: Service) -> Process {
-    machine.inspect(|model, _| model.process(service))
-}
 
 /// `ActiveState` and `SubState` as systemd has them.
 fn states(process: Process) -> (&'static str, &'static str) {
@@ -44,7 +39,7 @@ fn pid(service: Service, process: Process) -> u32 {
 }
 
 /// `systemctl show`: a block of properties per unit, in the order of the arguments.
-pub(super) fn show(machine: &Shared, words: &[&str]) -> Output {
+pub(super) fn show(host: &Host<'_>, words: &[&str]) -> Output {
     let wanted = words.iter().find_map(|word| {
         word.strip_prefix("--property=")
             .map(|names| names.split(',').collect::<Vec<_>>())
@@ -53,7 +48,7 @@ pub(super) fn show(machine: &Shared, words: &[&str]) -> Output {
     let blocks = units.map(|unit| {
         let (load, active, sub, pid) = match Service::from_unit(unit) {
             Some(service) => {
-                let process = process(machine, service);
+                let process = host.model.process(service);
                 let (active, sub) = states(process);
                 ("loaded", active, sub, pid(service, process))
             }
@@ -94,7 +89,7 @@ pub(super) fn cat(unit: &str) -> Output {
 }
 
 /// `systemctl status`: 3 if one is not active, 4 if one is not there (systemctl(1)).
-pub(super) fn status(machine: &Shared, words: &[&str]) -> Output {
+pub(super) fn status(host: &Host<'_>, words: &[&str]) -> Output {
     let mut text = String::new();
     let mut missing = String::new();
     let mut code = 0;
@@ -104,7 +99,7 @@ pub(super) fn status(machine: &Shared, words: &[&str]) -> Output {
             code = 4;
             continue;
         };
-        let process = process(machine, service);
+        let process = host.model.process(service);
         let (active, sub) = states(process);
         let (dot, name, main) = match active {
             "active" => ('●', service.unit(), pid(service, process)),
@@ -136,7 +131,7 @@ pub(super) fn status(machine: &Shared, words: &[&str]) -> Output {
 }
 
 /// `journalctl -u UNIT -n LINES --no-pager`: what the unit's process would have said by now.
-pub(super) fn journal(machine: &Shared, words: &[&str]) -> Output {
+pub(super) fn journal(host: &Host<'_>, words: &[&str]) -> Output {
     let mut rest = words.iter();
     let (mut unit, mut lines) = ("", 10);
     while let Some(word) = rest.next() {
@@ -149,8 +144,8 @@ pub(super) fn journal(machine: &Shared, words: &[&str]) -> Output {
     let Some(service) = Service::from_unit(unit) else {
         return Output::printed("-- No entries --\n", 0);
     };
-    let process = process(machine, service);
-    let host = machine.address().to_string().replace('.', "-");
+    let process = host.model.process(service);
+    let name_of_host = host.name();
     let (name, main) = (service.unit(), pid(service, process));
     let entries = lines.min(ENTRIES_MAX);
     let text: String = (1..=entries)
@@ -161,7 +156,7 @@ pub(super) fn journal(machine: &Shared, words: &[&str]) -> Output {
             } else {
                 format!("request {entry} answered")
             };
-            format!("Nov 21 18:00:{second:02} ip-{host} {name}[{main}]: {said}\n")
+            format!("Nov 21 18:00:{second:02} {name_of_host} {name}[{main}]: {said}\n")
         })
         .collect();
     Output::printed(text, 0)

@@ -5,7 +5,7 @@
 
 /// Why a line is not one plain command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotPlain {
+pub enum NotPlain {
     #[error("Syntax error: Unterminated quoted string")]
     Unterminated,
     #[error("Syntax error: {0:?} is not supported by this machine's shell")]
@@ -13,7 +13,10 @@ pub(super) enum NotPlain {
 }
 
 /// The words of `line`.
-pub(super) fn split(line: &str) -> Result<Vec<String>, NotPlain> {
+///
+/// # Errors
+/// [`NotPlain`].
+pub fn split(line: &str) -> Result<Vec<String>, NotPlain> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = line.chars();

@@ -1,30 +1,23 @@
 //! Commands that look at and change the machine's files: `find`, `cp`, `mv`, `rm`, `mkdir`, `rmdir`, `touch`, `ls`,
 //! `cat`, `test`, `stat`, `sha256sum`. Options beside those that are used here are refused, as a misspelt one would be.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
-
-use sha2::{Digest, Sha256};
-
-use super::super::machine::Shared;
-use super::command::Output;
-use super::figures;
+use super::sum::Sum;
+use super::{Host, Output, Run, figures};
 use crate::domain::time::Timestamp;
 use crate::sim::model::machine::disk::{Disk, DiskError, Node, Pattern, Who, absolute, name};
 
 /// Most of a file that is printed.
 const PRINTED_BYTES_MAX: u64 = 1024 * 1024;
-/// Bytes that are summed at a time, before others have their turn.
-const SUMMED_BYTES: usize = 256 * 1024;
 
 /// What one command has said so far. It goes on after a failure, as such commands do, and fails in the end.
-struct Report {
+#[derive(Debug)]
+pub(super) struct Report {
     name: &'static str,
-    output: Output,
+    pub(super) output: Output,
 }
 
 impl Report {
-    fn new(name: &'static str) -> Self {
+    pub(super) fn new(name: &'static str) -> Self {
         Self {
             name,
             output: Output::default(),
@@ -39,7 +32,7 @@ impl Report {
         self.output.status = 1;
     }
 
-    fn note<T>(&mut self, what: &str, done: Result<T, DiskError>) -> Option<T> {
+    pub(super) fn note<T>(&mut self, what: &str, done: Result<T, DiskError>) -> Option<T> {
         done.inspect_err(|error| self.complain(what, error)).ok()
     }
 }
@@ -58,33 +51,35 @@ fn sorted<'a>(words: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
     (options, [operands, after.to_vec()].concat())
 }
 
-fn change(machine: &Shared, change: impl FnOnce(&mut Disk, Timestamp) -> Output) -> Output {
-    machine.change(|model, now| change(model.disk(now), now))
-}
-
-fn look(machine: &Shared, look: impl FnOnce(&Disk) -> Output) -> Output {
-    machine.ask(|model, now| look(model.disk(now)))
-}
-
 /// The command that these words are, if it is one about files.
-pub(super) async fn run(machine: &Arc<Shared>, who: Who, words: &[&str]) -> Option<Output> {
+pub(super) fn run(host: &mut Host<'_>, who: Who, words: &[&str]) -> Option<Run> {
     let (command, words) = words.split_first()?;
     let (options, operands) = sorted(words);
-    Some(match *command {
-        "find" => change(machine, |disk, _| find(disk, who, words)),
-        "cp" => change(machine, |disk, now| cp(disk, who, &options, &operands, now)),
-        "mv" => change(machine, |disk, _| mv(disk, who, &options, &operands)),
-        "rm" => change(machine, |disk, _| rm(disk, who, &options, &operands)),
-        "rmdir" => change(machine, |disk, _| rmdir(disk, who, &operands)),
-        "mkdir" => change(machine, |disk, now| mkdir(disk, who, &options, &operands, now)),
-        "touch" => change(machine, |disk, now| touch(disk, who, &operands, now)),
-        "ls" => look(machine, |disk| ls(disk, &options, &operands)),
-        "cat" => cat(machine, &operands),
-        "test" | "[" => look(machine, |disk| test(disk, words)),
-        "stat" => look(machine, |disk| stat(disk, words)),
-        "sha256sum" => sha256sum(machine, &operands).await,
+    if let ("cat", [path]) = (*command, operands.as_slice())
+        && path.starts_with("/proc/")
+    {
+        return Some(figures::file(host, path).into());
+    }
+    if *command == "sha256sum" {
+        return Some(Run::Sum(Sum::of(&operands)));
+    }
+    let now = host.now;
+    let disk = host.model.disk(now);
+    let output = match *command {
+        "find" => find(disk, who, words),
+        "cp" => cp(disk, who, &options, &operands, now),
+        "mv" => mv(disk, who, &options, &operands),
+        "rm" => rm(disk, who, &options, &operands),
+        "rmdir" => rmdir(disk, who, &operands),
+        "mkdir" => mkdir(disk, who, &options, &operands, now),
+        "touch" => touch(disk, who, &operands, now),
+        "ls" => ls(disk, &options, &operands),
+        "cat" => cat(disk, &operands),
+        "test" | "[" => test(disk, words),
+        "stat" => stat(disk, words),
         _ => return None,
-    })
+    };
+    Some(output.into())
 }
 
 fn find(disk: &mut Disk, who: Who, words: &[&str]) -> Output {
@@ -294,29 +289,22 @@ fn ls(disk: &Disk, options: &[&str], operands: &[&str]) -> Output {
     report.output
 }
 
-fn cat(machine: &Arc<Shared>, operands: &[&str]) -> Output {
-    if let [path] = operands
-        && path.starts_with("/proc/")
-    {
-        return figures::file(machine, path);
-    }
-    look(machine, |disk| {
-        let mut report = Report::new("cat");
-        for path in operands {
-            let most = usize::try_from(PRINTED_BYTES_MAX).unwrap_or(usize::MAX);
-            match disk.stat(path).map(Node::bytes) {
-                Ok(bytes) if bytes > PRINTED_BYTES_MAX => {
-                    report.complain(path, "it is larger than this machine prints");
-                }
-                Ok(_) | Err(_) => {
-                    if let Some(bytes) = report.note(path, disk.read(path, 0, most)) {
-                        report.output.stdout.extend_from_slice(&bytes);
-                    }
+fn cat(disk: &Disk, operands: &[&str]) -> Output {
+    let mut report = Report::new("cat");
+    for path in operands {
+        let most = usize::try_from(PRINTED_BYTES_MAX).unwrap_or(usize::MAX);
+        match disk.stat(path).map(Node::bytes) {
+            Ok(bytes) if bytes > PRINTED_BYTES_MAX => {
+                report.complain(path, "it is larger than this machine prints");
+            }
+            Ok(_) | Err(_) => {
+                if let Some(bytes) = report.note(path, disk.read(path, 0, most)) {
+                    report.output.stdout.extend_from_slice(&bytes);
                 }
             }
         }
-        report.output
-    })
+    }
+    report.output
 }
 
 fn test(disk: &Disk, words: &[&str]) -> Output {
@@ -358,38 +346,6 @@ fn stat(disk: &Disk, words: &[&str]) -> Output {
                 .output
                 .stdout
                 .extend_from_slice(format!("{line}\n").as_bytes());
-        }
-    }
-    report.output
-}
-
-async fn sha256sum(machine: &Arc<Shared>, operands: &[&str]) -> Output {
-    let mut report = Report::new("sha256sum");
-    for path in operands {
-        let mut sum = Sha256::new();
-        let mut offset = 0;
-        let ended = loop {
-            let piece = machine.ask(|model, now| model.disk(now).read(path, offset, SUMMED_BYTES));
-            match piece {
-                Ok(piece) if piece.is_empty() => break Ok(()),
-                Ok(piece) => {
-                    sum.update(&piece);
-                    offset += piece.len() as u64;
-                    tokio::task::yield_now().await;
-                }
-                Err(error) => break Err(error),
-            }
-        };
-        if report.note(path, ended).is_some() {
-            let mut line = String::new();
-            for byte in sum.finalize() {
-                // Writing to a string does not fail.
-                let _ = write!(line, "{byte:02x}");
-            }
-            report
-                .output
-                .stdout
-                .extend_from_slice(format!("{line}  {path}\n").as_bytes());
         }
     }
     report.output

@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use super::super::machine::Shared;
-use super::command::Output;
-use crate::sim::model::machine::Machine;
+use super::{Host, Output};
 
 /// An instance with two processors, 8 GiB and a 50 GB disk, on which OBS runs.
 const CPUS: u32 = 2;
@@ -22,9 +20,8 @@ const DISK: [u64; 3] = [51_848_359_936, 14_920_278_016, 36_911_304_704];
 const CPU_SHARES: [u64; 8] = [48, 0, 12, 136, 2, 0, 1, 1];
 
 /// The machine's name, as EC2 gives it: from its private address.
-pub(super) fn hostname(machine: &Shared) -> Output {
-    let name = machine.address().to_string().replace('.', "-");
-    Output::printed(format!("ip-{name}\n"), 0)
+pub(super) fn hostname(host: &Host<'_>) -> Output {
+    Output::printed(format!("{}\n", host.name()), 0)
 }
 
 pub(super) fn nproc() -> Output {
@@ -32,16 +29,16 @@ pub(super) fn nproc() -> Output {
 }
 
 /// A file that is printed, whole or its first line.
-pub(super) fn file(machine: &Shared, path: &str) -> Output {
+pub(super) fn file(host: &Host<'_>, path: &str) -> Output {
     match path {
         "/proc/uptime" => {
-            let up = uptime(machine).as_secs_f64();
+            let up = uptime(host).as_secs_f64();
             let idle = up * CPU_SHARES[3] as f64 / 100.0;
             Output::printed(format!("{up:.2} {idle:.2}\n"), 0)
         }
         "/proc/loadavg" => Output::printed("0.42 0.40 0.38 2/317 88121\n", 0),
         "/proc/stat" => {
-            let hundredths = uptime(machine).as_millis() / 10;
+            let hundredths = uptime(host).as_millis() / 10;
             let counters = CPU_SHARES.map(|share| (u128::from(share) * hundredths / 100).to_string());
             Output::printed(format!("cpu  {} 0 0\n", counters.join(" ")), 0)
         }
@@ -49,8 +46,8 @@ pub(super) fn file(machine: &Shared, path: &str) -> Output {
     }
 }
 
-fn uptime(machine: &Shared) -> Duration {
-    machine.inspect(Machine::uptime)
+fn uptime(host: &Host<'_>) -> Duration {
+    host.model.uptime(host.now)
 }
 
 /// `free`, `free -b`, `free -h`.
@@ -96,8 +93,8 @@ pub(super) fn df(words: &[&str]) -> Output {
 }
 
 /// The summary and the busiest process.
-pub(super) fn top(machine: &Shared) -> Output {
-    let minutes = uptime(machine).as_secs() / 60;
+pub(super) fn top(host: &Host<'_>) -> Output {
+    let minutes = uptime(host).as_secs() / 60;
     let text = format!(
         "top - 18:00:00 up {minutes} min,  0 users,  load average: 0.42, 0.40, 0.38\n\
          Tasks: 121 total,   1 running, 120 sleeping,   0 stopped,   0 zombie\n\
