@@ -29,9 +29,9 @@ async fn the_simulated_studio_and_the_real_one_named_keep_the_contract() {
     let machine = world.machine(&running.unwrap().instance_id).unwrap();
     let shell = login(&world, machine.address(), keys.path()).await;
     let folder = Folder::new(shell, OBS_CONFIG);
-    contract::holds(&studios::endpoint(&machine), Some(&folder)).await;
+    contract::holds(&studios::connector(), &studios::endpoint(&machine), Some(&folder)).await;
     // Twice: the second time everything is there already.
-    contract::holds(&studios::endpoint(&machine), Some(&folder)).await;
+    contract::holds(&studios::connector(), &studios::endpoint(&machine), Some(&folder)).await;
     if let Ok(address) = std::env::var("UNDERSTUDY_STUDIO") {
         let real = Endpoint {
             address: address.parse().expect("UNDERSTUDY_STUDIO is address:port"),
@@ -45,8 +45,8 @@ async fn the_simulated_studio_and_the_real_one_named_keep_the_contract() {
         let config = std::env::var("UNDERSTUDY_STUDIO_CONFIG");
         let config = config.expect("UNDERSTUDY_STUDIO_CONFIG is the studio's folder of settings");
         let folder = Folder::new(sshd.connect().await.unwrap(), &config);
-        contract::holds(&real, Some(&folder)).await;
-        contract::holds(&real, Some(&folder)).await;
+        contract::holds(&studios::connector(), &real, Some(&folder)).await;
+        contract::holds(&studios::connector(), &real, Some(&folder)).await;
     }
 }
 

@@ -15,15 +15,15 @@ use crate::support::PLENTY;
 use crate::support::eventually::eventually;
 
 on_both_fronts! {
-    only_instances_with_both_pool_tags_are_listed(2, 1);
-    a_launched_instance_boots_a_machine_with_the_pools_tags(0, 0);
-    power_changes_answer_the_states_before_and_after(1, 0);
-    an_unknown_instance_is_none_or_not_found(0, 0);
-    the_apis_faults_are_told_apart(0, 1);
-    a_mislaid_instance_is_listed_and_not_found(0, 1);
-    a_forgotten_stop_is_answered_and_not_carried_out(1, 0);
-    what_is_asked_is_done_also_where_the_answer_is_lost(0, 1);
-    an_instance_comes_back_at_another_address_when_told_so(1, 0);
+    only_instances_with_both_pool_tags_are_listed(shape(2, 1));
+    a_launched_instance_boots_a_machine_with_the_pools_tags(shape(0, 0));
+    power_changes_answer_the_states_before_and_after(shape(1, 0));
+    an_unknown_instance_is_none_or_not_found(shape(0, 0));
+    the_apis_faults_are_told_apart(shape(0, 1));
+    a_mislaid_instance_is_listed_and_not_found(shape(0, 1));
+    a_forgotten_stop_is_answered_and_not_carried_out(shape(1, 0));
+    what_is_asked_is_done_also_where_the_answer_is_lost(shape(0, 1));
+    an_instance_comes_back_at_another_address_when_told_so(shape(1, 0));
 }
 
 fn launch(token: &str) -> Launch {

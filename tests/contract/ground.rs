@@ -5,22 +5,56 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tempfile::TempDir;
+use tokio::sync::mpsc;
 use understudy::domain::ids::InstanceId;
 use understudy::domain::instance::{Instance, InstanceState, PowerChange};
+use understudy::domain::studio::Secret;
 use understudy::infra::cloud::Cloud;
 use understudy::infra::cloud::rest::{Config, RestCloud};
+use understudy::infra::obs::{self, Endpoint, Notice, Route, Session};
 use understudy::infra::probe::{HttpProbe, Probe};
+use understudy::infra::ssh::{self, RusshConnector};
 use understudy::sim::direct;
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
-use understudy::sim::model::machine::{MachineView, Ports};
+use understudy::sim::model::machine::{MachineTiming, MachineView, Ports};
+use understudy::sim::model::studio::Studio;
 use understudy::sim::world::{self, WorldConfig};
 
-use crate::support::PLENTY;
 use crate::support::eventually::eventually;
+use crate::support::ssh::pinning;
+use crate::support::{BRIEF, PLENTY, studios};
 
 /// Patience of the wire's client, short so that its time-outs are awaited; the direct one has the product's, which costs
 /// nothing in paused time.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What a world is like.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    warm: u32,
+    cold: u32,
+    machine: MachineTiming,
+}
+
+/// So many running machines and so many that are off.
+pub fn shape(warm: u32, cold: u32) -> Shape {
+    Shape {
+        warm,
+        cold,
+        machine: MachineTiming::default(),
+    }
+}
+
+impl Shape {
+    /// A started stream takes so long until it is on air.
+    pub fn rising_after_ms(mut self, ms: u64) -> Self {
+        self.machine.output.rise = Duration::from_millis(ms);
+        self
+    }
+}
+
+pub type Connected = (Arc<dyn Session>, mpsc::Receiver<Notice>);
 
 enum Front {
     Wire(Box<world::World>),
@@ -31,13 +65,22 @@ pub struct Ground {
     front: Front,
     pub cloud: Arc<dyn Cloud>,
     pub probe: Arc<dyn Probe>,
+    pub obs: Arc<dyn obs::Connector>,
+    ssh: Arc<dyn ssh::Connector>,
+    /// Where the wire's keys are.
+    _keys: Option<TempDir>,
 }
 
 impl Ground {
-    pub async fn wire(warm: u32, cold: u32) -> Self {
-        let world = world::World::start(WorldConfig::for_test(warm, cold))
-            .await
-            .unwrap();
+    pub async fn wire(shape: Shape) -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        let config = WorldConfig {
+            machine: shape.machine,
+            ssh_key_dir: Some(keys.path().to_owned()),
+            ..WorldConfig::for_test(shape.warm, shape.cold)
+        };
+        let world = world::World::start(config).await.unwrap();
+        let key = world.ssh_key_file().unwrap().to_owned();
         let config = Config {
             request_timeout: REQUEST_TIMEOUT,
             retry_delay: Duration::from_millis(10),
@@ -46,21 +89,28 @@ impl Ground {
         Self {
             cloud: Arc::new(RestCloud::new(config).unwrap()),
             probe: Arc::new(HttpProbe::new().unwrap()),
+            obs: Arc::new(studios::connector()),
+            ssh: Arc::new(RusshConnector::new(pinning("ubuntu", key, keys.path()))),
+            _keys: Some(keys),
             front: Front::Wire(Box::new(world)),
         }
     }
 
-    pub fn direct(warm: u32, cold: u32) -> Self {
+    pub fn direct(shape: Shape) -> Self {
         let config = direct::WorldConfig {
-            warm,
-            cold,
+            warm: shape.warm,
+            cold: shape.cold,
+            machine: shape.machine,
             ..direct::WorldConfig::default()
         };
         let world = direct::World::start(config).unwrap();
-        let parts = world.parts();
+        let parts = world.parts(&studios::VAULT);
         Self {
             cloud: parts.cloud,
             probe: parts.probe,
+            obs: parts.obs,
+            ssh: parts.ssh,
+            _keys: None,
             front: Front::Direct(Box::new(world)),
         }
     }
@@ -164,6 +214,123 @@ impl Ground {
         eventually(state.as_str(), PLENTY, async || {
             let seen = self.cloud.describe(instance).await.unwrap();
             (seen?.state == state).then_some(())
+        })
+        .await;
+    }
+
+    pub fn obs_endpoint(&self, instance: &InstanceId) -> Endpoint {
+        Endpoint {
+            address: (self.address(instance), Ports::default().obs).into(),
+            route: Route::Direct,
+            password: Some(Secret::new("simulated")),
+            connect_deadline: PLENTY,
+            call_deadline: PLENTY,
+        }
+    }
+
+    pub async fn log_in(&self, instance: &InstanceId) -> Result<Arc<dyn ssh::Session>, ssh::Error> {
+        self.log_in_within(instance, PLENTY).await
+    }
+
+    pub async fn log_in_within(
+        &self,
+        instance: &InstanceId,
+        limit: Duration,
+    ) -> Result<Arc<dyn ssh::Session>, ssh::Error> {
+        let endpoint = ssh::Endpoint {
+            address: (self.address(instance), Ports::default().ssh).into(),
+            host: instance.to_string(),
+            connect_deadline: limit,
+        };
+        self.ssh.connect(&endpoint).await
+    }
+
+    pub async fn connect(&self, instance: &InstanceId) -> Connected {
+        self.obs.connect(&self.obs_endpoint(instance)).await.unwrap()
+    }
+
+    /// A session whose calls give up soon.
+    pub async fn connect_hasty(&self, instance: &InstanceId) -> Connected {
+        let hasty = Endpoint {
+            call_deadline: BRIEF,
+            ..self.obs_endpoint(instance)
+        };
+        self.obs.connect(&hasty).await.unwrap()
+    }
+
+    pub async fn refusal(&self, endpoint: &Endpoint) -> obs::Error {
+        match self.obs.connect(endpoint).await {
+            Ok(_) => panic!("connected"),
+            Err(error) => error,
+        }
+    }
+
+    /// Changes a studio as somebody sitting before it could.
+    pub fn operate<T>(&self, instance: &InstanceId, change: impl FnOnce(&mut Studio) -> T) -> T {
+        match &self.front {
+            Front::Wire(world) => {
+                let machine = world.machine(instance).unwrap();
+                machine.operate(|studio, _| change(studio))
+            }
+            Front::Direct(world) => {
+                let machine = world.machine(instance).unwrap();
+                machine.operate(|studio, _| change(studio))
+            }
+        }
+    }
+
+    /// Waits until `holds` is true of the machine; `None` if the deadline comes first.
+    pub async fn until_seen(
+        &self,
+        instance: &InstanceId,
+        deadline: Duration,
+        holds: impl Fn(&MachineView) -> bool,
+    ) -> Option<MachineView> {
+        match &self.front {
+            Front::Wire(world) => world.machine(instance).unwrap().until(deadline, holds).await,
+            Front::Direct(world) => world.machine(instance).unwrap().until(deadline, holds).await,
+        }
+    }
+
+    pub fn publishers(&self, key: &str) -> Vec<Ipv4Addr> {
+        match &self.front {
+            Front::Wire(world) => world.ingest().publishers(key),
+            Front::Direct(world) => world.ingest().publishers(key),
+        }
+    }
+
+    pub fn ingest_bytes(&self, key: &str) -> u64 {
+        match &self.front {
+            Front::Wire(world) => world.ingest().bytes(key),
+            Front::Direct(world) => world.ingest().bytes(key),
+        }
+    }
+
+    pub fn ingest_address(&self) -> SocketAddr {
+        match &self.front {
+            Front::Wire(world) => world.ingest().address(),
+            Front::Direct(world) => world.ingest().address(),
+        }
+    }
+
+    pub async fn take_ingest_down(&self) {
+        match &self.front {
+            Front::Wire(world) => world.ingest().take_down().await,
+            Front::Direct(world) => world.ingest().take_down(),
+        }
+    }
+
+    pub async fn bring_ingest_back(&self) {
+        match &self.front {
+            Front::Wire(world) => world.ingest().bring_back().await.unwrap(),
+            Front::Direct(world) => world.ingest().bring_back(),
+        }
+    }
+
+    /// Waits until somebody publishes the key, or nobody does.
+    pub async fn until_published(&self, key: &str, by_somebody: bool) {
+        eventually("publishers", PLENTY, async || {
+            (self.publishers(key).is_empty() != by_somebody).then_some(())
         })
         .await;
     }

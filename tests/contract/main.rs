@@ -6,25 +6,30 @@
 
 mod cloud;
 mod ground;
+mod obs;
 mod probe;
+mod ssh;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// Tests each of these contracts on a world of its own with so many running machines and so many that are off, on the wire
-/// and directly.
+/// Tests each of these contracts on a world of its own, of the shape given, on the wire and directly.
 macro_rules! on_both_fronts {
-    ($($contract:ident($warm:literal, $cold:literal);)*) => {
+    ($($contract:ident($shape:expr);)*) => {
         mod wire {
+            use $crate::ground::shape;
+
             $(#[tokio::test]
             async fn $contract() {
-                super::$contract(&$crate::ground::Ground::wire($warm, $cold).await).await;
+                super::$contract(&$crate::ground::Ground::wire($shape).await).await;
             })*
         }
 
         mod direct {
+            use $crate::ground::shape;
+
             $(#[tokio::test(start_paused = true)]
             async fn $contract() {
-                super::$contract(&$crate::ground::Ground::direct($warm, $cold)).await;
+                super::$contract(&$crate::ground::Ground::direct($shape)).await;
             })*
         }
     };

@@ -14,13 +14,13 @@ use crate::support::eventually::eventually;
 use crate::support::{BRIEF, PLENTY};
 
 on_both_fronts! {
-    a_show_server_tells_how_it_is_and_which_show_it_serves(1, 0);
-    a_show_server_can_be_down_hang_or_flap(1, 0);
-    an_unreachable_machine_is_silent_and_answers_when_it_is_back(1, 0);
-    a_machine_that_is_off_is_silent(1, 1);
-    a_terminated_machine_is_silent(1, 0);
-    a_port_where_nothing_listens_refuses(1, 0);
-    a_boot_can_be_slow_never_finish_or_lack_a_service(0, 3);
+    a_show_server_tells_how_it_is_and_which_show_it_serves(shape(1, 0));
+    a_show_server_can_be_down_hang_or_flap(shape(1, 0));
+    an_unreachable_machine_is_silent_and_answers_when_it_is_back(shape(1, 0));
+    a_machine_that_is_off_is_silent(shape(1, 1));
+    a_terminated_machine_is_silent(shape(1, 0));
+    a_port_where_nothing_listens_refuses(shape(1, 0));
+    a_boot_can_be_slow_never_finish_or_lack_a_service(shape(0, 3));
 }
 
 async fn ask(ground: &Ground, id: &InstanceId, deadline: Duration) -> Result<(), Error> {

@@ -9,14 +9,14 @@ use understudy::domain::studio::{
 };
 use understudy::infra::obs::{Connector, Endpoint, Folder, Means, Session};
 
-use super::studios::{connector, input, item, scene, small};
+use super::studios::{input, item, scene, small};
 
 /// Runs the whole contract against the studio that listens there.
 ///
 /// # Panics
 /// Says which part does not hold.
-pub async fn holds(endpoint: &Endpoint, folder: Option<&Folder>) {
-    let (session, _notices) = connector().connect(endpoint).await.unwrap();
+pub async fn holds(connector: &dyn Connector, endpoint: &Endpoint, folder: Option<&Folder>) {
+    let (session, _notices) = connector.connect(endpoint).await.unwrap();
     let session = &*session;
     for (what, studio) in [
         ("scenes, items, inputs, stream service", small()),

@@ -33,9 +33,11 @@ mod transitions;
 mod wire;
 
 pub use collection::Folder;
+pub(crate) use collection::{file_for, text as collection_text};
 pub use connector::ObwsConnector;
 pub use frame::Frame;
-pub(in crate::infra) use wire::canonical;
+pub(crate) use notices::{NOTICES_KEPT, Outbox, Phase};
+pub(crate) use wire::{canonical, decimal, stream_service, stream_settings};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

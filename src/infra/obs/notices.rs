@@ -31,11 +31,11 @@ pub(super) const SUBSCRIPTIONS: EventSubscription = EventSubscription::GENERAL
 pub(super) const EVENTS_KEPT: usize = 64;
 
 /// Notices kept for the owner.
-const NOTICES_KEPT: usize = 32;
+pub(crate) const NOTICES_KEPT: usize = 32;
 
 /// Whether a stream is being started: OBS then says that no output is active, and means "not yet".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Nothing was told yet, or something was missed: a stream may be connecting since before this session.
     Unknown,
     Starting,
@@ -179,7 +179,7 @@ fn changes_a_capture(event: &Event) -> bool {
 }
 
 /// The sending side of the channel: never waits to accept a notice.
-struct Outbox {
+pub(crate) struct Outbox {
     notices: mpsc::Sender<Notice>,
     /// The last notice sent was [`Notice::Changed`].
     told_of_change: bool,
@@ -188,7 +188,7 @@ struct Outbox {
 }
 
 impl Outbox {
-    fn new(notices: mpsc::Sender<Notice>) -> Self {
+    pub(crate) fn new(notices: mpsc::Sender<Notice>) -> Self {
         Self {
             notices,
             told_of_change: false,
@@ -196,7 +196,12 @@ impl Outbox {
         }
     }
 
-    fn offer(&mut self, notice: Notice) {
+    /// Something did not fit: [`Outbox::pay`] is to be waited for.
+    pub(crate) fn owes(&self) -> bool {
+        self.owes
+    }
+
+    pub(crate) fn offer(&mut self, notice: Notice) {
         let is_change = notice == Notice::Changed;
         // Whoever reads the one that waits will look after this change too.
         let all_read = self.notices.capacity() == self.notices.max_capacity();
@@ -211,7 +216,8 @@ impl Outbox {
         }
     }
 
-    async fn pay(&mut self) {
+    /// Waits for room to tell what did not fit.
+    pub(crate) async fn pay(&mut self) {
         if let Ok(room) = self.notices.reserve().await {
             room.send(Notice::Changed);
             self.told_of_change = true;

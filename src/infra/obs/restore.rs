@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::capture::{Now, collections, output, read};
+use super::capture::{Now, capture, collections, output, read};
 use super::collection::{self, Folder, by_file, file_for};
 use super::link::{Lane, Link, NOT_FOUND, Request, denied_with};
 use super::room::make_room;
@@ -56,7 +56,7 @@ async fn file_to_use<'a>(link: &Link, want: &Studio, means: &'a Means) -> Result
     if matches!(means, Means::Requests) {
         return Ok(None);
     }
-    let (now, output) = tokio::try_join!(read(link), output(link))?;
+    let (now, output) = tokio::try_join!(capture(link), output(link))?;
     Ok(file_for(means, want, &now).filter(|_| !output.active))
 }
 

@@ -14,7 +14,7 @@ const BOUNDS_MIN: f32 = 1.0;
 
 /// OBS keeps single precision and sends it widened. The shortest decimal number that means the same is what
 /// was typed in, and is the same wherever a studio is captured.
-pub(super) fn decimal(value: f32) -> f64 {
+pub(crate) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
@@ -25,7 +25,7 @@ pub(super) fn single(value: f64) -> f32 {
 }
 
 /// JSON text with the keys of every object sorted.
-pub(in crate::infra) fn canonical(value: &Value) -> Json {
+pub(crate) fn canonical(value: &Value) -> Json {
     Json(sorted(value).to_string())
 }
 
@@ -182,7 +182,7 @@ fn alignment(bits: u8) -> Result<Alignment, String> {
 ///
 /// # Errors
 /// [`Error::Protocol`] if the settings are not an object, or the key is none.
-pub(super) fn stream_service(kind: String, settings: Value, vault: &Vault) -> Result<StreamService, Error> {
+pub(crate) fn stream_service(kind: String, settings: Value, vault: &Vault) -> Result<StreamService, Error> {
     let Value::Object(mut settings) = settings else {
         return Err(Error::Protocol("the stream service has no settings".to_owned()));
     };
@@ -204,7 +204,7 @@ pub(super) fn stream_service(kind: String, settings: Value, vault: &Vault) -> Re
 ///
 /// # Errors
 /// What is wrong with what was captured, or with the key that it is sealed under.
-pub(super) fn stream_settings(
+pub(crate) fn stream_settings(
     service: &StreamService,
     vault: &Vault,
 ) -> Result<Map<String, Value>, Unusable> {
@@ -221,7 +221,7 @@ pub(super) fn stream_settings(
 
 /// Why the settings of a stream service cannot be given to OBS.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     #[error("its settings are not a JSON object")]
     NotAnObject,
     #[error("its key: {0}")]

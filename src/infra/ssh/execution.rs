@@ -112,10 +112,34 @@ impl Control {
 }
 
 /// The far ends of a [`Control`].
-struct Orders {
+pub(crate) struct Orders {
     input: mpsc::Receiver<Input>,
     size: watch::Receiver<Size>,
-    cancelled: watch::Receiver<bool>,
+    pub(crate) cancelled: watch::Receiver<bool>,
+}
+
+impl Execution {
+    /// An execution, and its far ends for whoever carries it out.
+    pub(crate) fn begin(terminal: Option<&Terminal>) -> (Self, Orders, Outbox) {
+        let size = terminal.map_or(Size { columns: 0, rows: 0 }, |terminal| Size {
+            columns: terminal.columns,
+            rows: terminal.rows,
+        });
+        let (outbox, pieces) = Outbox::new();
+        let (input, input_end) = mpsc::channel(INPUT_MAX);
+        let (size, cancelled) = (watch::Sender::new(size), watch::Sender::new(false));
+        let orders = Orders {
+            input: input_end,
+            size: size.subscribe(),
+            cancelled: cancelled.subscribe(),
+        };
+        let control = Control {
+            input,
+            size,
+            cancelled,
+        };
+        (Self { pieces, control }, orders, outbox)
+    }
 }
 
 /// Starts what was asked for and returns once the server runs it.
@@ -149,7 +173,7 @@ pub(super) async fn start(connection: &Arc<Connection>, start: &Start) -> Result
 }
 
 /// Such a name ends up in the command's environment, and is often what a browser said.
-fn check(terminal: &Terminal) -> Result<(), Error> {
+pub(crate) fn check(terminal: &Terminal) -> Result<(), Error> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
     let term = &terminal.term;
     if term.is_empty() || term.len() > TERM_CHARS_MAX || !term.chars().all(fits) {
@@ -187,7 +211,7 @@ impl Running {
             let _ = answer.send(Err(error));
             return self.connection.give_up(write.close()).await;
         }
-        let (execution, orders, outbox) = self.hand_over();
+        let (execution, orders, outbox) = Execution::begin(self.terminal.as_ref());
         // A caller that has gone meanwhile drops the receiver, which is noticed below.
         let _ = answer.send(Ok(execution));
         self.attend(read, write, orders, outbox).await;
@@ -221,31 +245,6 @@ impl Running {
             None => write.request_shell(true).await.map_err(gone)?,
         }
         granted(read, "the server does not run commands").await
-    }
-
-    fn hand_over(&self) -> (Execution, Orders, Outbox) {
-        let (outbox, pieces) = Outbox::new();
-        let (input, input_end) = mpsc::channel(INPUT_MAX);
-        let (size, cancelled) = (watch::Sender::new(self.size()), watch::Sender::new(false));
-        let orders = Orders {
-            input: input_end,
-            size: size.subscribe(),
-            cancelled: cancelled.subscribe(),
-        };
-        let control = Control {
-            input,
-            size,
-            cancelled,
-        };
-        (Execution { pieces, control }, orders, outbox)
-    }
-
-    fn size(&self) -> Size {
-        let size = |terminal: &Terminal| Size {
-            columns: terminal.columns,
-            rows: terminal.rows,
-        };
-        self.terminal.as_ref().map_or(Size { columns: 0, rows: 0 }, size)
     }
 
     /// Sees it to its end and clears up after it.

@@ -12,12 +12,13 @@ mod upload;
 
 pub use download::Download;
 pub(super) use sftp::Sftp;
-pub use upload::Upload;
+use upload::SftpUpload;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 /// Bytes per request: what every server takes (draft-ietf-secsh-filexfer-02, section 3).
 const PIECE_BYTES: u32 = 32 * 1024;
@@ -69,6 +70,49 @@ pub trait Files: Send + Sync + 'static {
 
     /// Whether another request can be answered. Once it cannot, [`super::Passages::files`] opens another channel.
     fn are_usable(&self) -> bool;
+}
+
+/// Where the bytes of an [`Upload`] go. What is dropped unfinished leaves nothing behind.
+#[async_trait]
+pub(crate) trait Sink: Send {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Called once, after the last bytes. Returns the size of the file.
+    async fn finish(&mut self) -> Result<u64, Error>;
+}
+
+/// A file that is written, under another name until it is whole. Dropping it before [`Upload::finish`] removes what
+/// is there of it.
+pub struct Upload {
+    sink: Box<dyn Sink>,
+}
+
+impl Upload {
+    pub(crate) fn new(sink: impl Sink + 'static) -> Self {
+        Self { sink: Box::new(sink) }
+    }
+
+    /// Sends the next bytes; waits while as much is on its way as may be, or as much has not reached the disk.
+    ///
+    /// # Errors
+    /// Also of something sent before. The upload is of no use then.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.sink.write(bytes).await
+    }
+
+    /// Waits until the machine has everything on its disk, and puts the file in its place. Returns its size in bytes.
+    ///
+    /// # Errors
+    /// Then there is no such file, or the old one is still there.
+    pub async fn finish(mut self) -> Result<u64, Error> {
+        self.sink.finish().await
+    }
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

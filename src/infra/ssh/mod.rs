@@ -25,8 +25,11 @@ pub mod tunnel;
 
 pub use connector::{Config, RusshConnector};
 pub use execution::{Control, Execution, Piece};
+pub(crate) use execution::{Orders, check as check_terminal};
 pub use host_keys::HostKeyPolicy;
 pub use key_source::KeySource;
+pub(crate) use outbox::Outbox;
+pub(crate) use quote::command_line;
 pub use stored_key::KeyStanding;
 
 use std::net::SocketAddr;

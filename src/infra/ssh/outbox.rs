@@ -20,7 +20,7 @@ const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// How long a reader may leave pieces lying once the command has ended.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     pieces: mpsc::Sender<Piece>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
@@ -32,7 +32,7 @@ enum Waiting {
 }
 
 impl Outbox {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Piece>) {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Piece>) {
         let (pieces, reader) = mpsc::channel(PIECES_MAX);
         let outbox = Self {
             pieces,
@@ -43,13 +43,13 @@ impl Outbox {
     }
 
     /// Ends when nobody takes pieces any more.
-    pub(super) fn reader_gone(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn reader_gone(&self) -> impl Future<Output = ()> + use<> {
         let pieces = self.pieces.clone();
         async move { pieces.closed().await }
     }
 
     /// Keeps what was said, or counts it if there is no room.
-    pub(super) fn put(&mut self, stream: Stream, said: &Bytes) {
+    pub(crate) fn put(&mut self, stream: Stream, said: &Bytes) {
         if said.is_empty() {
             return;
         }
@@ -103,7 +103,7 @@ impl Outbox {
     }
 
     /// Hands over what is left, and how it ended.
-    pub(super) async fn finish(mut self, ended: Result<Exit, Error>) {
+    pub(crate) async fn finish(mut self, ended: Result<Exit, Error>) {
         let last_words = async {
             while self.has_waiting() {
                 self.send_next().await;

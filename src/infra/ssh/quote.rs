@@ -10,7 +10,7 @@ use super::Error;
 ///
 /// # Errors
 /// [`Error::BadCommand`] for no words at all, and for a NUL, which no Unix command line can hold.
-pub(super) fn command_line(argv: &[String]) -> Result<String, Error> {
+pub(crate) fn command_line(argv: &[String]) -> Result<String, Error> {
     if argv.is_empty() {
         return Err(Error::BadCommand("it has no words"));
     }

@@ -66,6 +66,10 @@ impl Dice {
         Duration::from_millis(rng.random_range(min..=max.max(min)))
     }
 
+    pub(super) fn number(&self) -> u64 {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
     /// Takes one way over the network.
     pub(super) async fn trip(&self) {
         sleep(self.draw(self.timing.trip)).await;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -16,7 +16,11 @@ use crate::sim::clock::Clock;
 use crate::sim::model::fault::{Fault, FaultKind};
 use crate::sim::model::machine::disk::Disk;
 use crate::sim::model::machine::{Fate, Machine, MachineTiming, MachineView, Ports, Service};
+use crate::sim::model::studio::event::StudioEvent;
 use crate::sim::model::studio::{Studio, StudioError};
+
+/// Events that may wait for one client of a studio. One that lets more pile up is dropped.
+const EVENTS_MAX: usize = 512;
 
 /// What all machines of a world have in common.
 #[derive(Clone)]
@@ -56,10 +60,31 @@ impl Line {
     }
 }
 
+/// An identified client of the studio.
+struct Client {
+    line: Weak<Line>,
+    events: mpsc::Sender<StudioEvent>,
+}
+
+impl Client {
+    fn is_there(&self) -> bool {
+        self.line.upgrade().is_some_and(|line| !line.is_reset())
+    }
+
+    fn tell(&self, event: &StudioEvent) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event.clone())
+            && let Some(line) = self.line.upgrade()
+        {
+            line.set(Fate::Reset);
+        }
+    }
+}
+
 struct State {
     model: Machine,
     address: Ipv4Addr,
     lines: Vec<Weak<Line>>,
+    clients: Vec<Client>,
     version: u64,
     /// The world has ended.
     closed: bool,
@@ -68,8 +93,12 @@ struct State {
 }
 
 impl State {
-    /// Makes lines follow the model.
+    /// Makes lines and the studio's clients follow the model.
     fn settle(&mut self, now: Timestamp) {
+        let events = self.model.studio_mut().take_events();
+        for event in &events {
+            self.clients.iter().for_each(|client| client.tell(event));
+        }
         let (model, closed) = (&self.model, self.closed);
         self.lines.retain(|line| {
             let Some(line) = line.upgrade() else {
@@ -82,6 +111,7 @@ impl State {
             });
             true
         });
+        self.clients.retain(Client::is_there);
         self.version += 1;
     }
 }
@@ -157,10 +187,21 @@ impl Shared {
         line
     }
 
+    /// From now on, whoever is at the other end of the line hears what the studio announces.
+    pub(super) fn subscribe(&self, line: &Arc<Line>) -> mpsc::Receiver<StudioEvent> {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        self.state().clients.push(Client {
+            line: Arc::downgrade(line),
+            events,
+        });
+        receiver
+    }
+
     fn view(&self) -> MachineView {
         let now = self.now();
         let state = self.state();
-        state.model.view(state.address, 0, now)
+        let clients = state.clients.iter().filter(|client| client.is_there()).count();
+        state.model.view(state.address, clients, now)
     }
 }
 
@@ -178,6 +219,7 @@ impl MachineHandle {
             model,
             address,
             lines: Vec::new(),
+            clients: Vec::new(),
             version: 1,
             closed: false,
             vanished: false,

@@ -14,16 +14,20 @@
 //! ([`Front`](super::model::machine::Front)) and of a connection ([`Fate`](super::model::machine::Fate)). What was sent to
 //! a machine that is silent is read when it speaks again, whether or not somebody still waits for the answer.
 
+pub mod archive;
 mod cloud;
 pub mod dice;
 pub mod ingest;
 pub mod machine;
 mod machines;
 mod network;
+mod obs;
 mod probe;
 mod publish;
+mod ssh;
 pub mod world;
 
+pub use self::archive::Archive;
 pub use self::dice::Span;
 pub use self::ingest::Ingest;
 pub use self::machine::MachineHandle;

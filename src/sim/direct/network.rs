@@ -4,8 +4,9 @@
 //! to a machine that has dropped off the network, waits in a buffer and is carried out afterwards, also when its sender has
 //! given up. A reset loses what was not read.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,6 +36,7 @@ type Request = Box<dyn FnOnce(&Shared) + Send>;
 /// An established connection. The near side closes it by dropping it.
 pub(super) struct Link {
     dice: Arc<Dice>,
+    machine: Arc<Shared>,
     line: Arc<Line>,
     requests: mpsc::Sender<Request>,
 }
@@ -44,8 +46,26 @@ impl Link {
         let line = machine.line(service);
         let (requests, queue) = mpsc::channel(BUFFERED_MAX);
         let dice = Arc::clone(&machine.surroundings().dice);
-        tokio::spawn(read(machine, Arc::clone(&line), queue));
-        Self { dice, line, requests }
+        tokio::spawn(read(Arc::clone(&machine), Arc::clone(&line), queue));
+        Self {
+            dice,
+            machine,
+            line,
+            requests,
+        }
+    }
+
+    /// The far side.
+    pub(super) fn machine(&self) -> &Arc<Shared> {
+        &self.machine
+    }
+
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    pub(super) fn dice(&self) -> &Arc<Dice> {
+        &self.dice
     }
 
     /// A request and its answer: `act` is what the far side does when it reads it. No deadline of its own.
@@ -74,6 +94,19 @@ impl Link {
         }
     }
 
+    /// Waits until something that the far side says now has come.
+    pub(super) async fn hear(&self) -> Result<(), Closed> {
+        let come = async {
+            self.dice.trip().await;
+            flowing(&mut self.line.fate()).await
+        };
+        tokio::select! {
+            biased;
+            () = self.reset() => Err(Closed),
+            come = come => come,
+        }
+    }
+
     /// Returns when the connection was reset.
     pub(super) async fn reset(&self) {
         // The sender is on the line, which is held here.
@@ -82,7 +115,7 @@ impl Link {
 }
 
 /// Waits until something gets through.
-async fn flowing(fate: &mut watch::Receiver<Fate>) -> Result<(), Closed> {
+pub(super) async fn flowing(fate: &mut watch::Receiver<Fate>) -> Result<(), Closed> {
     let fate = fate.wait_for(|fate| *fate != Fate::Frozen).await;
     match fate.as_deref() {
         Ok(Fate::Flowing) => Ok(()),
@@ -109,15 +142,50 @@ async fn read(machine: Arc<Shared>, line: Arc<Line>, mut requests: mpsc::Receive
     }
 }
 
+/// Connections that were made from a machine for somebody who is to find them: whoever opened a tunnel reads from it under
+/// which number.
+#[derive(Default)]
+pub(super) struct Passages {
+    open: Mutex<(u64, BTreeMap<u64, Link>)>,
+}
+
+impl Passages {
+    /// Gives a connection a number to be found under.
+    pub(super) fn put(&self, link: Link) -> u64 {
+        let mut open = self.open();
+        let (last, links) = &mut *open;
+        *last += 1;
+        links.insert(*last, link);
+        *last
+    }
+
+    /// The connection of this number, which is found once.
+    pub(super) fn take(&self, number: u64) -> Option<Link> {
+        self.open().1.remove(&number)
+    }
+
+    fn open(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Link>)> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The way from the coordinator to the machines.
 #[derive(Clone)]
 pub(super) struct Network {
     machines: Arc<Machines>,
+    passages: Arc<Passages>,
 }
 
 impl Network {
     pub(super) fn new(machines: Arc<Machines>) -> Self {
-        Self { machines }
+        Self {
+            machines,
+            passages: Arc::default(),
+        }
+    }
+
+    pub(super) fn passages(&self) -> &Passages {
+        &self.passages
     }
 
     /// Connects to a service. Waits for as long as nothing answers; the caller sets the deadline.
@@ -141,6 +209,20 @@ impl Network {
                     return Ok(link);
                 }
             }
+        }
+    }
+
+    /// Connects to a service of a machine from the machine itself.
+    pub(super) fn dial_within(machine: &Arc<Shared>, service: Service) -> Result<Link, Refused> {
+        let front = machine.change(|model, now| match model.front(service, now) {
+            // Its own network reaches it.
+            Front::Dark if model.process(service).is_alive() => Front::Open,
+            Front::Dark => Front::Closed,
+            front => front,
+        });
+        match front {
+            Front::Closed | Front::Dark => Err(Refused),
+            Front::Unanswered | Front::Open => Ok(Link::open(Arc::clone(machine), service)),
         }
     }
 

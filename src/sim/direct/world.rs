@@ -11,19 +11,25 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::archive::Archive;
 use super::cloud::{Account, Api};
 use super::dice::{Dice, Timing};
 use super::ingest::Ingest;
 use super::machine::{MachineHandle, Surroundings};
 use super::machines::Machines;
 use super::network::Network;
+use super::obs::DirectConnector as StudioConnector;
 use super::probe::DirectProbe;
+use super::ssh::DirectConnector as ShellConnector;
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{Instance, InstanceState, PowerChange};
 use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
+use crate::infra::archive::Store;
 use crate::infra::cloud::{Cloud, MANAGED_BY, TAG_MANAGED_BY, TAG_PROJECT};
 use crate::infra::probe::Probe;
+use crate::infra::vault::Vault;
+use crate::infra::{obs, ssh};
 use crate::sim::clock::Clock;
 use crate::sim::model::cloud::{self, AddressRange, CloudTiming, LaunchRequest, Refusal};
 use crate::sim::model::fault::{CloudFault, Fault, FaultKind};
@@ -34,6 +40,9 @@ const BEGINNING: Timestamp = Timestamp(1_767_225_600_000);
 
 /// The addresses of machines. Nobody connects to them; they only have to look like somebody's.
 const ADDRESSES: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 254, 254));
+
+/// The archive's bucket.
+pub const BUCKET: &str = "recordings";
 
 /// Why there is no such world.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +99,9 @@ impl Default for WorldConfig {
 pub struct Parts {
     pub cloud: Arc<dyn Cloud>,
     pub probe: Arc<dyn Probe>,
+    pub obs: Arc<dyn obs::Connector>,
+    pub ssh: Arc<dyn ssh::Connector>,
+    pub archive: Arc<dyn Store>,
 }
 
 /// A running world. It ends when dropped.
@@ -99,6 +111,7 @@ pub struct World {
     account: Arc<Account>,
     machines: Arc<Machines>,
     ingest: Ingest,
+    archive: Archive,
 }
 
 impl World {
@@ -125,6 +138,7 @@ impl World {
             config,
             clock,
             account,
+            archive: Archive::new(BUCKET, Arc::clone(&machines.surroundings().dice)),
             machines,
             ingest,
         };
@@ -175,13 +189,18 @@ impl World {
         Ok(id)
     }
 
-    /// The world as a tree meets it. Any number of trees may: a restarted coordinator gets parts of its own.
+    /// The world as a tree meets it, whose `vault` seals the stream keys that are captured. Any number of trees may: a
+    /// restarted coordinator gets parts of its own.
     #[must_use]
-    pub fn parts(&self) -> Parts {
+    pub fn parts(&self, vault: &Arc<Vault>) -> Parts {
         let network = Network::new(Arc::clone(&self.machines));
+        let password = self.config.obs_password.clone();
         Parts {
             cloud: Arc::new(Api::new(Arc::clone(&self.account), &self.config.project)),
-            probe: Arc::new(DirectProbe::new(network)),
+            probe: Arc::new(DirectProbe::new(network.clone())),
+            obs: Arc::new(StudioConnector::new(network.clone(), password, Arc::clone(vault))),
+            ssh: Arc::new(ShellConnector::new(network)),
+            archive: Arc::new(self.archive.clone()),
         }
     }
 
@@ -189,6 +208,12 @@ impl World {
     #[must_use]
     pub fn ingest(&self) -> &Ingest {
         &self.ingest
+    }
+
+    /// The archive, whose only bucket is [`BUCKET`].
+    #[must_use]
+    pub fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// The world's time. A tree's clock that starts at its present goes with it from then on.

@@ -98,3 +98,18 @@ pub enum CloudFault {
     /// Every change is carried out, and the connection breaks before the answer.
     AnswersLost,
 }
+
+/// A fault of the archive of recordings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveFault {
+    /// Every call is answered with "try later".
+    Down,
+    /// Every call is refused: these credentials may not.
+    Denied,
+    /// Every answer comes this much later.
+    Slow { delay: Duration },
+    /// Every call is carried out, and the connection breaks before the answer.
+    AnswersLost,
+    /// What is sent arrives damaged, and is refused for that.
+    Damages,
+}

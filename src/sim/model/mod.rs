@@ -7,6 +7,7 @@
 //! The same three verbs everywhere: operations change state at `now`; `advance(now)` lets time pass;
 //! `next_deadline(now)` says when something will happen by itself.
 
+pub mod archive;
 pub mod cloud;
 pub mod fault;
 pub mod ingest;

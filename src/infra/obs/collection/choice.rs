@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::domain::studio::{Filter, SceneItem, Studio, TransitionSource};
-use crate::infra::obs::capture::{Now, SceneNow};
+use crate::domain::studio::{Filter, Scene, Studio, TransitionSource};
 use crate::infra::obs::{Folder, Means};
 
 /// From so many pieces on that have to be made or removed a file is faster. [ADR 6] has the figures.
@@ -11,8 +10,8 @@ use crate::infra::obs::{Folder, Means};
 /// [ADR 6]: ../../../../docs/adr/0006-restore-by-file.md
 const PIECES_MIN: usize = 300;
 
-/// Where to put a file, if the studio is to be made from one.
-pub(in crate::infra::obs) fn file_for<'a>(means: &'a Means, want: &Studio, now: &Now) -> Option<&'a Folder> {
+/// Where to put a file, if the studio is to be made from one. `now` is what was captured of it.
+pub(crate) fn file_for<'a>(means: &'a Means, want: &Studio, now: &Studio) -> Option<&'a Folder> {
     let (folder, pieces_min) = match means {
         Means::Requests => return None,
         Means::File(folder) => (folder, 1),
@@ -21,12 +20,12 @@ pub(in crate::infra::obs) fn file_for<'a>(means: &'a Means, want: &Studio, now: 
     calls_for_a_file(want, now, pieces_min).then_some(folder)
 }
 
-fn calls_for_a_file(want: &Studio, now: &Now, pieces_min: usize) -> bool {
+fn calls_for_a_file(want: &Studio, now: &Studio, pieces_min: usize) -> bool {
     needs_a_file(want, now) || pieces_that_differ(want, now) >= pieces_min
 }
 
 /// Transitions and groups come and go with files only, and what is in a group is not restored by requests.
-fn needs_a_file(want: &Studio, now: &Now) -> bool {
+fn needs_a_file(want: &Studio, now: &Studio) -> bool {
     let kinds = |transitions: &[TransitionSource]| -> BTreeSet<(String, String)> {
         let known = transitions.iter();
         known
@@ -38,7 +37,7 @@ fn needs_a_file(want: &Studio, now: &Now) -> bool {
     let groups = want.groups.len() != now.groups.len()
         || want.groups.iter().any(|wanted| {
             let there = now.groups.iter().find(|there| there.name == wanted.name);
-            there.is_none_or(|there| !there.items.iter().map(|item| &item.item).eq(&wanted.items))
+            there.is_none_or(|there| there.items != wanted.items)
         });
     transitions || groups
 }
@@ -53,15 +52,15 @@ enum Piece<'a> {
     Filter(&'a str, &'a str),
 }
 
-fn pieces_that_differ(want: &Studio, now: &Now) -> usize {
-    wanted(want).symmetric_difference(&there(now)).count()
+fn pieces_that_differ(want: &Studio, now: &Studio) -> usize {
+    pieces(want).symmetric_difference(&pieces(now)).count()
 }
 
-fn wanted(studio: &Studio) -> HashSet<Piece<'_>> {
+fn pieces(studio: &Studio) -> HashSet<Piece<'_>> {
     let mut pieces = HashSet::new();
     for scene in &studio.scenes {
         pieces.insert(Piece::Scene(&scene.name));
-        add_items(&mut pieces, &scene.name, scene.items.iter());
+        add_items(&mut pieces, scene);
         add_filters(&mut pieces, &scene.name, &scene.filters);
     }
     for input in &studio.inputs {
@@ -71,31 +70,10 @@ fn wanted(studio: &Studio) -> HashSet<Piece<'_>> {
     pieces
 }
 
-fn there(now: &Now) -> HashSet<Piece<'_>> {
-    let mut pieces = HashSet::new();
-    for SceneNow {
-        name, items, filters, ..
-    } in &now.scenes
-    {
-        pieces.insert(Piece::Scene(name));
-        add_items(&mut pieces, name, items.iter().map(|item| &item.item));
-        add_filters(&mut pieces, name, filters);
-    }
-    for input in &now.inputs {
-        pieces.insert(Piece::Input(&input.name, &input.kind));
-        add_filters(&mut pieces, &input.name, &input.filters);
-    }
-    pieces
-}
-
-fn add_items<'a>(
-    pieces: &mut HashSet<Piece<'a>>,
-    scene: &'a str,
-    items: impl Iterator<Item = &'a SceneItem>,
-) {
-    for item in items {
+fn add_items<'a>(pieces: &mut HashSet<Piece<'a>>, scene: &'a Scene) {
+    for item in &scene.items {
         let mut nth = 0;
-        while !pieces.insert(Piece::Item(scene, &item.source, nth)) {
+        while !pieces.insert(Piece::Item(&scene.name, &item.source, nth)) {
             nth += 1;
         }
     }
@@ -108,7 +86,7 @@ fn add_filters<'a>(pieces: &mut HashSet<Piece<'a>>, source: &'a str, filters: &'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::studio::{Input, Scene, StreamService};
+    use crate::domain::studio::{Input, SceneItem};
 
     fn studio(scenes: usize) -> Studio {
         let scene = |n: usize| Scene {
@@ -126,43 +104,15 @@ mod tests {
         }
     }
 
-    /// This studio as it is read.
-    fn now(studio: &Studio) -> Now {
-        let scene = |scene: &Scene| SceneNow {
-            name: scene.name.clone(),
-            items: Vec::from_iter(
-                scene
-                    .items
-                    .iter()
-                    .cloned()
-                    .zip(1..)
-                    .map(|(item, id)| crate::infra::obs::capture::ItemNow { id, item }),
-            ),
-            filters: scene.filters.clone(),
-            transition_override: None,
-        };
-        Now {
-            collection: String::new(),
-            inputs: studio.inputs.clone(),
-            scenes: studio.scenes.iter().map(scene).collect(),
-            groups: studio.groups.iter().map(scene).collect(),
-            transition: None,
-            transitions: studio.transitions.clone(),
-            stream: StreamService::default(),
-            program_scene: String::new(),
-            preview_scene: None,
-        }
-    }
-
     #[test]
     fn little_is_made_by_requests_and_much_from_a_file() {
-        let nothing = now(&Studio::default());
+        let nothing = Studio::default();
         assert!(!calls_for_a_file(&studio(10), &nothing, PIECES_MIN));
         let many = PIECES_MIN / 3;
         assert!(calls_for_a_file(&studio(many), &nothing, PIECES_MIN));
-        assert!(!calls_for_a_file(&studio(many), &now(&studio(many)), PIECES_MIN));
+        assert!(!calls_for_a_file(&studio(many), &studio(many), PIECES_MIN));
         // What is too much is work, too.
-        assert!(calls_for_a_file(&studio(1), &now(&studio(many + 2)), PIECES_MIN));
+        assert!(calls_for_a_file(&studio(1), &studio(many + 2), PIECES_MIN));
     }
 
     #[test]
@@ -176,11 +126,11 @@ mod tests {
             groups: vec![group],
             ..studio(1)
         };
-        assert!(calls_for_a_file(&grouped, &now(&studio(1)), PIECES_MIN));
-        assert!(!calls_for_a_file(&grouped, &now(&grouped), PIECES_MIN));
+        assert!(calls_for_a_file(&grouped, &studio(1), PIECES_MIN));
+        assert!(!calls_for_a_file(&grouped, &grouped, PIECES_MIN));
         let mut changed = grouped.clone();
         changed.groups[0].items[0].enabled = false;
-        assert!(calls_for_a_file(&changed, &now(&grouped), PIECES_MIN));
+        assert!(calls_for_a_file(&changed, &grouped, PIECES_MIN));
         let swipe = TransitionSource {
             name: "Swipe".to_owned(),
             kind: "swipe_transition".to_owned(),
@@ -190,7 +140,7 @@ mod tests {
             transitions: vec![swipe],
             ..studio(1)
         };
-        assert!(calls_for_a_file(&swiping, &now(&studio(1)), PIECES_MIN));
-        assert!(!calls_for_a_file(&swiping, &now(&swiping), PIECES_MIN));
+        assert!(calls_for_a_file(&swiping, &studio(1), PIECES_MIN));
+        assert!(!calls_for_a_file(&swiping, &swiping, PIECES_MIN));
     }
 }

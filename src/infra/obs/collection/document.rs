@@ -31,7 +31,7 @@ const BOUNDS: [&str; 7] = [
 ];
 
 /// The collection of a studio. What is no part of a collection (stream service, studio mode) is not in it.
-pub(in crate::infra::obs) fn text(studio: &Studio) -> String {
+pub(crate) fn text(studio: &Studio) -> String {
     collection(studio).to_string()
 }
 

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::switch::Error;
+use super::text;
+use crate::domain::studio::Studio;
 use crate::infra::ssh;
 use crate::infra::ssh::files::{Entry, Error as FilesError, Files, Kind};
 
@@ -62,6 +64,12 @@ impl Folder {
     pub fn new(shell: Arc<dyn ssh::Session>, obs_config_path: &str) -> Self {
         let path = format!("{}/{SCENES}", obs_config_path.trim_end_matches('/'));
         Self { shell, path }
+    }
+
+    /// Writes the collection of a studio, which OBS must not be using; `is_known` as for [`Folder::place`].
+    pub(crate) async fn put(&self, studio: &Studio, is_known: bool) -> Result<(), Error> {
+        let place = self.place(&studio.scene_collection, is_known).await?;
+        place.write(text(studio)).await
     }
 
     /// Finds out where a collection is to be written: in place of the one of that name, if OBS has one (`is_known`).

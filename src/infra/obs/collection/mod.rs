@@ -9,7 +9,7 @@ mod document;
 mod folder;
 mod switch;
 
-pub(super) use self::choice::file_for;
-pub(super) use self::document::text;
+pub(crate) use self::choice::file_for;
+pub(crate) use self::document::text;
 pub use self::folder::Folder;
 pub(super) use self::switch::{Error, by_file};

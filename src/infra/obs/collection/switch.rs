@@ -30,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a studio was not made from a file.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::infra::obs) enum Error {
+pub(crate) enum Error {
     #[error("its machine's files cannot be reached")]
     Shell(#[from] ssh::Error),
     #[error("the file could not be written")]

@@ -54,6 +54,11 @@ impl Download {
         Ok(Self { bytes, pieces })
     }
 
+    /// One of a file of so many bytes, whose pieces come from elsewhere.
+    pub(crate) fn of(bytes: u64, pieces: mpsc::Receiver<Result<Bytes, Error>>) -> Self {
+        Self { bytes, pieces }
+    }
+
     /// The next bytes, in their order; `None` at the end of the file. After an error there is nothing more.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         self.pieces.recv().await

@@ -12,7 +12,7 @@ use russh_sftp::protocol::{FileAttributes, FileType, OpenFlags, Packet, StatusCo
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::{Download, ENTRIES_MAX, Entry, Error, Files, Kind, Upload};
+use super::{Download, ENTRIES_MAX, Entry, Error, Files, Kind, SftpUpload, Upload};
 use crate::infra::ssh::Error as Ssh;
 use crate::infra::ssh::connection::{self, Connection};
 
@@ -246,7 +246,7 @@ impl Files for Sftp {
 
     async fn write(self: Arc<Self>, path: &str, mode: u32) -> Result<Upload, Error> {
         let place = self.transfer()?;
-        Upload::start(self, path, mode, place).await
+        SftpUpload::start(self, path, mode, place).await.map(Upload::new)
     }
 
     async fn remove(&self, path: &str) -> Result<(), Error> {

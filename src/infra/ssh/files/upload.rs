@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -11,16 +12,15 @@ use russh_sftp::protocol::{OpenFlags, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::sftp::{Sftp, check, permissions};
-use super::{Error, IN_FLIGHT_MAX, PIECE_BYTES};
+use super::{Error, IN_FLIGHT_MAX, PIECE_BYTES, Sink};
 
 /// Most bytes that wait in the machine's memory for its disk. A server does one thing after the other: while it waits for
 /// its disk, every request on this channel waits for it, each with its own limit. A whole file might take minutes; this
 /// much fits into that limit on a disk that takes 2 MB/s.
 const UNSYNCED_BYTES_MAX: u64 = 32 << 20;
 
-/// A file that is written, under another name until it is whole. Dropping it before [`Upload::finish`] removes what
-/// is there of it.
-pub struct Upload {
+/// A file that is written over SFTP.
+pub(super) struct SftpUpload {
     files: Arc<Sftp>,
     path: String,
     part: String,
@@ -33,16 +33,7 @@ pub struct Upload {
     _place: OwnedSemaphorePermit,
 }
 
-impl std::fmt::Debug for Upload {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upload")
-            .field("path", &self.path)
-            .field("sent", &self.sent)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Upload {
+impl SftpUpload {
     pub(super) async fn start(
         files: Arc<Sftp>,
         path: &str,
@@ -64,54 +55,6 @@ impl Upload {
             in_flight: FuturesUnordered::new(),
             _place: place,
         })
-    }
-
-    /// Sends the next bytes; waits while as much is on its way as may be, or as much has not reached the disk.
-    ///
-    /// # Errors
-    /// Also of something sent before. The upload is of no use then.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let piece = rest.split_to(rest.len().min(PIECE_BYTES as usize));
-            if self.unsynced >= UNSYNCED_BYTES_MAX {
-                self.sync().await?;
-            }
-            while self.in_flight.len() >= IN_FLIGHT_MAX {
-                self.settle_one().await?;
-            }
-            let Some(handle) = self.handle.clone() else {
-                return Err(self.lost());
-            };
-            let (files, offset) = (Arc::clone(&self.files), self.sent);
-            self.sent += piece.len() as u64;
-            self.unsynced += piece.len() as u64;
-            self.in_flight.push(
-                async move {
-                    let written = files.raw().write(handle, offset, piece.to_vec()).await;
-                    written.map(drop)
-                }
-                .boxed(),
-            );
-            // A request is sent when it is first looked at.
-            while let Some(Some(done)) = self.in_flight.next().now_or_never() {
-                done.map_err(|error| self.files.failed("write", &self.path, error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the machine has everything on its disk, and puts the file in its place. Returns its size in bytes.
-    ///
-    /// # Errors
-    /// Then there is no such file, or the old one is still there.
-    pub async fn finish(mut self) -> Result<u64, Error> {
-        let handle = self.sync().await?;
-        let closed = self.files.raw().close(handle).await;
-        closed.map_err(|error| self.files.failed("write", &self.path, error))?;
-        self.files.replace(&self.part, &self.path).await?;
-        self.handle = None;
-        Ok(self.sent)
     }
 
     /// Waits until the machine has on its disk what was sent. Returns the file's handle.
@@ -146,7 +89,50 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+#[async_trait]
+impl Sink for SftpUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(PIECE_BYTES as usize));
+            if self.unsynced >= UNSYNCED_BYTES_MAX {
+                self.sync().await?;
+            }
+            while self.in_flight.len() >= IN_FLIGHT_MAX {
+                self.settle_one().await?;
+            }
+            let Some(handle) = self.handle.clone() else {
+                return Err(self.lost());
+            };
+            let (files, offset) = (Arc::clone(&self.files), self.sent);
+            self.sent += piece.len() as u64;
+            self.unsynced += piece.len() as u64;
+            self.in_flight.push(
+                async move {
+                    let written = files.raw().write(handle, offset, piece.to_vec()).await;
+                    written.map(drop)
+                }
+                .boxed(),
+            );
+            // A request is sent when it is first looked at.
+            while let Some(Some(done)) = self.in_flight.next().now_or_never() {
+                done.map_err(|error| self.files.failed("write", &self.path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<u64, Error> {
+        let handle = self.sync().await?;
+        let closed = self.files.raw().close(handle).await;
+        closed.map_err(|error| self.files.failed("write", &self.path, error))?;
+        self.files.replace(&self.part, &self.path).await?;
+        self.handle = None;
+        Ok(self.sent)
+    }
+}
+
+impl Drop for SftpUpload {
     fn drop(&mut self) {
         let (Some(handle), Ok(runtime)) = (self.handle.take(), tokio::runtime::Handle::try_current()) else {
             return;

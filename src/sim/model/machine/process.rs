@@ -72,7 +72,9 @@ pub enum Process {
 }
 
 impl Process {
-    pub(super) fn is_alive(self) -> bool {
+    /// There is such a process, whether it answers or not.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
         match self {
             Self::Running | Self::Hung | Self::Exiting { .. } | Self::HungExiting { .. } => true,
             Self::Stopped | Self::Failed | Self::Starting { .. } => false,
