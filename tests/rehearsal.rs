@@ -1,16 +1,18 @@
 //! The scenarios of `understudy rehearse`, one test each: the real tree, real protocols, simulated machines.
-//! What must hold in each is the scenario's own; see `understudy::cli::rehearse::scenario`.
+//! What must hold in each is the scenario's own, in `config/rehearsals`.
 
-use understudy::cli::rehearse::drill::{Cast, play};
-use understudy::cli::rehearse::scenario::Scenario;
+use understudy::rehearsal::play::{Cast, play_here};
+use understudy::rehearsal::scenario::built_in;
 
-async fn passes(scenario: Scenario) {
+async fn passes(scenario: &str) {
     if std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         // A second test in this process finds it set already.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
     }
-    let report = play(scenario, Cast { shows: 2, seed: 7 }).await.unwrap();
+    let scenario = built_in(scenario).unwrap();
+    let cast = Cast { shows: None, seed: 7 };
+    let report = play_here(&scenario, cast, &()).await.unwrap();
     let complaints: Vec<_> = report.complaints().collect();
     println!("{}", serde_json::to_string(&report).unwrap());
     assert!(report.passed, "{complaints:#?}\n{report:#?}");
@@ -18,45 +20,85 @@ async fn passes(scenario: Scenario) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crashed_studio_is_replaced() {
-    passes(Scenario::StudioCrash).await;
+    passes("studio-crash").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_studio_that_hangs_is_killed_and_replaced() {
-    passes(Scenario::StudioHang).await;
+    passes("studio-hang").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_falls_silent_is_switched_off_and_replaced() {
-    passes(Scenario::MachineBlackhole).await;
+    passes("machine-blackhole").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_stopped_behind_our_back_is_replaced() {
-    passes(Scenario::InstanceStopped).await;
+    passes("instance-stopped").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_show_server_that_flaps_moves_nothing() {
-    passes(Scenario::StatusFlap).await;
+    passes("status-flap").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ingest_that_is_away_moves_nothing() {
-    passes(Scenario::IngestDown).await;
+    passes("ingest-down").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_spare_the_show_waits_for_a_cold_vm() {
-    passes(Scenario::NoSpare).await;
+    passes("no-spare").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_actor_of_a_vm_on_air_may_die() {
-    passes(Scenario::KillVmActor).await;
+    passes("kill-vm-actor").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_actor_of_a_show_may_die_while_it_moves_it() {
-    passes(Scenario::KillShowActor).await;
+    passes("kill-show-actor").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_falls_silent_is_replaced() {
+    passes("output-silent").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_zone_takes_only_its_own_show_with_it() {
+    passes("zone-lost").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_is_moved_while_the_cloud_cannot_be_asked() {
+    passes("cloud-down-and-studio-crash").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_shows_with_one_spare_the_second_waits_for_a_machine_to_boot() {
+    passes("two-shows-one-spare").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_flaps_for_less_than_the_silence_limit_moves_nothing() {
+    passes("flapping-network").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_can_be_released_in_the_middle_of_its_failover() {
+    passes("release-during-failover").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_ssh_server_moves_nothing() {
+    passes("ssh-down").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_can_move_every_show() {
+    passes("forced-move").await;
 }

@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use understudy::cli::rehearse::drill::{self, Cast};
-use understudy::cli::rehearse::scenario::Scenario;
+use understudy::rehearsal::play::{Cast, play_here};
+use understudy::rehearsal::scenario::built_in;
 
 use crate::Scale;
 use crate::report::{Report, Row, Verdict};
 use crate::spread::{Spread, brief};
 
-const SHOWS: usize = 10;
+const SHOWS: u32 = 10;
 
 struct Target {
     name: &'static str,
     what: &'static str,
-    scenario: Scenario,
+    scenario: &'static str,
     p50: Duration,
     p99: Duration,
 }
@@ -25,14 +25,14 @@ const TARGETS: [Target; 2] = [
     Target {
         name: "P3",
         what: "studio crash on air to bytes from the spare",
-        scenario: Scenario::StudioCrash,
+        scenario: "studio-crash",
         p50: Duration::from_secs(1),
         p99: Duration::from_secs(2),
     },
     Target {
         name: "P4",
         what: "machine blackhole on air to bytes from the spare",
-        scenario: Scenario::MachineBlackhole,
+        scenario: "machine-blackhole",
         p50: Duration::from_secs(4),
         p99: Duration::from_secs(5),
     },
@@ -40,9 +40,14 @@ const TARGETS: [Target; 2] = [
 
 pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
     for target in TARGETS {
+        let scenario = built_in(target.scenario)?;
         let (mut gaps, mut off_air, mut detect) = (Vec::new(), Vec::new(), Vec::new());
         for seed in 1..=scale.rehearsals {
-            let played = drill::play(target.scenario, Cast { shows: SHOWS, seed }).await?;
+            let cast = Cast {
+                shows: Some(SHOWS),
+                seed,
+            };
+            let played = play_here(&scenario, cast, &()).await?;
             let complaints: Vec<&String> = played.complaints().collect();
             ensure!(played.passed, "{} with seed {seed}: {complaints:?}", played.name);
             let ms = |value: Option<u64>| value.map(Duration::from_millis);

@@ -1,8 +1,10 @@
 //! News: what happened that is worth telling but not worth keeping.
 //!
 //! A bounded broadcast. Whoever lags misses items and must not depend on them; what may not be missed is in
-//! the ledger's feed.
+//! the ledger's feed. The latest alerts are remembered besides, for who asks later; a restart forgets them.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -17,6 +19,8 @@ use crate::domain::vm::Health;
 
 /// Items kept for a slow reader.
 const CAPACITY: usize = 1024;
+/// Alerts remembered; the oldest is forgotten first.
+pub const ALERTS_REMEMBERED: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
@@ -81,22 +85,88 @@ pub struct Transferred {
 
 /// Handle to the broadcast; clones share it.
 #[derive(Debug, Clone)]
-pub struct News(broadcast::Sender<Item>);
+pub struct News {
+    sender: broadcast::Sender<Item>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+/// The latest alerts, numbered from 1.
+#[derive(Debug, Default)]
+struct Recent {
+    told: u64,
+    alerts: VecDeque<(u64, Alert)>,
+}
 
 impl Default for News {
     fn default() -> Self {
-        Self(broadcast::channel(CAPACITY).0)
+        Self {
+            sender: broadcast::channel(CAPACITY).0,
+            recent: Arc::default(),
+        }
     }
 }
 
 impl News {
     pub fn tell(&self, item: Item) {
+        if let Item::Alert(alert) = &item {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if recent.alerts.len() == ALERTS_REMEMBERED {
+                recent.alerts.pop_front();
+            }
+            recent.told += 1;
+            let number = recent.told;
+            recent.alerts.push_back((number, alert.clone()));
+        }
         // Nobody listening is fine.
-        let _ = self.0.send(item);
+        let _ = self.sender.send(item);
     }
 
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Item> {
-        self.0.subscribe()
+        self.sender.subscribe()
+    }
+
+    /// Remembered alerts with a number above this one, oldest first.
+    #[must_use]
+    pub fn alerts_after(&self, number: u64) -> Vec<(u64, Alert)> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let newer = recent.alerts.iter().filter(|(known, _)| *known > number);
+        newer.cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(at: u64) -> Item {
+        Item::Alert(Alert {
+            level: Level::Info,
+            source: "a-test".to_owned(),
+            title: String::new(),
+            message: String::new(),
+            show: None,
+            vm: None,
+            at: Timestamp(at),
+        })
+    }
+
+    #[test]
+    fn the_latest_alerts_are_remembered_by_number_and_the_oldest_forgotten() {
+        let news = News::default();
+        let most = ALERTS_REMEMBERED as u64;
+        for at in 1..=most + 2 {
+            news.tell(alert(at));
+        }
+        let all = news.alerts_after(0);
+        assert_eq!(all.len(), ALERTS_REMEMBERED);
+        assert_eq!((all[0].0, all[0].1.at), (3, Timestamp(3)));
+        let newest: Vec<u64> = news
+            .alerts_after(most)
+            .iter()
+            .map(|(number, _)| *number)
+            .collect();
+        assert_eq!(newest, [most + 1, most + 2]);
+        assert_eq!(news.alerts_after(most + 2), []);
     }
 }

@@ -94,4 +94,5 @@ fn documented_routes() -> OpenApiRouter<Gateway> {
         .merge(routes::studio::routes())
         .merge(routes::show_config::routes())
         .merge(routes::coordinator::routes())
+        .merge(routes::alerts::routes())
 }

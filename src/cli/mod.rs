@@ -173,15 +173,15 @@ pub struct DemoArgs {
 /// Options of `understudy rehearse`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RehearseArgs {
-    /// Which one, or all of them
-    #[arg(long, value_name = "NAME", default_value = "all")]
-    pub scenario: String,
-    /// Shows on air at the same time
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub shows: u32,
-    /// Drives every choice: the same seed, the same faults
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    pub seed: u64,
+    /// A built-in scenario, a file (with a / in it, or ending in .toml), or all the built-in ones [default: all]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub scenario: Option<String>,
+    /// So many shows on air at the same time, where the scenario does not name them [default: the scenario's own number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub shows: Option<u32>,
+    /// Drives every choice: the same seed, the same moments [default: 1]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
     /// Write what happened to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

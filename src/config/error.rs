@@ -122,7 +122,7 @@ impl fmt::Display for Listed<'_> {
 
 /// The candidate most like `key`, both dotted. What counts is the last part; the section breaks ties, so
 /// that a key in the wrong section finds its place.
-pub(super) fn nearest<'c>(key: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(key: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     /// Below this, a suggestion is noise: one letter in two is different.
     const LIKENESS_MIN: f64 = 0.6;
     let (section, leaf) = key.rsplit_once('.').unwrap_or(("", key));

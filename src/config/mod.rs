@@ -26,11 +26,12 @@ pub mod operations;
 mod reader;
 mod server;
 mod source;
-mod span;
+pub(crate) mod span;
 mod variables;
 
 use std::path::Path;
 
+pub(crate) use error::nearest;
 pub use error::{Error, Problem};
 pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsRestore, ObsVia, Probe, Provider, Ssh, Vm};
 pub use operations::OperationsError;

@@ -17,13 +17,13 @@ pub(super) const fn mins(n: u64) -> Duration {
 }
 
 /// Reads a duration. `None` if `text` is none, or a negative one.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let span: SignedDuration = text.trim().parse().ok()?;
     Duration::try_from(span).ok()
 }
 
 /// Writes a duration so that [`parse`] reads it back.
-pub(super) fn show(span: Duration) -> String {
+pub(crate) fn show(span: Duration) -> String {
     SignedDuration::try_from(span).map_or_else(|_| format!("{}s", span.as_secs()), |span| format!("{span:#}"))
 }
 

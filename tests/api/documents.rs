@@ -33,6 +33,7 @@ async fn the_document_describes_every_route_and_is_generated() {
     }
     let expected = [
         "delete /api/admin/vm-pool/{vmId}",
+        "get /api/admin/alerts",
         "get /api/admin/vm-pool",
         "get /api/admin/vm-pool/config",
         "get /api/admin/vm-pool/ssh/operations",

@@ -1,6 +1,7 @@
 //! The gateway on real sockets: the real tree, simulated machines, the official Socket.IO client.
 
 mod addresses;
+mod alerts;
 #[cfg(feature = "s3")]
 mod archive;
 mod assignment;

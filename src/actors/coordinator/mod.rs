@@ -24,7 +24,7 @@ pub use self::files::{Entry, EntryKind};
 pub use self::remote::{Printed, Restarted, Work};
 use super::board::Board;
 use super::context::{AddressKind, Context};
-use super::news::Item;
+use super::news::{Alert, Item};
 use super::show;
 use super::vm::commit_error;
 use crate::domain::event::Event;
@@ -115,6 +115,12 @@ impl Coordinator {
     #[must_use]
     pub fn news(&self) -> broadcast::Receiver<Item> {
         self.ctx.news.subscribe()
+    }
+
+    /// The latest alerts with a number above this one, oldest first; the first since the start has number 1.
+    #[must_use]
+    pub fn alerts_after(&self, number: u64) -> Vec<(u64, Alert)> {
+        self.ctx.news.alerts_after(number)
     }
 
     #[must_use]

@@ -1,5 +1,6 @@
 //! The routes, by resource.
 
+pub mod alerts;
 pub mod competitions;
 pub mod coordinator;
 pub mod files;

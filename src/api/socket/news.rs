@@ -16,6 +16,7 @@ use crate::actors::board::Board;
 use crate::actors::news::{Alert, Item, Level};
 use crate::api::project::{self, Reach};
 use crate::api::types::Iso;
+use crate::api::types::alert::level_word;
 use crate::domain::ids::{Seq, ShowId, VmId};
 
 /// The event of one item of news. Shutting down is told by whoever closes the sockets, once.
@@ -110,11 +111,8 @@ fn start_result(vm: &VmId, result: &Result<(), String>) -> Value {
 }
 
 fn alert_created(alert: &Alert, seq: Seq, number: u64) -> Told {
-    let (level, auto_resolve) = match alert.level {
-        Level::Critical => ("critical", true),
-        Level::Warning => ("warning", true),
-        Level::Info => ("info", false),
-    };
+    let level = level_word(alert.level);
+    let auto_resolve = alert.level != Level::Info;
     let competition = alert.show.as_ref().map_or("_pool", ShowId::as_str);
     let vm = alert.vm.as_ref().map(VmId::as_str);
     let mut record = json!({

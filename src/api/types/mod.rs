@@ -1,6 +1,7 @@
 //! What goes over the wire, resource by resource. Names here are wire names; how they are made from the
 //! domain is in [`super::project`].
 
+pub mod alert;
 pub mod archive;
 pub mod assignment;
 pub mod cleaning;

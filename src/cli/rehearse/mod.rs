@@ -1,39 +1,47 @@
-//! `understudy rehearse`: scripted faults against a real coordinator and a simulated world.
+//! `understudy rehearse`: scenarios played with a real coordinator against a simulated world.
 //!
-//! One file per concern: the [`scenario`]s, the [`drill`] that plays one in this process, the one that
-//! [`kill`]s the coordinator's process, the [`watch`] over the invariants, the [`report`].
+//! What is played and how it is judged is [`crate::rehearsal`]'s; here are its arguments and how its report looks: the
+//! [`table`]. A scenario that kills the coordinator gets one in a [`process`] of its own, which is asked as any client
+//! would ([`remote`]).
 
-pub mod drill;
-pub mod kill;
-pub mod report;
-pub mod scenario;
-mod watch;
+mod process;
+mod progress;
+mod remote;
+mod table;
 
 use std::path::Path;
 
 use anyhow::Context as _;
-use clap::ValueEnum as _;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use self::drill::Cast;
-use self::report::{Report, ScenarioReport};
-use self::scenario::Scenario;
+use self::progress::Progress;
 use super::failure::{Exit, Failure, Outcome};
 use super::style::Tone;
 use super::table::Line;
 use super::terminal::Terminal;
 use super::{RehearseArgs, logging};
 use crate::config::Log;
+use crate::rehearsal::play::{self, Audience, Cast};
+use crate::rehearsal::report::{Report, ScenarioReport};
+use crate::rehearsal::scenario::{self, CastError, Scenario, ScenarioError};
 
-/// Plays the scenarios asked for and says how they went. Fails if a show ended off air or an invariant broke.
+/// What stands for every built-in scenario.
+const ALL: &str = "all";
+/// What drives every choice if nobody says.
+const SEED: u64 = 1;
+
+/// Plays the scenarios asked for and says how they went. Fails if one did not go as it must.
 ///
 /// # Errors
-/// When a stage could not be set or the report not be written.
+/// When a scenario is none, a stage could not be set or a report not be written.
 pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
     if args.list {
         return list(terminal);
     }
-    let scenarios = chosen(&args.scenario)?;
+    let cast = Cast {
+        shows: args.shows,
+        seed: args.seed.unwrap_or(SEED),
+    };
+    let scenarios = chosen(args.scenario.as_deref().unwrap_or(ALL), cast)?;
     if let Some(path) = &args.report {
         writable(path).await?;
     }
@@ -43,25 +51,23 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
         ..Log::default()
     };
     logging::install(&log, terminal)?;
-    let cast = Cast {
-        shows: args.shows as usize,
-        seed: args.seed,
-    };
     let mut report = Report {
-        seed: args.seed,
+        seed: cast.seed,
         scenarios: Vec::with_capacity(scenarios.len()),
     };
-    let progress = progress(scenarios.len(), terminal);
-    for scenario in scenarios {
-        progress.set_message(scenario.name());
-        let played = play(scenario, cast).await;
-        let played = played.with_context(|| format!("scenario {} could not be set up", scenario.name()))?;
+    let progress = Progress::new(scenarios.len(), terminal);
+    for scenario in &scenarios {
+        let played = play(scenario, cast, &progress).await;
+        let played = played.with_context(|| format!("scenario {} could not be set up", scenario.name))?;
         report.scenarios.push(played);
-        progress.inc(1);
     }
-    progress.finish_and_clear();
+    progress.end();
     // Told first: that the report cannot be written must not lose it.
-    tell(&report, terminal)?;
+    if terminal.json {
+        terminal.print_json(&report)?;
+    } else {
+        table::tell(&report, terminal)?;
+    }
     if let Some(path) = &args.report {
         write(path, &report).await?;
     }
@@ -72,64 +78,75 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
 ///
 /// # Errors
 /// When its stage could not be set.
-pub async fn play(scenario: Scenario, cast: Cast) -> anyhow::Result<ScenarioReport> {
-    if scenario == Scenario::CoordinatorKill9 {
-        kill::play(cast).await
+pub async fn play(
+    scenario: &Scenario,
+    cast: Cast,
+    audience: &dyn Audience,
+) -> anyhow::Result<ScenarioReport> {
+    if scenario.kills_the_coordinator() {
+        process::play(scenario, cast, audience).await
     } else {
-        drill::play(scenario, cast).await
+        play::play_here(scenario, cast, audience).await
     }
 }
 
-fn chosen(name: &str) -> Result<Vec<Scenario>, Failure> {
-    if name == "all" {
-        return Ok(Scenario::value_variants().to_vec());
+fn chosen(name: &str, cast: Cast) -> Result<Vec<Scenario>, Failure> {
+    if name != ALL {
+        let scenario = scenario::load(name)?;
+        scenario.parts(cast.shows)?;
+        return Ok(vec![scenario]);
     }
-    let found = Scenario::value_variants()
-        .iter()
-        .find(|scenario| scenario.name() == name);
-    found.map(|scenario| vec![*scenario]).ok_or_else(|| {
-        let names: Vec<String> = Scenario::value_variants().iter().map(|s| s.name()).collect();
-        Failure::new(Exit::Usage, format!("there is no scenario {name:?}"))
-            .advice(format!("choose one of: all, {}", names.join(", ")))
-    })
+    let mut scenarios = scenario::all()?;
+    if cast.shows.is_some() {
+        // Those that name their shows have as many as they name.
+        scenarios.retain(|scenario| !matches!(scenario.shows, scenario::Shows::Named(_)));
+    }
+    for scenario in &scenarios {
+        scenario.parts(cast.shows)?;
+    }
+    Ok(scenarios)
+}
+
+impl From<ScenarioError> for Failure {
+    fn from(error: ScenarioError) -> Self {
+        let message = match &error {
+            ScenarioError::Read { source, .. } => format!("{error}: {source}"),
+            ScenarioError::Unknown { .. }
+            | ScenarioError::TooLarge { .. }
+            | ScenarioError::Syntax { .. }
+            | ScenarioError::Invalid { .. } => error.to_string(),
+        };
+        Self::new(Exit::Usage, message).advice(
+            "`understudy rehearse --list` lists the scenarios; docs/rehearsals.md says what a file holds",
+        )
+    }
+}
+
+impl From<CastError> for Failure {
+    fn from(error: CastError) -> Self {
+        Self::new(Exit::Usage, error.to_string()).advice("choose another number with --shows, or none")
+    }
 }
 
 fn list(terminal: &Terminal) -> Outcome {
-    let described: Vec<(String, String)> = Scenario::value_variants()
-        .iter()
-        .filter_map(Scenario::to_possible_value)
-        .map(|value| {
-            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
-            (value.get_name().to_owned(), help)
-        })
-        .collect();
+    let scenarios = scenario::all().map_err(Failure::from)?;
     if terminal.json {
-        let json: Vec<_> = described
+        let json: Vec<_> = scenarios
             .iter()
-            .map(|(name, about)| serde_json::json!({ "name": name, "about": about }))
+            .map(|scenario| serde_json::json!({ "name": scenario.name, "about": scenario.about }))
             .collect();
         terminal.print_json(&json)?;
-    } else {
-        for (name, about) in described {
-            let line = Line::new()
-                .push(Tone::Strong, format!("{name:<20} "))
-                .push(Tone::Plain, about);
-            terminal.print(&line.render(terminal))?;
-        }
+        return Ok(Exit::Done);
+    }
+    let widest = scenarios.iter().map(|scenario| scenario.name.len()).max();
+    let width = widest.unwrap_or_default() + 1;
+    for scenario in &scenarios {
+        let line = Line::new()
+            .push(Tone::Strong, format!("{:<width$} ", scenario.name))
+            .push(Tone::Plain, &scenario.about);
+        terminal.print(&line.render(terminal))?;
     }
     Ok(Exit::Done)
-}
-
-fn progress(scenarios: usize, terminal: &Terminal) -> ProgressBar {
-    if terminal.json {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(scenarios as u64);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed} {msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(std::time::Duration::from_millis(120));
-    bar
 }
 
 /// Says before the first scenario that the report will have no place; one that is there stays as it is.
@@ -147,21 +164,4 @@ async fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
     tokio::fs::write(path, text)
         .await
         .with_context(|| format!("writing the report to {}", path.display()))
-}
-
-fn tell(report: &Report, terminal: &Terminal) -> anyhow::Result<()> {
-    if terminal.json {
-        terminal.print_json(report)?;
-        return Ok(());
-    }
-    terminal.print(&report.table().render(terminal))?;
-    for scenario in &report.scenarios {
-        for complaint in scenario.complaints() {
-            let line = Line::new()
-                .push(Tone::Bad, format!("{}: ", scenario.name))
-                .push(Tone::Plain, complaint);
-            terminal.print(&line.render(terminal))?;
-        }
-    }
-    Ok(())
 }

@@ -26,13 +26,11 @@ impl Watch {
         Self { found, task }
     }
 
-    /// What was found, with the ingest's own account added.
+    /// What was found.
     #[must_use]
-    pub fn end(self, ingest: &Ingest) -> Invariants {
+    pub fn end(self) -> Invariants {
         self.task.abort();
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        add_ingest(&mut found, ingest);
-        found
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -1,0 +1,74 @@
+//! What is told while scenarios are played: bars on a terminal, else nothing.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::cli::terminal::Terminal;
+use crate::rehearsal::play::{Audience, Happening};
+
+/// Often enough for a spinner that looks alive.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Two bars on standard error: the scenarios, and the steps of the one that is played. indicatif draws them only where
+/// that is a terminal.
+pub struct Progress {
+    scenarios: ProgressBar,
+    steps: ProgressBar,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn new(scenarios: usize, terminal: &Terminal) -> Self {
+        if terminal.json {
+            return Self {
+                scenarios: ProgressBar::hidden(),
+                steps: ProgressBar::hidden(),
+            };
+        }
+        let bars = MultiProgress::new();
+        let bar = |length: usize, template: &str| {
+            let bar = bars.add(ProgressBar::new(length as u64));
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("━╸─"));
+            }
+            bar
+        };
+        let progress = Self {
+            scenarios: bar(scenarios, "{bar:20} {pos}/{len} scenarios {elapsed} {msg}"),
+            steps: bar(0, "{spinner} {pos}/{len} steps {msg}"),
+        };
+        progress.steps.enable_steady_tick(TICK);
+        progress
+    }
+
+    /// Takes the bars away.
+    pub fn end(&self) {
+        self.steps.finish_and_clear();
+        self.scenarios.finish_and_clear();
+    }
+}
+
+impl Audience for Progress {
+    fn told(&self, happening: Happening) {
+        match happening {
+            Happening::SettingUp { scenario, shows } => {
+                self.scenarios.set_message(scenario);
+                self.steps.set_position(0);
+                self.steps.set_length(0);
+                self.steps.set_message(format!("putting {shows} shows on air"));
+            }
+            Happening::Began { cues, .. } => {
+                self.steps.set_length(cues as u64);
+                self.steps.set_message("all shows are on air");
+            }
+            Happening::Struck { what, .. } => {
+                self.steps.inc(1);
+                self.steps.set_message(what);
+            }
+            Happening::Mended { what, .. } => self.steps.set_message(format!("mended: {what}")),
+            Happening::Settling { .. } => self.steps.set_message("waiting for everything to be as expected"),
+            Happening::Judged { .. } => self.scenarios.inc(1),
+        }
+    }
+}

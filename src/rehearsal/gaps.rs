@@ -1,0 +1,100 @@
+//! What viewers saw: who published a show and when nobody did, from the ingest's own book. Pure.
+
+use super::report::{Gap, Published};
+use crate::domain::time::{Timestamp, millis};
+use crate::sim::wire::ingest::Stretch;
+
+/// Silence up to this at the end is the pause between two packets, as the ingest counts it.
+const PAUSE_MS: u64 = 1_000;
+
+/// What was published under one key between two moments, in the order in which it began.
+#[must_use]
+pub fn published(stretches: &[Stretch], key: &str, begin: Timestamp, end: Timestamp) -> Vec<Published> {
+    let mut found: Vec<Published> = stretches
+        .iter()
+        .filter(|stretch| stretch.key == key && stretch.to >= begin && stretch.from <= end)
+        .map(|stretch| Published {
+            at_ms: millis(stretch.from.since(begin)),
+            until_ms: millis(stretch.to.min(end).since(begin)),
+            by: stretch.publisher.to_string(),
+        })
+        .collect();
+    found.sort_by_key(|published| published.at_ms);
+    found
+}
+
+/// When nobody published, up to `end_ms`.
+#[must_use]
+pub fn gaps(published: &[Published], end_ms: u64) -> Vec<Gap> {
+    let mut covered_ms = 0;
+    let mut gaps = Vec::new();
+    for published in published {
+        if published.at_ms > covered_ms {
+            gaps.push(Gap {
+                at_ms: covered_ms,
+                ms: published.at_ms - covered_ms,
+            });
+        }
+        covered_ms = covered_ms.max(published.until_ms);
+    }
+    if end_ms.saturating_sub(covered_ms) > PAUSE_MS {
+        gaps.push(Gap {
+            at_ms: covered_ms,
+            ms: end_ms - covered_ms,
+        });
+    }
+    gaps
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn stretch(host: u8, from: u64, to: u64) -> Stretch {
+        Stretch {
+            key: "k".to_owned(),
+            publisher: Ipv4Addr::new(127, 78, 0, host),
+            from: Timestamp(from),
+            to: Timestamp(to),
+            bytes: 1,
+            is_open: false,
+        }
+    }
+
+    fn found(stretches: &[Stretch], end: u64) -> Vec<(u64, u64)> {
+        let published = published(stretches, "k", Timestamp(1_000), Timestamp(1_000 + end));
+        gaps(&published, end)
+            .iter()
+            .map(|gap| (gap.at_ms, gap.ms))
+            .collect()
+    }
+
+    #[test]
+    fn a_gap_is_between_the_last_byte_of_one_and_the_first_of_the_next() {
+        let stretches = [stretch(1, 0, 3_000), stretch(2, 3_700, 9_000)];
+        assert_eq!(found(&stretches, 8_000), [(2_000, 700)]);
+    }
+
+    #[test]
+    fn what_was_before_the_beginning_and_a_pause_at_the_end_are_none() {
+        assert_eq!(found(&[stretch(1, 0, 900), stretch(1, 950, 4_500)], 4_000), []);
+    }
+
+    #[test]
+    fn a_show_that_is_off_the_air_at_the_end_has_a_gap_up_to_it() {
+        assert_eq!(found(&[stretch(1, 0, 3_000)], 8_000), [(2_000, 6_000)]);
+        assert_eq!(found(&[], 8_000), [(0, 8_000)]);
+    }
+
+    #[test]
+    fn publishers_that_overlap_leave_no_gap_between_them() {
+        let stretches = [
+            stretch(1, 0, 6_000),
+            stretch(2, 2_000, 3_000),
+            stretch(2, 5_000, 9_000),
+        ];
+        assert_eq!(found(&stretches, 7_000), []);
+    }
+}
