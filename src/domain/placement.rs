@@ -3,19 +3,28 @@
 //!
 //! A spare that answered a second ago is worth more than one that answered a minute ago, and two shows in one
 //! zone fail together. Ties fall to the smaller id, so that the same state always gives the same answer.
+//!
+//! What this costs does not grow with the pool. What a wish, a reservation or a recent fault rules out is passed over,
+//! though: a region or a capability that few of many VMs have is looked for until one is found.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use imbl::OrdSet;
+
+use super::candidates::{Entry, Kind};
 use super::ids::VmId;
 use super::state::State;
 use super::time::Timestamp;
-use super::vm::{Health, Power, Vm};
+use super::vm::Vm;
 
 /// Tag that names the region a VM serves, where it differs from its availability zone's.
 pub const TAG_REGION: &str = "region";
 /// Tag with a comma-separated list of what a VM can do: `4k,multi-camera`.
 pub const TAG_CAPABILITY: &str = "capability";
+
+/// VMs of one zone whose latest proofs are compared. It bounds what giving a VM costs in a pool of any size.
+pub const COMPARED_MAX: usize = 64;
 
 /// What a show asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,64 +74,65 @@ pub fn capabilities(vm: &Vm) -> impl Iterator<Item = &str> {
     tag.split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
-/// The best of VMs that are ready.
+/// The best of VMs that are ready and `usable`.
+///
+/// In each zone the first [`COMPARED_MAX`] that will do are compared, those that have been available for longest: every
+/// one of them is probed within seconds, so the latest of so many is as good as the latest of thousands.
 pub fn best_warm<'a>(
-    state: &State,
-    candidates: impl Iterator<Item = &'a Vm>,
+    state: &'a State,
     wish: &Wish,
+    usable: &dyn Fn(&Vm) -> bool,
     proven: &dyn Fn(&VmId) -> Option<Timestamp>,
 ) -> Option<&'a Vm> {
-    let load = zone_load(state);
-    candidates.filter(|vm| wish.is_met_by(vm)).min_by_key(|vm| {
-        let unhealthy = vm.health != Health::Healthy;
-        (
-            unhealthy,
-            load_of(&load, vm),
-            Reverse(proven(&vm.id)),
-            vm.id.clone(),
-        )
+    Kind::AVAILABLE
+        .into_iter()
+        .flat_map(|kind| by_load(state, kind))
+        .find_map(|lots| {
+            lots.into_iter()
+                .flat_map(|lot| in_order(state, lot, wish, usable).take(COMPARED_MAX))
+                .min_by_key(|vm| (Reverse(proven(&vm.id)), vm.id.clone()))
+        })
+}
+
+/// Of `usable` VMs on their way up, the one that will be there first: booting before starting, earlier before later.
+pub fn first_to_be_ready<'a>(state: &'a State, wish: &Wish, usable: &dyn Fn(&Vm) -> bool) -> Option<&'a Vm> {
+    Kind::RISING.into_iter().find_map(|kind| {
+        let lots = state.candidates().lots(kind);
+        lots.filter_map(|(_, lot)| in_order(state, lot, wish, usable).next())
+            .min_by_key(|vm| (vm.last_started_at, vm.id.clone()))
     })
 }
 
-/// Of VMs on their way up, the one that will be there first: booting before starting, earlier before later.
-pub fn first_to_be_ready<'a>(candidates: impl Iterator<Item = &'a Vm>, wish: &Wish) -> Option<&'a Vm> {
-    candidates
-        .filter(|vm| wish.is_met_by(vm))
-        .min_by_key(|vm| (vm.power != Power::Booting, vm.last_started_at, vm.id.clone()))
+/// The best of `usable` VMs that are off: without a fault before with one, least used zone, longest off.
+pub fn best_cold<'a>(state: &'a State, wish: &Wish, usable: &dyn Fn(&Vm) -> bool) -> Option<&'a Vm> {
+    [Kind::Off, Kind::Failed]
+        .into_iter()
+        .flat_map(|kind| by_load(state, kind))
+        .find_map(|lots| {
+            lots.into_iter()
+                .filter_map(|lot| in_order(state, lot, wish, usable).next())
+                .min_by_key(|vm| (vm.last_stopped_at, vm.id.clone()))
+        })
 }
 
-/// The best of VMs that are off: without a cooled fault, least used zone, longest off.
-pub fn best_cold<'a>(state: &State, candidates: impl Iterator<Item = &'a Vm>, wish: &Wish) -> Option<&'a Vm> {
-    let load = zone_load(state);
-    candidates.filter(|vm| wish.is_met_by(vm)).min_by_key(|vm| {
-        (
-            vm.fault.is_some(),
-            load_of(&load, vm),
-            vm.last_stopped_at,
-            vm.id.clone(),
-        )
-    })
-}
-
-/// VMs that hold a show, per availability zone. A show that is being moved counts where it is going: when a
-/// whole zone fails, its shows must not all land in one other.
-fn zone_load(state: &State) -> BTreeMap<&str, usize> {
-    let mut load = BTreeMap::new();
-    for show in state.placed_shows() {
-        let target = show.failover().and_then(|failover| failover.to.as_ref());
-        let vm = target.or(show.vm.as_ref()).and_then(|vm| state.vm(vm));
-        if let Some(zone) = vm.and_then(|vm| vm.instance.availability_zone.as_deref()) {
-            *load.entry(zone).or_default() += 1;
-        }
+/// The lots of a kind, those in the zones with the fewest shows first; zones with as many go together.
+fn by_load(state: &State, kind: Kind) -> impl Iterator<Item = Vec<&OrdSet<Entry>>> {
+    let mut loads: BTreeMap<usize, Vec<&OrdSet<Entry>>> = BTreeMap::new();
+    for (zone, lot) in state.candidates().lots(kind) {
+        let load = zone.map_or(0, |zone| state.shows_in_zone(zone));
+        loads.entry(load).or_default().push(lot);
     }
-    load
+    loads.into_values()
 }
 
-fn load_of(load: &BTreeMap<&str, usize>, vm: &Vm) -> usize {
-    vm.instance
-        .availability_zone
-        .as_deref()
-        .and_then(|zone| load.get(zone))
-        .copied()
-        .unwrap_or(0)
+/// Those of a lot that will do.
+fn in_order<'a>(
+    state: &'a State,
+    lot: &'a OrdSet<Entry>,
+    wish: &Wish,
+    usable: &dyn Fn(&Vm) -> bool,
+) -> impl Iterator<Item = &'a Vm> {
+    lot.iter()
+        .filter_map(|(_, id)| state.vm(id).map(AsRef::as_ref))
+        .filter(|vm| usable(vm) && wish.is_met_by(vm))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::candidates::{Entry, Kind};
 use super::ids::{ShowId, VmId};
 use super::placement::{self, Wish};
 use super::state::State;
@@ -87,6 +88,16 @@ impl Reservations {
         self.by_vm.contains_key(vm)
     }
 
+    /// How many VMs of these kinds are not promised.
+    fn unpromised(&self, state: &State, kinds: &[Kind]) -> usize {
+        let all: usize = kinds.iter().map(|kind| state.candidates().count(*kind)).sum();
+        let is_promised = |id: &&VmId| {
+            let kind = state.vm(id).and_then(|vm| Kind::of(vm));
+            kind.is_some_and(|kind| kinds.contains(&kind))
+        };
+        all - self.by_vm.keys().filter(is_promised).count()
+    }
+
     /// Shows that have a reservation and no VM yet. A show with two reservations is one show.
     pub fn pending(&self, state: &State) -> usize {
         let unplaced = |show: &ShowId| state.show(show).is_none_or(|show| show.vm.is_none());
@@ -162,26 +173,18 @@ pub fn allocate(
         }
     }
     let usable = |vm: &Vm| vm.is_free() && !reservations.holds(&vm.id);
-    let available = state
-        .with_status(Status::Available)
-        .map(AsRef::as_ref)
-        .filter(|vm| usable(vm));
-    if let Some(vm) = placement::best_warm(state, available, wish, proven) {
+    if let Some(vm) = placement::best_warm(state, wish, &usable, proven) {
         return Ok(Allocation::Warm(vm.id.clone()));
     }
-    let starting = state
-        .with_status(Status::Starting)
-        .map(AsRef::as_ref)
-        .filter(|vm| usable(vm));
-    if let Some(vm) = placement::first_to_be_ready(starting, wish) {
+    if let Some(vm) = placement::first_to_be_ready(state, wish, &usable) {
         return Ok(Allocation::Starting(vm.id.clone()));
     }
-    let cold = placement::best_cold(state, startable(state, now).filter(|vm| usable(vm)), wish);
-    let off = || {
-        let off = broken(state).filter(|vm| wish.last_resort && usable(vm));
-        placement::best_cold(state, off, wish)
-    };
-    cold.or_else(off)
+    let startable = |vm: &Vm| usable(vm) && is_startable(vm, now);
+    placement::best_cold(state, wish, &startable)
+        .or_else(|| {
+            let usable = |vm: &Vm| wish.last_resort && usable(vm);
+            placement::best_cold(state, wish, &usable)
+        })
         .map(|vm| Allocation::Cold(vm.id.clone()))
         .ok_or(Denied::Exhausted)
 }
@@ -195,22 +198,6 @@ fn is_startable(vm: &Vm, now: Timestamp) -> bool {
             .is_none_or(|fault| now.since(fault.since) >= FAULT_COOLOFF)
 }
 
-fn startable(state: &State, now: Timestamp) -> impl Iterator<Item = &Vm> {
-    state
-        .with_status(Status::Stopped)
-        .chain(state.with_status(Status::Error))
-        .map(AsRef::as_ref)
-        .filter(move |vm| is_startable(vm, now))
-}
-
-/// Off, with a fault.
-fn broken(state: &State) -> impl Iterator<Item = &Vm> {
-    state
-        .with_status(Status::Error)
-        .map(AsRef::as_ref)
-        .filter(|vm| vm.power == Power::Stopped)
-}
-
 /// The stopped VMs to start so that `available + unreserved starting` reaches the warm target. Never more than
 /// are missing; asked again while those are starting, it answers none.
 #[must_use]
@@ -220,16 +207,17 @@ pub fn replenish(
     settings: &Settings,
     now: Timestamp,
 ) -> Vec<VmId> {
-    let unreserved = |vm: &Vm| vm.is_free() && !reservations.holds(&vm.id);
-    let warm = [Status::Available, Status::Starting]
-        .into_iter()
-        .flat_map(|status| state.with_status(status))
-        .filter(|vm| unreserved(vm))
-        .count();
+    let warm =
+        reservations.unpromised(state, &Kind::AVAILABLE) + reservations.unpromised(state, &Kind::RISING);
     let missing = (settings.warm_count as usize).saturating_sub(warm);
-    let mut chosen: Vec<&Vm> = startable(state, now).filter(|vm| unreserved(vm)).collect();
-    chosen.sort_by_key(|vm| (vm.fault.is_some(), vm.last_stopped_at, vm.id.clone()));
-    chosen.into_iter().take(missing).map(|vm| vm.id.clone()).collect()
+    [Kind::Off, Kind::Failed]
+        .into_iter()
+        .flat_map(|kind| {
+            let will_do = |vm: &Vm| !reservations.holds(&vm.id) && is_startable(vm, now);
+            longest(state, &[kind], missing, |_| true, will_do)
+        })
+        .take(missing)
+        .collect()
 }
 
 /// The available VMs above the warm target that have been idle for longer than the idle timeout: they may be
@@ -239,16 +227,32 @@ pub fn retire(state: &State, reservations: &Reservations, settings: &Settings, n
     let Some(timeout) = settings.idle_timeout else {
         return Vec::new();
     };
-    let available: Vec<&Vm> = state
-        .with_status(Status::Available)
-        .map(AsRef::as_ref)
-        .filter(|vm| vm.is_free() && !reservations.holds(&vm.id))
+    let available = reservations.unpromised(state, &Kind::AVAILABLE);
+    let surplus = available.saturating_sub(settings.warm_count as usize);
+    let is_idle = |since: Timestamp| now.since(since) >= timeout;
+    longest(state, &Kind::AVAILABLE, surplus, is_idle, |vm| {
+        !reservations.holds(&vm.id)
+    })
+}
+
+/// The VMs that have been of these kinds for longest: of those that have been since a moment that is `due`, later ones
+/// being less so, the first that will do, and at most so many.
+fn longest(
+    state: &State,
+    kinds: &[Kind],
+    max: usize,
+    due: impl Fn(Timestamp) -> bool,
+    will_do: impl Fn(&Vm) -> bool,
+) -> Vec<VmId> {
+    let lots = kinds.iter().flat_map(|kind| state.candidates().lots(*kind));
+    let mut entries: Vec<&Entry> = lots
+        .flat_map(|(_, lot)| {
+            lot.iter()
+                .take_while(|(since, _)| since.is_none_or(&due))
+                .filter(|(_, id)| state.vm(id).is_some_and(|vm| will_do(vm)))
+                .take(max)
+        })
         .collect();
-    let surplus = available.len().saturating_sub(settings.warm_count as usize);
-    let mut idle: Vec<&Vm> = available
-        .into_iter()
-        .filter(|vm| now.since(vm.last_state_change) >= timeout)
-        .collect();
-    idle.sort_by_key(|vm| (vm.last_state_change, vm.id.clone()));
-    idle.into_iter().take(surplus).map(|vm| vm.id.clone()).collect()
+    entries.sort_unstable();
+    entries.into_iter().take(max).map(|(_, id)| id.clone()).collect()
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
+use super::candidates::Candidates;
 use super::event::Event;
 use super::execution::{self, Execution, Executions};
 use super::ids::{Epoch, InstanceId, RequestKey, Seq, ShowId, VmId};
@@ -77,8 +78,11 @@ pub struct State {
     idle_shows: OrdSet<(Timestamp, ShowId)>,
     by_instance: OrdMap<InstanceId, VmId>,
     by_status: OrdMap<Status, OrdSet<VmId>>,
-    /// Shows that have a VM.
-    placed: OrdSet<ShowId>,
+    candidates: Candidates,
+    /// Shows that have a VM, and the availability zone of that one: while moving, of the one they are moved to.
+    placed: OrdMap<ShowId, Option<Arc<str>>>,
+    /// How many of them each zone has.
+    zones: OrdMap<Arc<str>, usize>,
     /// How long the latest starts took, from asking to ready.
     starts: Vector<Duration>,
     executions: Executions,
@@ -106,7 +110,7 @@ impl State {
 
     /// Shows that have a VM or are being moved.
     pub fn placed_shows(&self) -> impl Iterator<Item = &Arc<Show>> {
-        self.placed.iter().filter_map(|id| self.shows.get(id))
+        self.placed.keys().filter_map(|id| self.shows.get(id))
     }
 
     #[must_use]
@@ -141,6 +145,19 @@ impl State {
     #[must_use]
     pub fn vm_of_show(&self, show: &ShowId) -> Option<&Arc<Vm>> {
         self.vms.get(self.shows.get(show)?.vm.as_ref()?)
+    }
+
+    /// The VMs that could be given to a show.
+    #[must_use]
+    pub fn candidates(&self) -> &Candidates {
+        &self.candidates
+    }
+
+    /// Shows whose VM is in this availability zone. A show that is being moved counts where it is going: when a whole
+    /// zone fails, its shows must not all land in one other.
+    #[must_use]
+    pub fn shows_in_zone(&self, zone: &str) -> usize {
+        self.zones.get(zone).copied().unwrap_or(0)
     }
 
     /// What the request with this key did, if it is remembered.
@@ -214,6 +231,9 @@ impl State {
         } else {
             let tenant = vm.occupancy.tenant().map(|(show, _)| show.clone());
             self.put_vm(vm);
+            if let (vm::Event::Described { .. }, Some(show)) = (event, &tenant) {
+                self.place(show);
+            }
             if let (vm::Event::Ready, Some(show)) = (event, tenant) {
                 self.note_ready(&show);
             }
@@ -275,21 +295,20 @@ impl State {
     pub(super) fn put_vm(&mut self, vm: Vm) {
         let status = vm.status();
         let id = vm.id.clone();
-        let old = self
-            .vms
-            .get(&id)
-            .map(|old| (old.status(), old.instance_id().clone()));
+        let old = self.vms.get(&id).cloned();
+        self.candidates.note(old.as_deref(), Some(&vm));
         // Most events change neither; an index that is right already is left shared with the state before.
-        let (before, instance) = old.unzip();
+        let before = old.as_ref().map(|old| old.status());
         if before != Some(status) {
             if let Some(before) = before {
                 self.unindex_status(before, &id);
             }
             self.by_status.entry(status).or_default().insert(id.clone());
         }
-        if instance.as_ref() != Some(vm.instance_id()) {
+        let instance = old.as_ref().map(|old| old.instance_id());
+        if instance != Some(vm.instance_id()) {
             if let Some(instance) = instance {
-                self.by_instance.remove(&instance);
+                self.by_instance.remove(instance);
             }
             self.by_instance.insert(vm.instance_id().clone(), id.clone());
         }
@@ -298,6 +317,7 @@ impl State {
 
     fn remove_vm(&mut self, id: &VmId) {
         if let Some(vm) = self.vms.remove(id) {
+            self.candidates.note(Some(&vm), None);
             self.unindex_status(vm.status(), id);
             self.by_instance.remove(vm.instance_id());
         }
@@ -320,16 +340,43 @@ impl State {
         if let Some(since) = show.idle_since {
             self.idle_shows.insert((since, show.id.clone()));
         }
-        if show.vm.is_some() {
-            self.placed.insert(show.id.clone());
-        } else {
-            self.placed.remove(&show.id);
-        }
-        self.shows.insert(show.id.clone(), Arc::new(show));
+        let id = show.id.clone();
+        self.shows.insert(id.clone(), Arc::new(show));
+        self.place(&id);
         while self.idle_shows.len() > IDLE_SHOWS_MAX {
             if let Some((_, oldest)) = self.idle_shows.remove_min() {
                 self.shows.remove(&oldest);
             }
+        }
+    }
+
+    /// Counts a show where it is, or is going.
+    fn place(&mut self, id: &ShowId) {
+        let Some(show) = self.shows.get(id) else {
+            return;
+        };
+        let target = show.failover().and_then(|failover| failover.to.as_ref());
+        let vm = target.or(show.vm.as_ref()).and_then(|vm| self.vms.get(vm));
+        let zone = vm.and_then(|vm| vm.instance.availability_zone.as_deref());
+        let is_placed = show.vm.is_some();
+        let before = self.placed.get(id);
+        if is_placed == before.is_some() && before.is_none_or(|before| before.as_deref() == zone) {
+            return;
+        }
+        let zone: Option<Arc<str>> = zone.filter(|_| is_placed).map(Arc::from);
+        let before = if is_placed {
+            self.placed.insert(id.clone(), zone.clone()).flatten()
+        } else {
+            self.placed.remove(id).flatten()
+        };
+        if let Some(before) = before {
+            match self.zones.get(&before) {
+                Some(count) if *count > 1 => self.zones.insert(before, count - 1),
+                Some(_) | None => self.zones.remove(&before),
+            };
+        }
+        if let Some(zone) = zone {
+            *self.zones.entry(zone).or_default() += 1;
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use understudy::domain::failover::Ending;
 use understudy::domain::health::{Hysteresis, Thresholds};
-use understudy::domain::ids::{Attempt, Epoch, RequestKey, Seq};
+use understudy::domain::ids::{Attempt, Epoch, RequestKey, Seq, VmId};
 use understudy::domain::instance::Instance;
-use understudy::domain::placement::Wish;
+use understudy::domain::placement::{COMPARED_MAX, Wish};
 use understudy::domain::pool::{self, Allocation, FAULT_COOLOFF, Reservations};
 use understudy::domain::show::{self, Show};
 use understudy::domain::state::{IDLE_SHOWS_MAX, KEYS_MAX, Rejected, Request, Snapshot, State};
@@ -51,6 +51,52 @@ fn a_description_of_another_instance_is_refused() {
         state.vm_of_instance(&instance(1).instance_id).unwrap().id,
         vm_id(1)
     );
+}
+
+#[test]
+fn of_a_large_pool_the_latest_proof_among_those_available_for_longest_is_taken() {
+    let count = 3 * (COMPARED_MAX + 10);
+    let state = ready_pool(count);
+    let proven = |vm: &VmId| vm.as_str()[3..].parse().ok().map(at);
+    let wish = Wish::default();
+    let chosen = pool::allocate(
+        &state,
+        &Reservations::default(),
+        &wish,
+        &settings(),
+        &proven,
+        at(9),
+    );
+    // All have been available since the same moment, so those compared are the first by name in each zone.
+    let zone = |n: usize| machine(n, Power::Ready).instance.availability_zone;
+    let mut names: Vec<(VmId, usize)> = (1..=count).map(|n| (vm_id(n), n)).collect();
+    names.sort();
+    let compared = (0..3).flat_map(|z| {
+        let there = names.iter().filter(move |(_, n)| zone(*n) == zone(z));
+        there.take(COMPARED_MAX).map(|(_, n)| *n)
+    });
+    assert_eq!(chosen, Ok(Allocation::Warm(vm_id(compared.max().unwrap()))));
+}
+
+#[test]
+fn a_show_counts_in_the_zone_that_its_machine_is_moved_to() {
+    let state = after(&ready_pool(1), vec![of_show(1, assigned(1, 1))]);
+    assert_eq!(
+        (state.shows_in_zone("zone-1"), state.shows_in_zone("elsewhere")),
+        (1, 0)
+    );
+    let moved = Event::Described {
+        instance: Instance {
+            availability_zone: Some("elsewhere".into()),
+            ..instance(1)
+        },
+    };
+    let state = after(&state, vec![of_vm(1, moved)]);
+    assert_eq!(
+        (state.shows_in_zone("zone-1"), state.shows_in_zone("elsewhere")),
+        (0, 1)
+    );
+    assert_eq!(State::from(Snapshot::from(&state)), state);
 }
 
 #[test]

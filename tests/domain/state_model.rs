@@ -6,12 +6,13 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use understudy::domain::candidates::Kind;
 use understudy::domain::event::Event;
 use understudy::domain::invariants::violations;
 use understudy::domain::show::{Phase, RECORDS_MAX, Show};
 use understudy::domain::state::{STARTS_MAX, Snapshot, State};
 use understudy::domain::time::Timestamp;
-use understudy::domain::vm::{Occupancy, Power, Status, Vm};
+use understudy::domain::vm::{Health, Occupancy, Power, Status, Vm};
 
 use crate::candidates::{Step, VMS, steps};
 use crate::fixtures::{instance, of_vm, vm_id};
@@ -282,6 +283,7 @@ fn indexes_agree_with_a_recount(state: &State) {
             state.vms().any(|vm| vm.id == vm_id(n))
         );
     }
+    candidates_agree_with_a_recount(state);
     let placed: Vec<_> = state.placed_shows().map(|show| show.id.clone()).collect();
     let expected: Vec<_> = state
         .shows()
@@ -295,6 +297,50 @@ fn indexes_agree_with_a_recount(state: &State) {
         assert_eq!(vm, show.vm);
         assert_eq!(state.next_epoch(&show.id), show.epoch.next());
     }
+}
+
+fn candidates_agree_with_a_recount(state: &State) {
+    let kinds = |vm: &Vm| match (vm.status(), vm.power) {
+        (Status::Available, _) if vm.health == Health::Healthy => Some(Kind::Healthy),
+        (Status::Available, _) => Some(Kind::Unwell),
+        (Status::Starting, Power::Booting) => Some(Kind::Booting),
+        (Status::Starting, _) => Some(Kind::Starting),
+        (Status::Stopped, _) => Some(Kind::Off),
+        (Status::Error, Power::Stopped) => Some(Kind::Failed),
+        _ => None,
+    };
+    let (mut indexed, mut counted) = (BTreeSet::new(), BTreeSet::new());
+    for kind in [Kind::AVAILABLE, Kind::RISING, [Kind::Off, Kind::Failed]].concat() {
+        for (zone, lot) in state.candidates().lots(kind) {
+            indexed.extend(
+                lot.iter()
+                    .map(|(_, id)| (kind, zone.map(str::to_owned), id.clone())),
+            );
+        }
+        let count = counted_as(state, |vm| vm.is_free() && kinds(vm) == Some(kind));
+        assert_eq!(state.candidates().count(kind), count, "{kind:?}");
+    }
+    for vm in state.vms().filter(|vm| vm.is_free()) {
+        let zone = vm.instance.availability_zone.clone();
+        counted.extend(kinds(vm).map(|kind| (kind, zone, vm.id.clone())));
+    }
+    assert_eq!(indexed, counted);
+    let is_up = |vm: &Vm| !matches!(vm.status(), Status::Starting | Status::Stopped);
+    let awaited = counted_as(state, |vm| vm.occupancy.tenant().is_some() && !is_up(vm));
+    assert_eq!(state.candidates().awaited(), awaited);
+    for zone in ["zone-0", "zone-1", "zone-2"] {
+        let goes_there = |show: &Show| {
+            let target = show.failover().and_then(|failover| failover.to.as_ref());
+            let vm = target.or(show.vm.as_ref()).and_then(|vm| state.vm(vm));
+            vm.is_some_and(|vm| vm.instance.availability_zone.as_deref() == Some(zone))
+        };
+        let counted = state.shows().filter(|show| goes_there(show)).count();
+        assert_eq!(state.shows_in_zone(zone), counted, "{zone}");
+    }
+}
+
+fn counted_as(state: &State, is_one: impl Fn(&Vm) -> bool) -> usize {
+    state.vms().filter(|vm| is_one(vm)).count()
 }
 
 /// Without this the agreement above might be about nothing but idle VMs.

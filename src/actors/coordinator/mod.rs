@@ -489,11 +489,7 @@ pub(super) fn describe_assignment(
     let now = ctx.now();
     let machine = state.vm(vm);
     let ready = machine.is_some_and(|vm| vm.power == Power::Ready);
-    let waiting = state
-        .with_status(Status::Starting)
-        .chain(state.with_status(Status::Stopped))
-        .filter(|vm| vm.occupancy.tenant().is_some())
-        .count();
+    let waiting = state.candidates().awaited();
     let started_at = machine
         .and_then(|vm| vm.last_started_at)
         .filter(|_| !ready)
