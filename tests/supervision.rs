@@ -130,6 +130,7 @@ fn spec(name: &'static str, restart: Restart, births: Births, given_up: &Arc<Ato
                 Ok(actor.get_cell())
             })
         }),
+        tally: None,
         on_give_up: Some(Arc::new(move |_| {
             given_up.fetch_add(1, Ordering::SeqCst);
         })),
@@ -290,6 +291,7 @@ async fn a_child_that_fails_to_start_counts_as_dead_and_is_tried_again() {
             })
         }),
         on_give_up: None,
+        tally: None,
     };
     let arguments = Arguments {
         policy: policy(),
@@ -362,6 +364,7 @@ async fn a_predecessors_state_is_gone_before_its_successor_starts() {
             })
         }),
         on_give_up: None,
+        tally: None,
     };
     let arguments = Arguments {
         policy: policy(),

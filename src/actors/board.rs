@@ -11,6 +11,7 @@ use crate::actors::archive::Progress;
 use crate::domain::failover::verdict::Signals;
 use crate::domain::health::Reading;
 use crate::domain::ids::VmId;
+use crate::domain::load::Load;
 use crate::domain::studio::Output;
 use crate::domain::time::Timestamp;
 
@@ -34,6 +35,8 @@ pub struct Observation {
     pub no_machine: Option<bool>,
     pub output: Option<Output>,
     pub signals: Signals,
+    /// How busy the machine is, and when that was read.
+    pub load: Option<(Load, Timestamp)>,
     /// The last try to open an SSH session failed here, for want of a usable key or of the pinned host keys, and was no
     /// word on the machine: none comes before that is mended.
     pub ssh_fails_here: bool,

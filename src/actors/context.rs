@@ -30,6 +30,7 @@ use crate::domain::time::Timestamp;
 use crate::infra::archive::Store;
 use crate::infra::cloud::Cloud;
 use crate::infra::ledger::{CommitError, Committed, Ledger};
+use crate::infra::metrics::{CountedCloud, Metrics};
 use crate::infra::probe::Probe;
 use crate::infra::template::Templates;
 use crate::infra::vault::Vault;
@@ -104,6 +105,16 @@ pub struct Options {
     /// What the services are called on the VMs.
     pub units: Units,
     pub restart: restart::Policy,
+    pub load: LoadOptions,
+}
+
+/// How running VMs are asked how busy they are.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions {
+    /// Between two questions to a VM; `None`: they are not asked.
+    pub interval: Option<Duration>,
+    /// VMs that are asked at the same time.
+    pub at_once: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -193,6 +204,7 @@ pub struct Context {
     pub ledger: Ledger,
     pub board: Board,
     pub news: News,
+    pub metrics: Metrics,
     pub options: Options,
     pub world: World,
     pub(super) machines: vm::Machines,
@@ -204,6 +216,8 @@ pub struct Context {
     pub(super) archives: Semaphore,
     /// The same for what VMs try again.
     pub(super) archives_of_vms: Semaphore,
+    /// Places for VMs that are asked how busy they are.
+    pub(super) loads: Semaphore,
     /// Places for idle VMs that are cleaned on their own account. What a release cleans, or what boots for a show,
     /// needs none: somebody waits for it.
     pub(super) cleanings: Arc<Semaphore>,
@@ -214,13 +228,17 @@ pub struct Context {
 
 impl Context {
     #[must_use]
-    pub fn new(clock: Clock, ledger: Ledger, options: Options, world: World) -> Self {
+    pub fn new(clock: Clock, ledger: Ledger, options: Options, mut world: World) -> Self {
+        let metrics = Metrics::new(ledger.metrics());
+        let loads = Semaphore::new(options.load.at_once);
+        world.cloud = Arc::new(CountedCloud::new(world.cloud, metrics.clone()));
         Self {
             clock,
             started_at: clock.now(),
             ledger,
             board: Board::default(),
             news: News::default(),
+            metrics,
             options,
             world,
             machines: vm::Machines::default(),
@@ -230,6 +248,7 @@ impl Context {
             cloud: cloud::Sweeper::default(),
             archives: Semaphore::new(ARCHIVES_AT_ONCE),
             archives_of_vms: Semaphore::new(ARCHIVES_OF_VMS_AT_ONCE),
+            loads,
             cleanings: Arc::new(Semaphore::new(CLEANED_AT_ONCE)),
             standing: ArcSwap::from_pointee(CloudStanding::Unknown),
             initialized: AtomicBool::new(false),
@@ -367,6 +386,7 @@ impl Context {
             Level::Warning => tracing::warn!(source, title, message, "alert"),
             Level::Info => tracing::info!(source, title, message, "alert"),
         }
+        self.metrics.alerts.count([level.as_str()]);
         let alert = Alert {
             level,
             source,

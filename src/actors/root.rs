@@ -17,7 +17,7 @@ use super::coordinator::Coordinator;
 use super::executions::ExecutionsActor;
 use super::news::Item;
 use super::pool::PoolActor;
-use super::supervisor::{Arguments, Spec, Supervisor};
+use super::supervisor::{Arguments, Spec, Supervisor, Tally};
 use super::{show, vm};
 use crate::domain::restart::Restart;
 use crate::infra::ledger::{CloseError, Ledger};
@@ -34,6 +34,19 @@ pub enum Part {
     Pool,
     Cloud,
     Gateway,
+}
+
+impl Part {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Machines => "machines",
+            Self::Shows => "shows",
+            Self::Executions => "executions",
+            Self::Pool => "pool",
+            Self::Cloud => "cloud",
+            Self::Gateway => "gateway",
+        }
+    }
 }
 
 /// A running tree.
@@ -80,6 +93,9 @@ impl Node {
         ];
         if let Some(spec) = gateway(Coordinator::new(Arc::clone(&ctx))) {
             children.push((Part::Gateway, spec));
+        }
+        for (part, spec) in &mut children {
+            spec.tally = Tally::new(&ctx.metrics, part.as_str());
         }
         let arguments = Arguments {
             policy,
@@ -128,6 +144,7 @@ fn part(ctx: &Arc<Context>, start: StartPart) -> Spec {
         restart: Restart::Permanent,
         start: Arc::new(move |root| start(Arc::clone(&ctx), root)),
         on_give_up: None,
+        tally: None,
     }
 }
 

@@ -21,6 +21,7 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Signal, Sp
 
 use super::clock::Clock;
 use crate::domain::restart::{Death, History, Policy, Restart, Verdict};
+use crate::infra::metrics::Metrics;
 
 /// Starts a child linked to the given supervisor.
 pub type Start = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
@@ -34,6 +35,30 @@ pub struct Spec {
     pub restart: Restart,
     pub start: Start,
     pub on_give_up: Option<OnGiveUp>,
+    pub tally: Option<Tally>,
+}
+
+/// Where the deaths of children of one kind are counted.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    pub metrics: Metrics,
+    pub kind: &'static str,
+}
+
+impl Tally {
+    #[must_use]
+    pub fn new(metrics: &Metrics, kind: &'static str) -> Option<Self> {
+        let metrics = metrics.clone();
+        Some(Self { metrics, kind })
+    }
+
+    fn restarted(&self) {
+        self.metrics.actor_restarts.count([self.kind]);
+    }
+
+    fn given_up(&self) {
+        self.metrics.actor_give_ups.count([self.kind]);
+    }
 }
 
 /// A restart that is due after a while; its owner brings it back to [`Children::retry`].
@@ -172,10 +197,12 @@ impl<K: Ord + Clone + Debug> Children<K> {
         {
             Verdict::AtOnce => {
                 tracing::warn!(child = ?key, reason, restart_ms = 0, "an actor died; restarting it");
+                child.spec.tally.iter().for_each(Tally::restarted);
                 Next::Restart(key)
             }
             Verdict::After(after) => {
                 tracing::warn!(child = ?key, reason, restart_ms = after.as_millis(), "an actor died; restarting it");
+                child.spec.tally.iter().for_each(Tally::restarted);
                 Next::Wait(Retry {
                     key,
                     generation,
@@ -187,6 +214,7 @@ impl<K: Ord + Clone + Debug> Children<K> {
                     child = ?key, reason, retry_s = retry_after.as_secs(),
                     "an actor keeps dying; giving it up for a while"
                 );
+                child.spec.tally.iter().for_each(Tally::given_up);
                 if let Some(on_give_up) = &child.spec.on_give_up {
                     on_give_up(reason);
                 }

@@ -27,6 +27,7 @@ pub fn spec(restart: Restart, task: impl Fn() -> BoxFuture<'static, ()> + Send +
         restart,
         start: Arc::new(start),
         on_give_up: None,
+        tally: None,
     }
 }
 

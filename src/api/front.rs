@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::body::Body as _;
 
 use super::connection::Cutter;
+use super::counted::Counted;
 use super::error::ApiError;
 use super::extract::{WAIT_MAX, unread};
 use super::gateway::Gateway;
@@ -50,6 +51,13 @@ async fn answer(gateway: &Gateway, request: Request, next: Next, id: &HeaderValu
     if is_socket(request.uri().path()) {
         return transport(gateway, request, next).await;
     }
+    let counted = Counted::begin(gateway, &request);
+    let response = within_bounds(gateway, request, next, id).await;
+    counted.answered(&response);
+    response
+}
+
+async fn within_bounds(gateway: &Gateway, request: Request, next: Next, id: &HeaderValue) -> Response {
     let request = match with_body_read(gateway, request).await {
         Ok(request) => request,
         Err(error) => return error.into_response(),
@@ -58,7 +66,8 @@ async fn answer(gateway: &Gateway, request: Request, next: Next, id: &HeaderValu
     if counts_as_activity(request.method(), path) {
         gateway.touch();
     }
-    let is_check = matches!(path, "/healthz" | "/readyz");
+    // What shows how an overloaded coordinator does is answered all the same; scrapes have a bound of their own.
+    let is_check = matches!(path, "/healthz" | "/readyz" | "/metrics");
     let Ok(_place) = gateway.requests().try_acquire() else {
         if is_check {
             return next.run(request).await;

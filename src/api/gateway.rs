@@ -29,6 +29,8 @@ const POOL_VIEW_AGE_MAX: Duration = Duration::from_millis(250);
 /// Boot webhooks: a whole pool may boot at once, and each VM posts once.
 const HINTS_BURST: u32 = 50;
 const HINTS_PER_SECOND: f64 = 5.0;
+/// A pair of Prometheus servers scrapes at a time; with thousands of VMs each answer is megabytes.
+const SCRAPES_MAX: usize = 2;
 /// Time in which as many Socket.IO sessions may be opened as there may be clients, and how many if those are
 /// few: clients come back.
 const HANDSHAKE_WINDOW_S: f64 = 10.0;
@@ -46,6 +48,7 @@ struct Shared {
     delta_sockets: AtomicUsize,
     transports: Transports,
     requests: Arc<Semaphore>,
+    scrapes: Arc<Semaphore>,
     uploads: Uploads,
     waits: Semaphore,
     hints: Bucket,
@@ -72,6 +75,7 @@ impl Gateway {
             delta_sockets: AtomicUsize::new(0),
             transports: Transports::default(),
             requests: Arc::new(Semaphore::new(options.requests_max)),
+            scrapes: Arc::new(Semaphore::new(SCRAPES_MAX)),
             uploads: Uploads::new(options.uploads_max),
             waits: Semaphore::new(options.waits_max),
             hints: Bucket::new(HINTS_BURST, HINTS_PER_SECOND),
@@ -107,6 +111,12 @@ impl Gateway {
     #[must_use]
     pub fn requests(&self) -> &Arc<Semaphore> {
         &self.0.requests
+    }
+
+    /// Bound on scrapes that are being answered.
+    #[must_use]
+    pub fn scrapes(&self) -> &Arc<Semaphore> {
+        &self.0.scrapes
     }
 
     /// Bound on request bodies on their way.
@@ -164,6 +174,12 @@ impl Gateway {
         if admitted && deltas {
             self.0.delta_sockets.fetch_add(1, Ordering::Relaxed);
         }
+        let metrics = self.0.coordinator.metrics();
+        if admitted {
+            metrics.sockets.rise([feed(deltas)]);
+        } else {
+            metrics.sockets_cut.count(["full"]);
+        }
         admitted
     }
 
@@ -173,6 +189,7 @@ impl Gateway {
         if deltas {
             self.0.delta_sockets.fetch_sub(1, Ordering::Relaxed);
         }
+        self.0.coordinator.metrics().sockets.fall([feed(deltas)]);
     }
 
     /// Somebody did something.
@@ -286,4 +303,8 @@ impl Gateway {
         }
         Ok(json)
     }
+}
+
+fn feed(deltas: bool) -> &'static str {
+    if deltas { "deltas" } else { "snapshots" }
 }

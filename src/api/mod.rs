@@ -17,6 +17,7 @@ pub mod auth;
 pub mod commands;
 pub mod config;
 pub mod connection;
+mod counted;
 pub mod error;
 mod extract;
 mod front;
@@ -95,4 +96,5 @@ fn documented_routes() -> OpenApiRouter<Gateway> {
         .merge(routes::show_config::routes())
         .merge(routes::coordinator::routes())
         .merge(routes::alerts::routes())
+        .merge(routes::metrics::routes())
 }

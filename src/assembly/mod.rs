@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use crate::actors::cleaning::CleaningOptions;
 use crate::actors::clock::Clock;
 use crate::actors::context::{
-    AddressKind, ArchiveOptions, FailoverOptions, ObsOptions, ObsRestore, ObsVia, Options, ProbeOptions,
-    SshOptions, World,
+    AddressKind, ArchiveOptions, FailoverOptions, LoadOptions, ObsOptions, ObsRestore, ObsVia, Options,
+    ProbeOptions, SshOptions, World,
 };
 use crate::actors::coordinator::Coordinator;
 use crate::actors::executions::ExecutionOptions;
@@ -251,6 +251,10 @@ pub fn options(config: &Config, operations: Catalogue) -> Options {
             backoff_initial: config.supervision.backoff_initial,
             backoff_max: config.supervision.backoff_max,
             cooldown: config.supervision.cooldown,
+        },
+        load: LoadOptions {
+            interval: config.metrics.vm_load.then_some(config.metrics.vm_interval),
+            at_once: config.metrics.vm_at_once,
         },
     }
 }

@@ -35,7 +35,7 @@ pub(crate) use error::nearest;
 pub use error::{Error, Problem};
 pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsRestore, ObsVia, Probe, Provider, Ssh, Vm};
 pub use operations::OperationsError;
-pub use server::{Archive, Auth, Cleanup, Ledger, Log, LogFormat, Pool, Server, Shows, Supervision};
+pub use server::{Archive, Auth, Cleanup, Ledger, Log, LogFormat, Metrics, Pool, Server, Shows, Supervision};
 pub use source::{Setting, Source, Warning};
 pub use variables::{aliases, environment};
 
@@ -66,6 +66,7 @@ pub struct Config {
     pub ssh: Ssh,
     pub failover: Failover,
     pub supervision: Supervision,
+    pub metrics: Metrics,
     pub log: Log,
 }
 
@@ -190,6 +191,7 @@ impl Config {
             ssh: Ssh::read(&mut reader.section("ssh")),
             failover: Failover::read(&mut reader.section("failover")),
             supervision: Supervision::read(&mut reader.section("supervision")),
+            metrics: Metrics::read(&mut reader.section("metrics")),
             log: Log::read(&mut reader.section("log")),
         }
     }

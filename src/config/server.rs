@@ -336,6 +336,24 @@ section!("supervision" => Supervision {
     cooldown: span(secs(60), secs(1)..=mins(1440)),
 });
 
+/// What is measured for Prometheus beyond what happens anyway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Ask running VMs over SSH how busy they are.
+    pub vm_load: bool,
+    /// Between two questions to a VM.
+    pub vm_interval: Duration,
+    /// VMs that are asked at the same time; the others wait for their turn.
+    pub vm_at_once: usize,
+}
+
+section!("metrics" => Metrics {
+    vm_load: flag(true),
+    // Half of the usual resolution of a dashboard of an hour, and two short commands each.
+    vm_interval: span(secs(30), secs(1)..=mins(60)),
+    vm_at_once: whole(16, 1..=1000),
+});
+
 /// The log on standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {

@@ -18,6 +18,7 @@ pub mod health;
 pub mod ids;
 pub mod instance;
 pub mod invariants;
+pub mod load;
 mod moves;
 pub mod operation;
 pub mod placement;

@@ -131,7 +131,7 @@ fn memory(printed: &str) -> Option<Usage> {
 
 /// The last line of `df -P -B1 /` (df(1)): file system, blocks, used, available, capacity, mount point. The file
 /// system's own name may hold spaces, so it is read from the end.
-fn disk(printed: &str) -> Option<Usage> {
+pub(super) fn disk(printed: &str) -> Option<Usage> {
     let line = printed.lines().rfind(|line| !line.trim().is_empty())?;
     let words: Vec<&str> = line.split_whitespace().rev().collect();
     match words.as_slice() {

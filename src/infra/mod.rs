@@ -8,6 +8,7 @@ pub mod aws;
 pub mod causes;
 pub mod cloud;
 pub mod ledger;
+pub mod metrics;
 pub mod obs;
 pub mod probe;
 pub mod secrets;

@@ -154,3 +154,20 @@ async fn only_listed_origins_may_call_from_a_browser() {
     }
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_are_for_whoever_may_list_the_pool() {
+    for (mode, asks) in [
+        (AuthMode::Open, false),
+        (AuthMode::Compat, false),
+        (AuthMode::Required, true),
+    ] {
+        let served = Served::with_options(0, 0, options(mode)).await;
+        let scrape = || served.request(Method::GET, "/metrics");
+        let without = scrape().send().await.unwrap().status();
+        assert_eq!(without.as_u16(), if asks { 401 } else { 200 }, "{mode:?}");
+        let with = scrape().bearer_auth(TOKEN).send().await.unwrap().status();
+        assert_eq!(with.as_u16(), 200, "{mode:?}");
+        served.stop().await;
+    }
+}

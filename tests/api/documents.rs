@@ -58,6 +58,7 @@ async fn the_document_describes_every_route_and_is_generated() {
         "get /api/status",
         "get /api/vm/{compId}/status",
         "get /healthz",
+        "get /metrics",
         "get /readyz",
         "post /api/admin/vm-pool/health-check",
         "post /api/admin/vm-pool/launch",

@@ -154,6 +154,16 @@ pub const OWNERS: &[Owned] = &[
     ),
     owned("rusqlite", &["src/infra/ledger"], "only the ledger writes"),
     owned(
+        "prometheus_client",
+        &["src/infra/metrics"],
+        "whoever counts holds a figure, not the library",
+    ),
+    owned(
+        "procfs",
+        &["src/infra/metrics/process.rs"],
+        "only metrics look at our own process",
+    ),
+    owned(
         "reqwest",
         &["src/infra/", "src/cli/"],
         "outgoing HTTP is infra's, or the client's",

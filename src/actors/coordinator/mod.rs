@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 mod archiving;
 mod command;
 mod configuring;
 mod files;
+mod metrics;
 mod remote;
 
 pub use self::command::{
@@ -21,6 +23,7 @@ pub use self::command::{
     PowerTurned, Readiness, Release, Released, StreamTurned,
 };
 pub use self::files::{Entry, EntryKind};
+pub use self::metrics::{Metrics, MetricsFormat, Scrape};
 pub use self::remote::{Printed, Restarted, Work};
 use super::board::Board;
 use super::context::{AddressKind, Context};
@@ -173,10 +176,15 @@ impl Coordinator {
             ask: ask.clone(),
             reply,
         };
-        self.ctx
+        let began = Instant::now();
+        let answer = self
+            .ctx
             .shows
             .command(&self.ctx, &show, "assigning a VM", QUICK, message)
-            .await
+            .await;
+        let duration = &self.ctx.metrics.assign_duration;
+        duration.took([metrics::outcome(&answer)], began.elapsed());
+        answer
     }
 
     /// Waits until the show's VM is ready, for at most `limit`.
@@ -239,10 +247,15 @@ impl Coordinator {
             ask: ask.clone(),
             reply,
         };
-        self.ctx
+        let began = Instant::now();
+        let answer = self
+            .ctx
             .shows
             .command(&self.ctx, &show, "releasing the VM", limit, message)
-            .await
+            .await;
+        let duration = &self.ctx.metrics.release_duration;
+        duration.took([metrics::outcome(&answer)], began.elapsed());
+        answer
     }
 
     /// Starts the show's stream and returns when its output rises.

@@ -11,7 +11,7 @@ use super::{Arguments, Message, ShowActor};
 use crate::actors::context::Context;
 use crate::actors::coordinator::CommandError;
 use crate::actors::mailbox::{Directory, NoAnswer};
-use crate::actors::supervisor::{self, Spec};
+use crate::actors::supervisor::{self, Spec, Tally};
 use crate::domain::ids::ShowId;
 use crate::domain::restart::Restart;
 
@@ -121,6 +121,7 @@ pub fn spec(ctx: &Arc<Context>, id: &ShowId) -> Spec {
         };
         Box::pin(spawned) as BoxFuture<'static, _>
     };
+    let tally = Tally::new(&ctx.metrics, "show");
     let (ctx, id) = (Arc::clone(ctx), id.clone());
     let on_give_up = move |reason: &str| {
         let source = format!("show-actor-{id}");
@@ -138,5 +139,6 @@ pub fn spec(ctx: &Arc<Context>, id: &ShowId) -> Spec {
         restart: Restart::Transient,
         start: Arc::new(start),
         on_give_up: Some(Arc::new(on_give_up)),
+        tally,
     }
 }

@@ -11,7 +11,7 @@ use super::{Arguments, Machine, Message, Shell, Studio};
 use crate::actors::context::Context;
 use crate::actors::coordinator::{Checked, CommandError, PowerTurned};
 use crate::actors::mailbox::{Directory, NoAnswer};
-use crate::actors::supervisor::{self, Spec};
+use crate::actors::supervisor::{self, Spec, Tally};
 use crate::domain::event::Event;
 use crate::domain::ids::{Epoch, RequestKey, ShowId, VmId};
 use crate::domain::instance::{Instance, Sighting};
@@ -336,6 +336,7 @@ pub(crate) fn spec(ctx: &Arc<Context>, id: &VmId) -> Spec {
         };
         Box::pin(spawned) as futures_util::future::BoxFuture<'static, _>
     };
+    let tally = Tally::new(&ctx.metrics, "vm");
     let (ctx, id) = (Arc::clone(ctx), id.clone());
     let on_give_up = move |reason: &str| {
         let (ctx, id) = (Arc::clone(&ctx), id.clone());
@@ -363,5 +364,6 @@ pub(crate) fn spec(ctx: &Arc<Context>, id: &VmId) -> Spec {
         restart: Restart::Transient,
         start: Arc::new(start),
         on_give_up: Some(Arc::new(on_give_up)),
+        tally,
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{Message, Shell, obs, probe, ssh};
 use crate::actors::context::Context;
-use crate::actors::supervisor::Spec;
+use crate::actors::supervisor::{Spec, Tally};
 use crate::actors::task;
 use crate::domain::instance::Instance;
 use crate::domain::restart::Restart;
@@ -26,6 +26,14 @@ pub enum Link {
 
 impl Link {
     pub const ALL: [Link; 3] = [Self::Probe, Self::Obs, Self::Ssh];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Obs => "obs",
+            Self::Ssh => "ssh",
+        }
+    }
 
     /// Whether this tree is configured to have it.
     pub fn is_wanted(self, ctx: &Context) -> bool {
@@ -128,7 +136,8 @@ pub fn spec(
     shell: watch::Receiver<Option<Arc<dyn Shell>>>,
     vm: ActorRef<Message>,
 ) -> Spec {
-    task::spec(Restart::Permanent, move || {
+    let tally = Tally::new(&ctx.metrics, link.as_str());
+    let spec = task::spec(Restart::Permanent, move || {
         let conversation = Conversation {
             ctx: Arc::clone(&ctx),
             orders: orders.clone(),
@@ -140,5 +149,6 @@ pub fn spec(
             Link::Obs => Box::pin(obs::run(conversation)),
             Link::Ssh => Box::pin(ssh::run(conversation)),
         }
-    })
+    });
+    Spec { tally, ..spec }
 }

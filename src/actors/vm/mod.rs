@@ -19,6 +19,7 @@ mod cut;
 mod duty;
 mod handle;
 mod link;
+mod load;
 mod obs;
 mod power;
 mod probe;

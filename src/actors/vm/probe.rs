@@ -2,10 +2,14 @@
 
 use std::net::SocketAddr;
 
+use tokio::time::Instant;
+
 use super::link::{Conversation, Pace, WATCHED_EVERY};
 use super::report::Report;
 
 pub async fn run(mut link: Conversation) {
+    // When the next probe is due, unless other orders come first.
+    let mut due = None;
     while let Some((target, pace)) = link.target().await {
         let options = &link.ctx.options.probe;
         let (deadline, interval) = match pace {
@@ -13,10 +17,18 @@ pub async fn run(mut link: Conversation) {
             Pace::Watched => (options.deadline, WATCHED_EVERY),
             Pace::OnAir => (options.deadline_on_air, options.interval_on_air),
         };
+        let metrics = &link.ctx.metrics;
+        let sent = Instant::now();
+        if let Some(due) = due.filter(|due| *due <= sent) {
+            metrics.probe_lateness.took(sent - due);
+        }
         let began = link.ctx.now();
         let server = SocketAddr::new(target.ip, target.service_port);
         let result = link.ctx.world.probe.status(server, deadline).await;
+        let outcome = if result.is_ok() { "ok" } else { "failed" };
+        metrics.probe_duration.took([outcome], sent.elapsed());
         link.report(Report::Probed { began, result });
+        due = Some(Instant::now().max(sent + interval));
         let spent = link.ctx.now().since(began);
         link.pause(interval.saturating_sub(spent)).await;
     }

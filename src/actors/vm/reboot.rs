@@ -91,7 +91,7 @@ impl Reboot {
                 self.answered(Link::Ssh, self.up_since.is_some(), now);
             }
             Report::ShellDown { .. } => self.interrupted(Link::Ssh),
-            Report::Noticed(_) => {}
+            Report::Noticed(_) | Report::Loaded(_) => {}
         }
     }
 

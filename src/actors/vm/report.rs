@@ -13,6 +13,7 @@ use crate::actors::show;
 use crate::domain::event::Event;
 use crate::domain::failover::verdict::{OutputSign, Sign, Trouble};
 use crate::domain::health::Reading;
+use crate::domain::load::Load;
 use crate::domain::studio::Output;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{self, Health, Power, Vm};
@@ -56,6 +57,8 @@ pub enum Report {
         since: Timestamp,
         error: ssh::Error,
     },
+    /// How busy the machine is.
+    Loaded(Load),
 }
 
 impl State {
@@ -145,8 +148,10 @@ impl State {
                 self.troubles.ssh = None;
                 self.signals.ssh = Sign::good(now);
             }
+            Report::Loaded(load) => self.observation.load = Some((load, now)),
             Report::ShellDown { since, error } => {
                 self.shell.send_replace(None);
+                self.observation.load = None;
                 self.tell_of_lost_shell(vm, &error);
                 (self.signals.ssh, self.observation.ssh_fails_here) = match (shell_trouble(&error), &error) {
                     (Some(how), _) => (self.signals.ssh.worsen(since, how), false),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::link::{Conversation, Pace, Target};
+use super::load;
 use super::report::Report;
 use crate::infra::ssh::Liveness;
 
@@ -25,7 +26,12 @@ pub async fn run(mut link: Conversation) {
                 link.report(Report::ShellUp {
                     session: Arc::clone(&session),
                 });
-                converse(&mut link, &target, session.as_ref()).await;
+                let loads = load::watch(Arc::clone(&link.ctx), link.vm.clone(), Arc::clone(&session));
+                tokio::select! {
+                    biased;
+                    () = converse(&mut link, &target, session.as_ref()) => {}
+                    never = loads => match never {},
+                }
                 session.close().await;
             }
             Err(error) => {

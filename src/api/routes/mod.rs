@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod competitions;
 pub mod coordinator;
 pub mod files;
+pub mod metrics;
 pub mod pool;
 pub mod show_config;
 pub mod shows;

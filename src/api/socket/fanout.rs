@@ -27,7 +27,7 @@ use super::client::Client;
 use super::delta::Published;
 use super::events::{self, Audience, Scene, Told};
 use super::news;
-use crate::actors::coordinator::Batch;
+use crate::actors::coordinator::{Batch, Metrics};
 use crate::actors::news::Item;
 use crate::api::gateway::Gateway;
 use crate::api::options::SNAPSHOT_INTERVAL_MIN;
@@ -186,7 +186,13 @@ impl Fanout {
         status["success"] = true.into();
         if let Err(SendError::Socket(SocketError::InternalChannelFull)) = ack.send(&status) {
             self.gateway.transports().cut(socket);
+            self.metrics().socket_events_dropped.count([]);
+            self.metrics().sockets_cut.count(["slow"]);
         }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.gateway.coordinator().metrics()
     }
 
     /// The pool: for a client with deltas as last published to all of them, for others as it is now.
@@ -346,6 +352,7 @@ impl Fanout {
 
     /// Tells a room, and cuts off those who cannot take it.
     async fn emit<T: Serialize + ?Sized>(&mut self, room: String, event: &str, payload: &T) {
+        self.metrics().socket_events.count([]);
         let Err(error) = self.io.to(room).emit(event, payload).await else {
             return;
         };
@@ -353,6 +360,7 @@ impl Fanout {
             BroadcastError::Socket(errors) => {
                 let full = |error: &&SocketError| matches!(error, SocketError::InternalChannelFull);
                 let missed = errors.iter().filter(full).count();
+                self.metrics().socket_events_dropped.add([], missed as u64);
                 if missed > 0 {
                     self.shed(missed);
                 }
@@ -370,6 +378,7 @@ impl Fanout {
             if let Err(SendError::Socket(SocketError::InternalChannelFull)) = socket.emit("", &Nothing) {
                 tracing::info!(client = %socket.id, "a client does not keep up and is disconnected");
                 self.gateway.transports().cut(&socket);
+                self.metrics().sockets_cut.count(["slow"]);
                 cut += 1;
             }
         }

@@ -40,13 +40,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::domain::event::Event;
 use crate::domain::ids::Seq;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
+use crate::infra::metrics::LedgerMetrics;
 
 pub use error::{CloseError, CommitError, Defect, FatalError, OpenError, StorageError, Stranger};
 pub use lock::Holder;
@@ -213,6 +214,17 @@ impl Ledger {
                 state,
             });
         }
+        let began = Instant::now();
+        let answer = self.append(at, events).await;
+        let metrics = &self.published.metrics;
+        metrics.commits.count([outcome(&answer)]);
+        if answer.is_ok() {
+            metrics.commit_duration.took(began.elapsed());
+        }
+        answer
+    }
+
+    async fn append(&self, at: Timestamp, events: Vec<Event>) -> Result<Committed, CommitError> {
         // On the caller's thread: the writer's time is everybody's.
         let rows = replay::encode(&events)?;
         match &self.backend {
@@ -304,6 +316,24 @@ impl Ledger {
         self.published.counts()
     }
 
+    /// The same for Prometheus, and what happened by it.
+    #[must_use]
+    pub fn metrics(&self) -> &LedgerMetrics {
+        &self.published.metrics
+    }
+
+    /// Commits that wait for the writer, and how many may; `None` in memory, where none waits.
+    #[must_use]
+    pub fn queued(&self) -> Option<(usize, usize)> {
+        match &self.backend {
+            Backend::Memory(_) => None,
+            Backend::Thread(thread) => {
+                let limit = thread.queue.max_capacity();
+                Some((limit - thread.queue.capacity(), limit))
+            }
+        }
+    }
+
     /// Closes gracefully: commits in flight finish, later ones are answered [`CommitError::Closed`], the log
     /// is moved into the journal's file, the lock is released. May be called more than once.
     ///
@@ -335,6 +365,19 @@ impl std::fmt::Debug for Ledger {
         f.debug_struct("Ledger")
             .field("seq", &self.state().seq)
             .finish_non_exhaustive()
+    }
+}
+
+/// How a commit ended, in one word for Prometheus.
+fn outcome(answer: &Result<Committed, CommitError>) -> &'static str {
+    match answer {
+        Ok(_) => "committed",
+        Err(CommitError::Rejected(_)) => "rejected",
+        Err(CommitError::QueueFull) => "queue_full",
+        Err(CommitError::NotStorable { .. }) => "not_storable",
+        Err(CommitError::Failed(_)) => "failed",
+        Err(CommitError::Closed) => "closed",
+        Err(CommitError::TimedOut) => "timed_out",
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::domain::event::Entry;
 use crate::domain::state::State;
+use crate::infra::metrics::LedgerMetrics;
 
 use super::error::FatalError;
 
@@ -65,6 +66,7 @@ pub(super) struct Published {
     events: AtomicU64,
     transactions: AtomicU64,
     snapshots: AtomicU64,
+    pub metrics: LedgerMetrics,
 }
 
 impl Published {
@@ -78,6 +80,7 @@ impl Published {
             events: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
+            metrics: LedgerMetrics::default(),
         }
     }
 
@@ -102,6 +105,7 @@ impl Published {
         self.commits.fetch_add(commits as u64, Ordering::Relaxed);
         self.events.fetch_add(entries.len() as u64, Ordering::Relaxed);
         self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.metrics.published(&self.state(), &entries, &state, commits);
         // The state first: whoever hears of the batch finds it there.
         self.state.store(Arc::clone(&state));
         // An error only says that nobody listens.
@@ -118,6 +122,7 @@ impl Published {
 
     pub fn count_snapshot(&self) {
         self.snapshots.fetch_add(1, Ordering::Relaxed);
+        self.metrics.snapshot_completed();
     }
 
     pub fn counts(&self) -> Counts {

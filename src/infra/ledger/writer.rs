@@ -15,6 +15,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
@@ -120,12 +121,14 @@ impl Writer {
 
     /// Makes the group durable, then visible, then answers it.
     fn write(&mut self, group: Group, before: &State) -> Result<(), Arc<FatalError>> {
-        if group.has_something_to_store()
-            && let Err(error) = self.journal.append(group.rows(before.seq), group.part())
-        {
-            let error = self.fail(error);
-            group.answer_failed(&error);
-            return Err(error);
+        if group.has_something_to_store() {
+            let began = Instant::now();
+            if let Err(error) = self.journal.append(group.rows(before.seq), group.part()) {
+                let error = self.fail(error);
+                group.answer_failed(&error);
+                return Err(error);
+            }
+            self.published.metrics.synced(began.elapsed());
         }
         let completed = group.part().filter(|part| part.is_last()).map(|part| part.seq);
         group.publish(&self.published, before.seq);

@@ -55,10 +55,9 @@ fn sorted<'a>(words: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
 pub(super) fn run(host: &mut Host<'_>, who: Who, words: &[&str]) -> Option<Run> {
     let (command, words) = words.split_first()?;
     let (options, operands) = sorted(words);
-    if let ("cat", [path]) = (*command, operands.as_slice())
-        && path.starts_with("/proc/")
-    {
-        return Some(figures::file(host, path).into());
+    let is_of_kernel = |path: &&str| path.starts_with("/proc/");
+    if *command == "cat" && !operands.is_empty() && operands.iter().all(is_of_kernel) {
+        return Some(figures::files(host, &operands).into());
     }
     if *command == "sha256sum" {
         return Some(Run::Sum(Sum::of(&operands)));
