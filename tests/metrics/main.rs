@@ -7,6 +7,7 @@ mod documented;
 mod fleet;
 mod many;
 mod played;
+mod prometheus;
 mod promtool;
 mod scraped;
 #[allow(
@@ -15,5 +16,6 @@ mod scraped;
 )]
 #[path = "../api/served.rs"]
 mod served;
+mod shipped;
 #[path = "../support/mod.rs"]
 mod support;
