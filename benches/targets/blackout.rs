@@ -64,6 +64,10 @@ pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
                 brief(detect.p50())
             ),
             goal: format!("p50 <= {}, p99 <= {}", brief(target.p50), brief(target.p99)),
+            ratio: Some(
+                (gap.p50().as_secs_f64() / target.p50.as_secs_f64())
+                    .max(gap.p99().as_secs_f64() / target.p99.as_secs_f64()),
+            ),
             verdict: Verdict::of(gap.p50() <= target.p50 && gap.p99() <= target.p99),
         });
     }

@@ -51,7 +51,7 @@ impl Client {
         self.ask("POST", path).await
     }
 
-    async fn ask(&mut self, method: &str, path: &str) -> Result<Answer> {
+    pub async fn ask(&mut self, method: &str, path: &str) -> Result<Answer> {
         let request = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n");
         self.stream.write_all(request.as_bytes()).await?;
         let head = loop {

@@ -8,8 +8,13 @@
 //! average stands beside it; an absolute time is a guide.
 
 mod blackout;
+mod crowd;
+mod disk;
+mod far;
 mod fleet;
+mod growth;
 mod http;
+mod idle;
 mod journal;
 mod pairs;
 mod rebirth;
@@ -17,7 +22,9 @@ mod report;
 mod serve;
 mod socket;
 mod spread;
+mod thousands;
 mod warm;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +52,18 @@ pub struct Scale {
     pub kills: usize,
     /// Single assignments whose bytes are counted.
     pub told: usize,
+    /// Of the fleet on the wire, VMs that run and VMs that are off; and how many run where SSH is compared.
+    pub running: usize,
+    pub stopped: usize,
+    pub with_ssh: usize,
+    /// How long the fleet is watched, and how long the product has nothing to do.
+    pub watched: Duration,
+    pub idle: Duration,
+    /// Socket.IO clients, and changes that they are told of one by one.
+    pub clients: usize,
+    pub changes: usize,
+    /// Pools in which the cost of a command is compared.
+    pub sizes: [usize; 3],
 }
 
 impl Scale {
@@ -59,6 +78,14 @@ impl Scale {
         supervised: 10_000,
         kills: 500,
         told: 20,
+        running: 7_000,
+        stopped: 3_000,
+        with_ssh: 500,
+        watched: Duration::from_secs(60),
+        idle: Duration::from_secs(60),
+        clients: 1_000,
+        changes: 100,
+        sizes: [100, 1_000, 10_000],
     };
     const QUICK: Self = Self {
         name: "quick",
@@ -71,6 +98,14 @@ impl Scale {
         supervised: 500,
         kills: 20,
         told: 2,
+        running: 70,
+        stopped: 30,
+        with_ssh: 20,
+        watched: Duration::from_secs(12),
+        idle: Duration::from_secs(5),
+        clients: 50,
+        changes: 5,
+        sizes: [20, 100, 500],
     };
 
     fn chosen() -> Result<Self> {
@@ -89,8 +124,12 @@ fn main() -> Result<()> {
         .filter(|word| word != "--bench")
         .collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if let Some(("serve", rest)) = given.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return runtime.block_on(serve::run(rest));
+    // What is measured runs in processes of its own, which are this program too.
+    match given.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("serve", rest)) => return runtime.block_on(serve::run(rest)),
+        Some(("world", rest)) => return runtime.block_on(far::run(rest)),
+        Some(("watch", rest)) => return runtime.block_on(thousands::coordinate(rest)),
+        Some(_) | None => {}
     }
     let scale = Scale::chosen()?;
     let mut report = Report::new(&scale);
@@ -117,6 +156,12 @@ async fn measure(named: &[String], scale: &Scale, report: &mut Report) -> Result
     if wanted(&["P3", "P4"]) {
         blackout::measure(scale, report).await?;
     }
+    if wanted(&["P6"]) {
+        thousands::measure(scale, report).await?;
+    }
+    if wanted(&["P7"]) {
+        crowd::measure(scale, report).await?;
+    }
     if wanted(&["P8"]) {
         journal::measure_start(scale, report).await?;
     }
@@ -125,6 +170,12 @@ async fn measure(named: &[String], scale: &Scale, report: &mut Report) -> Result
     }
     if wanted(&["P10"]) {
         journal::measure_commits(scale, report).await?;
+    }
+    if wanted(&["P12"]) {
+        idle::measure(scale, report).await?;
+    }
+    if wanted(&["C"]) {
+        growth::measure(scale, report).await?;
     }
     Ok(())
 }

@@ -15,9 +15,10 @@ use anyhow::{Context as _, Result, ensure};
 use crate::Scale;
 use crate::http;
 use crate::report::{Report, Row, Verdict};
-use crate::serve::{self, Server};
+use crate::serve::Server;
 use crate::socket::Client;
 use crate::spread::{Spread, brief};
+use crate::worker;
 
 const VMS: usize = 50;
 const CALLERS: usize = 32;
@@ -59,6 +60,7 @@ pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
         what: format!("assign + release over HTTP, {CALLERS} callers, {VMS} VMs, durable"),
         figure: plain.to_string(),
         goal: goal(PAIRS_PER_S),
+        ratio: Some(plain.pairs_per_s / PAIRS_PER_S),
         verdict: Verdict::of(plain.is_met(PAIRS_PER_S)),
     });
     let fresh = run(scale, Shows::New, Listeners::Nobody).await?;
@@ -67,6 +69,7 @@ pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
         what: "beside it: a new competition for every pair".to_owned(),
         figure: fresh.to_string(),
         goal: String::new(),
+        ratio: None,
         verdict: Verdict::Beside,
     });
     for (listeners, who) in [
@@ -82,6 +85,7 @@ pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
             what: format!("the same with {CLIENTS} {who}"),
             figure: heard.to_string(),
             goal: goal(PAIRS_PER_S_HEARD),
+            ratio: Some(heard.pairs_per_s / PAIRS_PER_S_HEARD),
             verdict: Verdict::of(heard.is_met(PAIRS_PER_S_HEARD)),
         });
     }
@@ -242,7 +246,7 @@ impl Meter {
             at: Instant::now(),
             pairs: load.pairs.load(Ordering::Relaxed),
             server: server.processor_time()?,
-            load: serve::processor_time(std::process::id())?,
+            load: worker::processor_time(std::process::id())?,
             told: assigned
                 .zip(bytes)
                 .map(|(assigned, bytes)| Heard { assigned, bytes }),
@@ -375,6 +379,7 @@ async fn tell_bytes(scale: &Scale, report: &mut Report) -> Result<()> {
             "{deltas} B with deltas, {snapshots} B with snapshots, all their probes' news included"
         ),
         goal: format!("<= {DELTA_BYTES} B with deltas"),
+        ratio: Some(deltas as f64 / DELTA_BYTES as f64),
         verdict: Verdict::of(deltas <= DELTA_BYTES),
     });
     Ok(())

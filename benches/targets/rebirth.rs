@@ -67,6 +67,7 @@ pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
             brief(LATE)
         ),
         goal: "none late".to_owned(),
+        ratio: None,
         verdict: Verdict::of(late + missing == 0),
     });
     Ok(())
@@ -102,6 +103,7 @@ fn tell(scale: &Scale, report: &mut Report, back: &Spread, alive: &Spread) {
         ),
         figure: back.to_string(),
         goal: format!("p99 <= {}", brief(BACK_MAX)),
+        ratio: Some(back.p99().as_secs_f64() / BACK_MAX.as_secs_f64()),
         verdict: Verdict::of(back.p99() <= BACK_MAX),
     });
     report.add(Row {
@@ -109,6 +111,7 @@ fn tell(scale: &Scale, report: &mut Report, back: &Spread, alive: &Spread) {
         what: "beside it: the same answer from the same actors just before they were killed".to_owned(),
         figure: alive.to_string(),
         goal: String::new(),
+        ratio: None,
         verdict: Verdict::Beside,
     });
 }

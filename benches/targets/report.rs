@@ -37,6 +37,8 @@ pub struct Row {
     pub what: String,
     pub figure: String,
     pub goal: String,
+    /// Measured against the target: what must not exceed it is met up to 1, what must reach it from 1 on.
+    pub ratio: Option<f64>,
     pub verdict: Verdict,
 }
 
@@ -69,7 +71,7 @@ impl Report {
 
     pub fn markdown(&self) -> String {
         let mut text = String::from(
-            "| # | what | measured | target | verdict | load average, 1 min |\n|---|---|---|---|---|---|\n",
+            "| # | what | measured | target | ratio | verdict | load average, 1 min |\n|---|---|---|---|---|---|---|\n",
         );
         for (row, load) in &self.rows {
             let Row {
@@ -77,13 +79,15 @@ impl Report {
                 what,
                 figure,
                 goal,
+                ratio,
                 verdict,
             } = row;
+            let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let verdict = verdict.as_str();
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {target} | {what} | {figure} | {goal} | {verdict} | {load} |"
+                "| {target} | {what} | {figure} | {goal} | {ratio} | {verdict} | {load} |"
             );
         }
         text

@@ -2,24 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use anyhow::Result;
 use understudy::cli::gateway::Gateway;
 
 use crate::fleet::{self, Fleet};
 use crate::http;
+use crate::worker::{self, Worker};
 
-/// Limit on the process saying where it listens, being ready, and ending.
+/// Limit on the server being ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(2);
 /// Limit on open requests at the end.
 const CLOSE: Duration = Duration::from_secs(5);
-/// Ticks of `/proc/<pid>/stat` per second: `USER_HZ`, which is 100 on every architecture of Linux in use.
-const TICKS_PER_S: u32 = 100;
 
 /// The child's side: `serve FOLDER VMS`. Ends when its standard input does.
 pub async fn run(words: &[String]) -> Result<()> {
@@ -34,9 +30,9 @@ pub async fn run(words: &[String]) -> Result<()> {
     let node = fleet
         .node(&config, ledger, |coordinator| Some(gateway.spec(coordinator)))
         .await?;
-    println!("{}", gateway.address());
-    // Blocks until the parent closes its end, by dropping it or by dying.
-    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+    worker::tell(&gateway.address())?;
+    let mut questions = worker::questions();
+    while questions.recv().await.is_some() {}
     gateway.close(CLOSE).await;
     node.stop().await?;
     Ok(())
@@ -44,26 +40,16 @@ pub async fn run(words: &[String]) -> Result<()> {
 
 /// The parent's side.
 pub struct Server {
-    child: Child,
+    worker: Worker,
     address: SocketAddr,
 }
 
 impl Server {
     /// Starts the process; it is killed when this is dropped.
     pub async fn start(folder: &Path, vms: usize) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("serve")
-            .arg(folder)
-            .arg(vms.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let output = child.stdout.take().context("the server has no output")?;
-        let mut lines = BufReader::new(output).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
-        let address = line.context("the server ended before it listened")?.parse()?;
-        Ok(Self { child, address })
+        let folder = folder.display().to_string();
+        let (worker, address) = Worker::start(&["serve", &folder, &vms.to_string()]).await?;
+        Ok(Self { worker, address })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -98,28 +84,11 @@ impl Server {
 
     /// Processor time that the server has used so far, all threads.
     pub fn processor_time(&self) -> Result<Duration> {
-        processor_time(self.child.id().context("the server has ended")?)
+        worker::processor_time(self.worker.process()?)
     }
 
     /// Asks it to end and waits for that.
-    pub async fn stop(mut self) -> Result<()> {
-        drop(self.child.stdin.take());
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await??;
-        anyhow::ensure!(ended.success(), "the server ended with {ended}");
-        Ok(())
+    pub async fn stop(self) -> Result<()> {
+        self.worker.stop().await
     }
-}
-
-/// User and system time of a process: fields 14 and 15 of proc_pid_stat(5), counted behind the name, which may
-/// hold blanks.
-pub fn processor_time(process: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, behind_name) = stat.rsplit_once(") ").context("a process without a name")?;
-    let ticks: u32 = behind_name
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(str::parse::<u32>)
-        .sum::<Result<u32, _>>()?;
-    Ok(Duration::from_secs(1) * ticks / TICKS_PER_S)
 }

@@ -3,8 +3,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -16,6 +17,9 @@ use tokio_tungstenite::tungstenite::Message;
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Times are counted from here, so that they fit into an atomic number.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// What one client was told.
 #[derive(Debug, Default)]
 pub struct Told {
@@ -24,8 +28,18 @@ pub struct Told {
     pub packets: AtomicU64,
     /// `vmAssigned` events.
     pub assigned: AtomicU64,
+    /// When the last of them came, in microseconds from the beginning; 0 if none has.
+    assigned_us: AtomicU64,
     /// Ledger position of the last whole pool or delta.
     pub seq: AtomicU64,
+}
+
+impl Told {
+    /// When it was last told of an assignment.
+    pub fn assigned_at(&self) -> Option<Instant> {
+        let us = self.assigned_us.load(Ordering::Relaxed);
+        (us > 0).then(|| *BEGAN + Duration::from_micros(us))
+    }
 }
 
 /// A connected client. It disconnects when dropped.
@@ -77,6 +91,11 @@ impl Client {
         Ok(())
     }
 
+    /// The server has closed the connection: the client knows that it may have missed something.
+    pub fn is_cut_off(&self) -> bool {
+        self.reading.is_finished()
+    }
+
     pub fn bytes(&self) -> u64 {
         self.told.bytes.load(Ordering::Relaxed)
     }
@@ -93,7 +112,10 @@ async fn read(mut socket: WebSocketStream<TcpStream>, told: &Told) -> Result<()>
         if text == "2" {
             socket.send(Message::text("3")).await?;
         } else if text.starts_with(r#"42["vmAssigned""#) {
-            told.assigned.fetch_add(1, Ordering::Relaxed);
+            let us = u64::try_from(BEGAN.elapsed().as_micros()).unwrap_or(u64::MAX);
+            told.assigned_us.store(us.max(1), Ordering::Relaxed);
+            // Last: who sees the count must find the time.
+            told.assigned.fetch_add(1, Ordering::Release);
         } else if text.starts_with(r#"42["vmPool"#)
             && let Some(seq) = last_seq(text)
         {

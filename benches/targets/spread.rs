@@ -36,6 +36,10 @@ impl Spread {
         self.per_mille(1000)
     }
 
+    pub fn total(&self) -> Duration {
+        self.0.iter().sum()
+    }
+
     /// How many are longer than this.
     pub fn above(&self, limit: Duration) -> usize {
         self.0.len() - self.0.partition_point(|value| *value <= limit)

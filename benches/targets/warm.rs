@@ -1,19 +1,17 @@
 //! P1: giving a show a VM that is ready, durably, against one synced append on the same disk.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use understudy::actors::coordinator::{Assign, Release};
 use understudy::domain::ids::ShowId;
 
+use crate::disk::Disk;
 use crate::report::{Report, Row, Verdict};
 use crate::spread::{Spread, brief};
 use crate::{Scale, fleet};
 
 const VMS: usize = 50;
-const RECORD: [u8; 512] = [b'x'; 512];
 /// Appends and assignments take turns in runs of so many, so that both meet the same disk and the same load.
 const TURN: usize = 10;
 const ALLOWANCE: Duration = Duration::from_micros(200);
@@ -27,18 +25,12 @@ pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
         .await?;
     let coordinator = node.coordinator();
     fleet::until_available(&coordinator, VMS).await?;
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(folder.path().join("append"))?;
+    let mut disk = Disk::beside(folder.path())?;
     let (mut appends, mut assigns, mut releases) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..scale.commits {
         if number % TURN == 0 {
             for _ in 0..TURN {
-                let began = Instant::now();
-                file.write_all(&RECORD)?;
-                file.sync_data()?;
-                appends.push(began.elapsed());
+                appends.push(disk.append()?);
             }
         }
         // A show of its own each time, as in life: its actor has to be started first.
@@ -60,6 +52,7 @@ pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
             assign.len()
         ),
         figure: format!("{assign}; release {release}"),
+        ratio: Some(assign.p50().as_secs_f64() / goal.as_secs_f64()),
         goal: format!("p50 <= 1.5 x append + 200 us = {}", brief(goal)),
         verdict: Verdict::of(assign.p50() <= goal),
     });
@@ -68,6 +61,7 @@ pub async fn measure(scale: &Scale, report: &mut Report) -> Result<()> {
         what: "beside it: one append of 512 B + fdatasync".to_owned(),
         figure: append.to_string(),
         goal: String::new(),
+        ratio: None,
         verdict: Verdict::Beside,
     });
     Ok(())
