@@ -23,8 +23,9 @@ pub const TAG_REGION: &str = "region";
 /// Tag with a comma-separated list of what a VM can do: `4k,multi-camera`.
 pub const TAG_CAPABILITY: &str = "capability";
 
-/// VMs of one zone whose latest proofs are compared. It bounds what giving a VM costs in a pool of any size.
-pub const COMPARED_MAX: usize = 64;
+/// VMs of one zone whose latest proofs are compared. It bounds what giving a VM costs in a pool of any size; the latest of
+/// so many proofs is seconds old at the usual interval of probes, as the latest of all would be.
+pub const COMPARED_MAX: usize = 8;
 
 /// What a show asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,8 +77,7 @@ pub fn capabilities(vm: &Vm) -> impl Iterator<Item = &str> {
 
 /// The best of VMs that are ready and `usable`.
 ///
-/// In each zone the first [`COMPARED_MAX`] that will do are compared, those that have been available for longest: every
-/// one of them is probed within seconds, so the latest of so many is as good as the latest of thousands.
+/// In each zone the first [`COMPARED_MAX`] that will do are compared, those that have been available for longest.
 pub fn best_warm<'a>(
     state: &'a State,
     wish: &Wish,
