@@ -369,7 +369,7 @@ async fn changes_are_told(ground: &Ground) {
         while let Ok(notice) = notices.try_recv() {
             assert_eq!(notice, Notice::Changed, "{what}");
         }
-        ground.operate(&id, |studio| edit(studio));
+        ground.operate(&id, edit);
         let told = tokio::time::timeout(PLENTY, notices.recv()).await;
         assert_eq!(told, Ok(Some(Notice::Changed)), "{what}");
     }
