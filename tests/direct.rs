@@ -24,6 +24,7 @@ use understudy::infra::vault::Vault;
 use understudy::sim::direct::world::BUCKET;
 use understudy::sim::direct::{Parts, World, WorldConfig};
 use understudy::sim::model::fault::{ArchiveFault, Fault, FaultKind};
+use understudy::sim::model::studio::Studio;
 
 /// Longest time for anything that must happen, in paused time.
 const SOON: Duration = Duration::from_secs(300);
@@ -181,9 +182,9 @@ async fn a_recording_is_kept_when_the_archive_is_back() {
         .world
         .machine(&instance(&coordinator, &assigned.vm))
         .unwrap();
-    machine.operate(|studio, now| studio.start_record(now)).unwrap();
+    machine.operate(Studio::start_record).unwrap();
     tokio::time::sleep(Duration::from_secs(8)).await;
-    machine.operate(|studio, now| studio.stop_record(now)).unwrap();
+    machine.operate(Studio::stop_record).unwrap();
 
     scene.world.archive().fault(ArchiveFault::Down);
     let ask = Release {
@@ -207,6 +208,34 @@ async fn a_recording_is_kept_when_the_archive_is_back() {
     assert!(key.contains("Recorded") && key.ends_with(".mp4"), "{key}");
     assert_eq!(object.bytes, 8 * 332_500);
     node.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_goes_dark_and_comes_back_as_one() {
+    let world = World::start(WorldConfig {
+        warm: 6,
+        ..WorldConfig::default()
+    })
+    .unwrap();
+    let probe = world.parts(&Arc::new(Vault::ephemeral().unwrap())).probe;
+    let answering = async || {
+        let mut zones = Vec::new();
+        for instance in world.instances() {
+            let machine = world.machine(&instance.instance_id).unwrap();
+            let server = (machine.address(), world.config().ports.status).into();
+            if probe.status(server, Duration::from_secs(1)).await.is_ok() {
+                zones.extend(instance.availability_zone);
+            }
+        }
+        zones.sort();
+        zones
+    };
+    let all = ["sim-1a", "sim-1a", "sim-1b", "sim-1b", "sim-1c", "sim-1c"];
+    assert_eq!(answering().await, all);
+    world.fault_zone("sim-1b", Fault::Blackhole).unwrap();
+    assert_eq!(answering().await, ["sim-1a", "sim-1a", "sim-1c", "sim-1c"]);
+    world.heal_zone("sim-1b", FaultKind::Blackhole).unwrap();
+    assert_eq!(answering().await, all);
 }
 
 /// What a few calls and faults look like, with the milliseconds at which each was over.

@@ -15,7 +15,7 @@ use understudy::infra::cloud::rest::{Config, RestCloud};
 use understudy::infra::obs::{self, Endpoint, Notice, Route, Session};
 use understudy::infra::probe::{HttpProbe, Probe};
 use understudy::infra::ssh::{self, RusshConnector};
-use understudy::sim::direct;
+use understudy::sim::direct::{self, KeepAlive};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::model::machine::{MachineTiming, MachineView, Ports};
 use understudy::sim::model::studio::Studio;
@@ -35,6 +35,7 @@ pub struct Shape {
     warm: u32,
     cold: u32,
     machine: MachineTiming,
+    keep_alive: Duration,
 }
 
 /// So many running machines and so many that are off.
@@ -43,10 +44,17 @@ pub fn shape(warm: u32, cold: u32) -> Shape {
         warm,
         cold,
         machine: MachineTiming::default(),
+        keep_alive: Duration::from_secs(60),
     }
 }
 
 impl Shape {
+    /// SSH sessions ask for a sign of life this often, and give up after three questions.
+    pub fn asking_every_ms(mut self, ms: u64) -> Self {
+        self.keep_alive = Duration::from_millis(ms);
+        self
+    }
+
     /// A started stream takes so long until it is on air.
     pub fn rising_after_ms(mut self, ms: u64) -> Self {
         self.machine.output.rise = Duration::from_millis(ms);
@@ -81,6 +89,10 @@ impl Ground {
         };
         let world = world::World::start(config).await.unwrap();
         let key = world.ssh_key_file().unwrap().to_owned();
+        let login = ssh::Config {
+            keep_alive_interval: shape.keep_alive,
+            ..pinning("ubuntu", key, keys.path())
+        };
         let config = Config {
             request_timeout: REQUEST_TIMEOUT,
             retry_delay: Duration::from_millis(10),
@@ -90,7 +102,7 @@ impl Ground {
             cloud: Arc::new(RestCloud::new(config).unwrap()),
             probe: Arc::new(HttpProbe::new().unwrap()),
             obs: Arc::new(studios::connector()),
-            ssh: Arc::new(RusshConnector::new(pinning("ubuntu", key, keys.path()))),
+            ssh: Arc::new(RusshConnector::new(login)),
             _keys: Some(keys),
             front: Front::Wire(Box::new(world)),
         }
@@ -101,6 +113,10 @@ impl Ground {
             warm: shape.warm,
             cold: shape.cold,
             machine: shape.machine,
+            keep_alive: KeepAlive {
+                interval: shape.keep_alive,
+                max: 3,
+            },
             ..direct::WorldConfig::default()
         };
         let world = direct::World::start(config).unwrap();

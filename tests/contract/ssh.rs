@@ -26,6 +26,7 @@ on_both_fronts! {
     an_execution_tells_what_it_prints_and_can_be_cancelled(shape(1, 0));
     few_executions_fit_beside_each_other(shape(1, 0));
     a_machine_that_is_silent_is_noticed_and_comes_back(shape(1, 0));
+    a_session_with_a_silent_machine_is_given_up_in_time(shape(1, 0).asking_every_ms(100));
     a_server_that_goes_takes_its_sessions_along(shape(1, 0));
     a_server_can_go_in_the_middle_of_a_job(shape(1, 0));
     a_machine_that_starts_again_knows_no_old_sessions(shape(1, 0));
@@ -225,6 +226,17 @@ async fn a_machine_that_is_silent_is_noticed_and_comes_back(ground: &Ground) {
     );
     ground.heal(&id, FaultKind::Blackhole).await;
     shell.ping(PLENTY).await.unwrap();
+}
+
+async fn a_session_with_a_silent_machine_is_given_up_in_time(ground: &Ground) {
+    let (id, shell) = shell(ground).await;
+    // A machine that answers is not.
+    let early = timeout(Duration::from_secs(1), shell.closed()).await;
+    assert!(early.is_err());
+    ground.fault(&id, Fault::Blackhole).await;
+    let ended = timeout(PLENTY, shell.closed()).await;
+    assert_eq!(ended, Ok(Error::TimedOut(Duration::from_millis(500))));
+    assert_eq!(shell.ping(PLENTY).await, Err(Error::Closed));
 }
 
 async fn is_over(shell: &dyn Session) {

@@ -160,6 +160,22 @@ impl Shared {
         result
     }
 
+    /// Asks the model something that does not change it. Cheaper than [`Self::change`] because nothing has to follow,
+    /// unless something was due.
+    pub(super) fn ask<T>(&self, ask: impl FnOnce(&mut Machine, Timestamp) -> T) -> T {
+        let now = self.now();
+        let mut state = self.state();
+        let is_due = state.model.next_deadline(now).is_some_and(|at| at <= now);
+        if is_due {
+            state.model.advance(now);
+        }
+        let result = ask(&mut state.model, now);
+        if is_due {
+            self.follow(state, now);
+        }
+        result
+    }
+
     fn follow(&self, mut state: MutexGuard<'_, State>, now: Timestamp) {
         state.settle(now);
         let version = state.version;

@@ -31,4 +31,5 @@ pub use self::archive::Archive;
 pub use self::dice::Span;
 pub use self::ingest::Ingest;
 pub use self::machine::MachineHandle;
+pub use self::ssh::KeepAlive;
 pub use self::world::{Parts, World, WorldConfig, WorldError};

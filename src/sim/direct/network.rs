@@ -214,7 +214,7 @@ impl Network {
 
     /// Connects to a service of a machine from the machine itself.
     pub(super) fn dial_within(machine: &Arc<Shared>, service: Service) -> Result<Link, Refused> {
-        let front = machine.change(|model, now| match model.front(service, now) {
+        let front = machine.ask(|model, now| match model.front(service, now) {
             // Its own network reaches it.
             Front::Dark if model.process(service).is_alive() => Front::Open,
             Front::Dark => Front::Closed,
@@ -236,7 +236,7 @@ impl Network {
             return (Front::Dark, None);
         };
         let is_served = machine.surroundings().ports.of(service) == Some(address.port());
-        let front = machine.change(|model, now| {
+        let front = machine.ask(|model, now| {
             if is_served || !model.is_reachable() {
                 model.front(service, now)
             } else {

@@ -20,7 +20,7 @@ use super::machines::Machines;
 use super::network::Network;
 use super::obs::DirectConnector as StudioConnector;
 use super::probe::DirectProbe;
-use super::ssh::DirectConnector as ShellConnector;
+use super::ssh::{DirectConnector as ShellConnector, KeepAlive};
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{Instance, InstanceState, PowerChange};
 use crate::domain::studio::Secret;
@@ -73,6 +73,8 @@ pub struct WorldConfig {
     /// Availability zones, given to instances in turn.
     pub zones: Vec<String>,
     pub obs_password: Option<Secret>,
+    /// When SSH sessions with a silent machine are given up.
+    pub keep_alive: KeepAlive,
 }
 
 impl Default for WorldConfig {
@@ -90,6 +92,7 @@ impl Default for WorldConfig {
             timing: Timing::default(),
             zones: ["sim-1a", "sim-1b", "sim-1c"].map(str::to_owned).to_vec(),
             obs_password: Some(Secret::new("simulated")),
+            keep_alive: KeepAlive::default(),
         }
     }
 }
@@ -199,7 +202,7 @@ impl World {
             cloud: Arc::new(Api::new(Arc::clone(&self.account), &self.config.project)),
             probe: Arc::new(DirectProbe::new(network.clone())),
             obs: Arc::new(StudioConnector::new(network.clone(), password, Arc::clone(vault))),
-            ssh: Arc::new(ShellConnector::new(network)),
+            ssh: Arc::new(ShellConnector::new(network, self.config.keep_alive)),
             archive: Arc::new(self.archive.clone()),
         }
     }

@@ -100,10 +100,16 @@ impl DirectSession {
         loop {
             let act = act.clone();
             let asked = self.link.call(move |machine| {
-                machine.change(|model, now| match model.studio().switching_until(now) {
+                let act = |model: &mut Machine, now| match model.studio().switching_until(now) {
                     Some(_) => Err(NotReady),
                     None => Ok(act(model, now)),
-                })
+                };
+                // As obs-websocket names what only reads.
+                if call.starts_with("Get") {
+                    machine.ask(act)
+                } else {
+                    machine.change(act)
+                }
             });
             match timeout_at(deadline, asked).await {
                 Ok(Ok(answer)) => {

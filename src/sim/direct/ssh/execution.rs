@@ -31,7 +31,7 @@ pub(super) async fn start(connection: &Arc<Connection>, start: &Start) -> Result
     // The channel is opened.
     let opened = tokio::select! {
         biased;
-        () = connection.over() => Err(Error::Closed),
+        _ = connection.over() => Err(Error::Closed),
         () = sleep_until(out_of_time) => Err(Error::TimedOut(start.deadline)),
         opened = connection.link.call(|_| ()) => opened.map_err(|Closed| Error::Closed),
     };
@@ -76,7 +76,7 @@ impl Running {
                 Ok(output) => Ok(output),
                 Err(Closed) => Err(Err(Error::Closed)),
             },
-            () = self.connection.over() => Err(Err(Error::Closed)),
+            _ = self.connection.over() => Err(Err(Error::Closed)),
             () = told_to_end => Err(self.signal().await),
             () = sleep_until(self.out_of_time) => Err(Err(Error::TimedOut(self.deadline))),
         };

@@ -69,7 +69,7 @@ impl DirectFiles {
             .call(move |machine| machine.change(|model, now| work(model.disk(now), &named, now)));
         let answered = tokio::select! {
             biased;
-            () = self.connection.over() => return Err(self.lost(path)),
+            _ = self.connection.over() => return Err(self.lost(path)),
             answered = timeout(REQUEST, asked) => answered,
         };
         match answered {

@@ -11,6 +11,7 @@ mod session;
 mod upload;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::timeout;
@@ -27,11 +28,43 @@ const HANDSHAKE: Span = Span::of_ms(5, 40);
 /// Connects to SSH servers in memory.
 pub(super) struct DirectConnector {
     network: Network,
+    keep_alive: KeepAlive,
+}
+
+/// When a session whose server is silent is given up, as [`crate::infra::ssh::Config`] has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Between two questions.
+    pub interval: Duration,
+    /// Questions that may go unanswered.
+    pub max: u32,
+}
+
+impl Default for KeepAlive {
+    /// What a coordinator is configured with by default.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(15),
+            max: 3,
+        }
+    }
+}
+
+impl KeepAlive {
+    /// From the last sign of life to giving up.
+    fn patience(self) -> Duration {
+        self.interval.saturating_mul(self.max.saturating_add(1))
+    }
+
+    /// As what that is reported.
+    fn silence_max(self) -> Duration {
+        self.interval.saturating_mul(self.max.saturating_add(2))
+    }
 }
 
 impl DirectConnector {
-    pub(super) fn new(network: Network) -> Self {
-        Self { network }
+    pub(super) fn new(network: Network, keep_alive: KeepAlive) -> Self {
+        Self { network, keep_alive }
     }
 
     async fn log_in(&self, endpoint: &Endpoint) -> Result<DirectSession, Error> {
@@ -46,7 +79,7 @@ impl DirectConnector {
         login
             .await
             .map_err(|_| Error::Unreachable("connection reset".to_owned()))?;
-        Ok(DirectSession::new(link, self.network.clone()))
+        Ok(DirectSession::new(link, self.network.clone(), self.keep_alive))
     }
 }
 

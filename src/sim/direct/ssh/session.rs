@@ -9,15 +9,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::command;
-use super::execution;
 use super::files::DirectFiles;
+use super::{KeepAlive, command, execution};
 use crate::infra::ssh::files::Files;
 use crate::infra::ssh::{
     Commands, Error, Exec, Execution, Exit, Finished, Liveness, Passages, Start, command_line, tunnel,
 };
 use crate::sim::direct::network::{Link, Network};
-use crate::sim::model::machine::Service;
+use crate::sim::model::machine::{Fate, Service};
 use crate::sim::model::shell::Output;
 
 // As `infra::ssh` has them.
@@ -29,24 +28,40 @@ const PIPE_BYTES: usize = 64;
 /// The connection, shared with everything that goes on over it.
 pub(super) struct Connection {
     pub(super) link: Link,
-    pub(super) closed: watch::Sender<bool>,
+    /// Why it is over, if it was given up or closed.
+    ended: watch::Sender<Option<Error>>,
     commands: Semaphore,
     pub(super) executions: Arc<Semaphore>,
 }
 
 impl Connection {
-    /// Returns when it is lost or was closed.
-    pub(super) async fn over(&self) {
-        let mut closed = self.closed.subscribe();
-        tokio::select! {
+    /// Returns when it is lost or was closed, with the reason.
+    pub(super) async fn over(&self) -> Error {
+        let mut ended = self.ended.subscribe();
+        let ended = tokio::select! {
             biased;
-            () = self.link.reset() => {}
-            _ = closed.wait_for(|closed| *closed) => {}
+            () = self.link.reset() => return Error::Closed,
+            ended = ended.wait_for(Option::is_some) => ended,
+        };
+        match ended.as_deref() {
+            Ok(Some(why)) => why.clone(),
+            Ok(None) | Err(_) => Error::Closed,
         }
     }
 
     pub(super) fn is_over(&self) -> bool {
-        *self.closed.borrow() || self.link.line().is_reset()
+        self.ended.borrow().is_some() || self.link.line().is_reset()
+    }
+
+    /// The first reason given is the reason.
+    fn end(&self, why: Error) {
+        self.ended.send_if_modified(|ended| {
+            let is_first = ended.is_none();
+            if is_first {
+                *ended = Some(why);
+            }
+            is_first
+        });
     }
 }
 
@@ -58,14 +73,17 @@ pub(super) struct DirectSession {
 }
 
 impl DirectSession {
-    pub(super) fn new(link: Link, network: Network) -> Self {
+    pub(super) fn new(link: Link, network: Network, keep_alive: KeepAlive) -> Self {
+        let fate = link.line().fate();
+        let connection = Arc::new(Connection {
+            link,
+            ended: watch::Sender::new(None),
+            commands: Semaphore::new(COMMANDS_AT_ONCE_MAX),
+            executions: Arc::new(Semaphore::new(EXECUTIONS_AT_ONCE_MAX)),
+        });
+        tokio::spawn(ask_for_life(Arc::downgrade(&connection), fate, keep_alive));
         Self {
-            connection: Arc::new(Connection {
-                link,
-                closed: watch::Sender::new(false),
-                commands: Semaphore::new(COMMANDS_AT_ONCE_MAX),
-                executions: Arc::new(Semaphore::new(EXECUTIONS_AT_ONCE_MAX)),
-            }),
+            connection,
             network,
             files: Mutex::new(Weak::new()),
         }
@@ -75,8 +93,23 @@ impl DirectSession {
     async fn during<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         tokio::select! {
             biased;
-            () = self.connection.over() => Err(Error::Closed),
+            _ = self.connection.over() => Err(Error::Closed),
             done = work => done,
+        }
+    }
+}
+
+/// Gives the connection up when it has been silent for too long. Nothing is really asked: whether an answer would come is
+/// known.
+async fn ask_for_life(connection: Weak<Connection>, mut fate: watch::Receiver<Fate>, keep_alive: KeepAlive) {
+    // An error is the end of the connection.
+    while fate.wait_for(|fate| *fate == Fate::Frozen).await.is_ok() {
+        let silence = timeout(keep_alive.patience(), fate.wait_for(|fate| *fate != Fate::Frozen));
+        if silence.await.is_err() {
+            if let Some(connection) = connection.upgrade() {
+                connection.end(Error::TimedOut(keep_alive.silence_max()));
+            }
+            return;
         }
     }
 }
@@ -85,7 +118,7 @@ impl Drop for DirectSession {
     /// Executions go on until they end, as their channels hold the connection.
     fn drop(&mut self) {
         if Arc::strong_count(&self.connection) == 1 {
-            self.connection.closed.send_replace(true);
+            self.connection.end(Error::Closed);
         }
     }
 }
@@ -177,7 +210,7 @@ impl DirectSession {
             let mut nothing = [0_u8; 1];
             tokio::select! {
                 biased;
-                () = connection.over() => {}
+                _ = connection.over() => {}
                 // The near side is gone: it says nothing else.
                 _ = tokio::io::AsyncReadExt::read(&mut far, &mut nothing) => {}
             }
@@ -200,11 +233,10 @@ impl Liveness for DirectSession {
     }
 
     async fn closed(&self) -> Error {
-        self.connection.over().await;
-        Error::Closed
+        self.connection.over().await
     }
 
     async fn close(&self) {
-        self.connection.closed.send_replace(true);
+        self.connection.end(Error::Closed);
     }
 }
