@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
@@ -19,6 +18,7 @@ use super::client::Client;
 use super::connection::Connection;
 use super::failure::{Exit, Failure, Outcome};
 use super::gateway::Gateway;
+use super::signals::Signals;
 use super::status::{Snapshot, board};
 use super::story::{Story, Teller};
 use super::terminal::Terminal;
@@ -93,33 +93,6 @@ fn if_taken(error: anyhow::Error, advice: &str) -> anyhow::Error {
     Failure::new(Exit::Conflict, format!("{error:#}"))
         .advice(advice)
         .into()
-}
-
-/// The signals that end a demonstration: Ctrl-C, SIGTERM, and the terminal going away.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Returns on the first of them, also if it came before anybody waited.
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }
 
 /// Returns when it has run for as long as it was asked to.

@@ -25,6 +25,7 @@ pub mod screen;
 pub mod serve;
 mod settings;
 mod show;
+mod signals;
 pub mod span;
 pub mod status;
 pub mod story;
@@ -114,8 +115,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// See it work: a simulated pool, two shows on air, and the studio of one breaks
     Demo(DemoArgs),
-    /// Run scripted faults against simulated pools and check that every show stays on air
-    Rehearse(RehearseArgs),
+    /// Find out what happens to shows when something fails: faults on simulated pools
+    Rehearse(rehearse::RehearseArgs),
     /// The pool and its shows, once or live
     Status(status::StatusArgs),
     /// Give a show a VM
@@ -168,26 +169,6 @@ pub struct DemoArgs {
     /// Say less: once no pictures, twice nothing but the result
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub quiet: u8,
-}
-
-/// Options of `understudy rehearse`.
-#[derive(Debug, Clone, clap::Args)]
-pub struct RehearseArgs {
-    /// A built-in scenario, a file (with a / in it, or ending in .toml), or all the built-in ones [default: all]
-    #[arg(long, value_name = "NAME|FILE")]
-    pub scenario: Option<String>,
-    /// So many shows on air at the same time, where the scenario does not name them [default: the scenario's own number]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub shows: Option<u32>,
-    /// Drives every choice: the same seed, the same moments [default: 1]
-    #[arg(long, value_name = "S")]
-    pub seed: Option<u64>,
-    /// Write what happened to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Only list the scenarios
-    #[arg(long)]
-    pub list: bool,
 }
 
 impl Command {

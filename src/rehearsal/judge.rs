@@ -44,10 +44,8 @@ pub fn failures(shows: &[ShowReport], failovers: &[FailoverReport], objective: &
 fn of_show(show: &ShowReport, failures: &mut Vec<String>) {
     let name = &show.show;
     if let Some(expected) = show.moves_expected.filter(|expected| *expected != show.moves) {
-        let moves = show.moves;
-        failures.push(format!(
-            "show {name} was moved {moves} times instead of {expected}"
-        ));
+        let (moves, expected) = (times(show.moves), times(expected));
+        failures.push(format!("show {name} was moved {moves} instead of {expected}"));
     }
     if let Some(most) = show.max_off_air_ms.filter(|most| show.worst_gap_ms > *most) {
         failures.push(format!(
@@ -67,6 +65,14 @@ fn of_show(show: &ShowReport, failures: &mut Vec<String>) {
             "show {name} should have ended {}; the coordinator says {}, and at the ingest it is {air} the air",
             show.ends, show.phase
         ));
+    }
+}
+
+fn times(count: u32) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        more => format!("{more} times"),
     }
 }
 
@@ -232,7 +238,10 @@ mod tests {
         assert!(complaints(&one)[0].contains("5001 ms"), "{:?}", complaints(&one));
         one.max_off_air_ms = None;
         one.moves = 2;
-        assert_eq!(complaints(&one), ["show finals was moved 2 times instead of 1"]);
+        assert_eq!(
+            complaints(&one),
+            ["show finals was moved 2 times instead of once"]
+        );
         one.moves_expected = None;
         assert_eq!(complaints(&one), [] as [String; 0]);
     }

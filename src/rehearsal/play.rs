@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::control::{Control, Standing};
@@ -46,7 +46,7 @@ pub struct Cast {
 }
 
 /// What is told while a scenario is played.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "happening", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Happening {
     /// A scenario begins to be set up.
@@ -358,12 +358,9 @@ impl Drill<'_> {
             .is_none_or(|last| last.found.is_some());
         let is_published = self.is_published(&part.show, &standing);
         enough
-            && match part.ends {
-                Ends::OnAir => standing.phase == "on_air" && is_published && compared,
-                Ends::OffAir => standing.phase == "off_air" && !is_published,
-                Ends::Released => standing.phase == "idle" && !is_published,
-                Ends::Waiting => standing.phase == "failing_over" && !is_published,
-            }
+            && part.ends.fits(&standing.phase)
+            && is_published == (part.ends == Ends::OnAir)
+            && (compared || part.ends != Ends::OnAir)
     }
 
     /// Published by its own VM and by nobody else, as the ingest sees it; without a VM, by anybody.

@@ -208,6 +208,13 @@ impl AlertReport {
 }
 
 impl ScenarioReport {
+    /// The objective of the show whose viewers had nothing for the longest; each is held against its own.
+    #[must_use]
+    pub fn objective_ms(&self) -> Option<u64> {
+        let worst = self.on_stage.iter().max_by_key(|show| show.worst_gap_ms);
+        worst.and_then(|show| show.max_off_air_ms)
+    }
+
     /// What went wrong, one line each.
     pub fn complaints(&self) -> impl Iterator<Item = &String> {
         self.failures.iter().chain(&self.invariants.violations)

@@ -122,6 +122,7 @@ impl Drill<'_> {
         let world = &self.stage().world;
         match fault {
             MachineFault::Fault(fault) => world.fault(machine, fault)?,
+            MachineFault::InstanceRebooted => world.change(machine, PowerChange::Reboot)?,
             MachineFault::InstanceStopped => world.stop_instance(machine)?,
             MachineFault::InstanceTerminated => world.terminate_instance(machine)?,
         }
@@ -137,7 +138,7 @@ impl Drill<'_> {
                     match fault {
                         MachineFault::Fault(fault) => world.heal(machine, fault.kind())?,
                         MachineFault::InstanceStopped => world.change(machine, PowerChange::Start)?,
-                        MachineFault::InstanceTerminated => {}
+                        MachineFault::InstanceRebooted | MachineFault::InstanceTerminated => {}
                     }
                 }
             }

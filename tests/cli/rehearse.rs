@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::program::{Run, finished, program, run};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::live::interrupt;
+use crate::program::{DEADLINE, Run, finished, program, run};
+use crate::support::eventually::eventually;
 
 /// Limit on a scenario from its first VM to its verdict, on a machine with other things to do.
 const SCENARIO: Duration = Duration::from_secs(180);
@@ -89,4 +94,97 @@ async fn a_coordinator_that_is_killed_in_the_middle_of_failovers_goes_on_where_i
             .find(|strike| strike["what"].as_str().unwrap().contains("SIGKILL"));
         assert!(killed.unwrap()["until_ms"].is_u64(), "{strikes:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_report_is_written_as_a_page_and_for_a_build_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("hall & stage.toml");
+    let text = "about = \"<script>alert('no')</script>\"\nshows = 1\n\
+        [[step]]\ntarget = \"show:*\"\nfault = \"studio-crash\"\n\
+        [objective]\nmax_off_air = \"1ms\"\nmust_ring = [\"nothing-rings-like-<this>\"]\nmoves = 1\n";
+    std::fs::write(&scenario, text).unwrap();
+    let (page, xml) = (
+        folder.path().join("report.html"),
+        folder.path().join("report.xml"),
+    );
+    let run = rehearse(&[
+        "--scenario",
+        scenario.to_str().unwrap(),
+        "--html",
+        page.to_str().unwrap(),
+        "--junit",
+        xml.to_str().unwrap(),
+    ])
+    .await;
+    assert_eq!(run.status, Some(1), "{run:?}");
+    assert!(run.stdout.contains("the objective is 1 ms"), "{run:?}");
+    let page = std::fs::read_to_string(page).unwrap();
+    for told in [
+        "<svg",
+        "failed",
+        "hall &amp; stage",
+        "&lt;script&gt;",
+        "nothing-rings-like-&lt;this&gt;",
+        "missing",
+    ] {
+        assert!(page.contains(told), "{told} is not in {page}");
+    }
+    for outside in ["<script", "http:", "https:", "url(", "@import", "src="] {
+        assert!(!page.contains(outside), "{outside} is in {page}");
+    }
+    let xml = std::fs::read_to_string(xml).unwrap();
+    assert!(
+        xml.contains("<testsuites") && xml.contains("failures=\"1\""),
+        "{xml}"
+    );
+    assert!(xml.contains("name=\"hall &amp; stage\""), "{xml}");
+}
+
+#[tokio::test]
+async fn an_interrupted_rehearsal_says_so_and_leaves_no_files() {
+    let tmp = tempfile::tempdir().unwrap();
+    let environment = [("TMPDIR", tmp.path().to_str().unwrap())];
+    let left = || std::fs::read_dir(tmp.path()).unwrap().count();
+    let child = program(&environment, &["rehearse", "--scenario", "status-flap"])
+        .spawn()
+        .unwrap();
+    eventually("it has begun", DEADLINE, async || (left() > 0).then_some(())).await;
+    interrupt(&child).await;
+    let ended = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
+    let run = finished(ended.expect("it ends").unwrap());
+    assert!(run.failed(1).contains("ended before its verdict"), "{run:?}");
+    assert_eq!(left(), 0);
+}
+
+#[tokio::test]
+async fn started_by_a_program_it_tells_every_step_and_ends_with_its_input() {
+    let tmp = tempfile::tempdir().unwrap();
+    let environment = [("TMPDIR", tmp.path().to_str().unwrap())];
+    let mut command = program(
+        &environment,
+        &["rehearse", "--scenario", "status-flap", "--progress", "--json"],
+    );
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let input = child.stdin.take();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut told = Vec::new();
+    while !told.contains(&"struck".to_owned()) {
+        let line = tokio::time::timeout(SCENARIO, lines.next_line()).await;
+        let line = line.expect("it goes on").unwrap().expect("it goes on");
+        let happening: Value = serde_json::from_str(&line).unwrap();
+        told.push(happening["happening"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(told, ["setting-up", "began", "struck"]);
+    drop(input);
+    let ended = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
+    let run = finished(ended.expect("it ends").unwrap());
+    assert_eq!(run.status, Some(1));
+    assert!(
+        run.json()["error"]
+            .as_str()
+            .unwrap()
+            .contains("ended before its verdict")
+    );
+    assert_eq!(std::fs::read_dir(tmp.path()).unwrap().count(), 0);
 }

@@ -179,6 +179,11 @@ pub const OWNERS: &[Owned] = &[
     owned("crossterm", &["src/cli/"], COMMAND_LINE),
     owned("indicatif", &["src/cli/"], COMMAND_LINE),
     owned(
+        "quick_junit",
+        &["src/cli/rehearse/junit.rs"],
+        "a build server's format is one way to show a report",
+    ),
+    owned(
         "anyhow",
         &["src/assembly/", "src/rehearsal/", "src/cli/", "src/main.rs"],
         "a library's errors are typed",

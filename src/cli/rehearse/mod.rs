@@ -1,9 +1,12 @@
 //! `understudy rehearse`: scenarios played with a real coordinator against a simulated world.
 //!
 //! What is played and how it is judged is [`crate::rehearsal`]'s; here are its arguments and how its report looks: the
-//! [`table`]. A scenario that kills the coordinator gets one in a [`process`] of its own, which is asked as any client
-//! would ([`remote`]).
+//! [`table`], the page ([`html`]), the build server's file ([`junit`]). A scenario that kills the coordinator gets one in a
+//! [`process`] of its own, which is asked as any client would ([`remote`]).
 
+mod args;
+mod html;
+mod junit;
 mod process;
 mod progress;
 mod remote;
@@ -12,13 +15,16 @@ mod table;
 use std::path::Path;
 
 use anyhow::Context as _;
+use tokio::sync::oneshot;
 
-use self::progress::Progress;
+pub use self::args::RehearseArgs;
+use self::progress::{Lines, Progress};
 use super::failure::{Exit, Failure, Outcome};
+use super::logging;
+use super::signals::Signals;
 use super::style::Tone;
 use super::table::Line;
 use super::terminal::Terminal;
-use super::{RehearseArgs, logging};
 use crate::config::Log;
 use crate::rehearsal::play::{self, Audience, Cast};
 use crate::rehearsal::report::{Report, ScenarioReport};
@@ -42,7 +48,7 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
         seed: args.seed.unwrap_or(SEED),
     };
     let scenarios = chosen(args.scenario.as_deref().unwrap_or(ALL), cast)?;
-    if let Some(path) = &args.report {
+    for path in [&args.report, &args.junit, &args.html].into_iter().flatten() {
         writable(path).await?;
     }
     // What the coordinator has to say about the failures it is given would bury the table.
@@ -51,27 +57,88 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
         ..Log::default()
     };
     logging::install(&log, terminal)?;
-    let mut report = Report {
-        seed: cast.seed,
-        scenarios: Vec::with_capacity(scenarios.len()),
+    // From here on a signal ends it in order: nothing that was started or given is left behind.
+    let signals = Signals::listen()?;
+    let report = if args.progress {
+        rehearse(&args, &scenarios, cast, signals, &Lines).await?
+    } else {
+        let progress = Progress::new(scenarios.len(), terminal);
+        let report = rehearse(&args, &scenarios, cast, signals, &progress).await;
+        progress.end();
+        report?
     };
-    let progress = Progress::new(scenarios.len(), terminal);
-    for scenario in &scenarios {
-        let played = play(scenario, cast, &progress).await;
-        let played = played.with_context(|| format!("scenario {} could not be set up", scenario.name))?;
-        report.scenarios.push(played);
-    }
-    progress.end();
-    // Told first: that the report cannot be written must not lose it.
+    // Told first: that a report cannot be written must not lose it.
     if terminal.json {
         terminal.print_json(&report)?;
     } else {
         table::tell(&report, terminal)?;
     }
-    if let Some(path) = &args.report {
-        write(path, &report).await?;
-    }
+    files(&args, &report).await?;
     Ok(if report.passed() { Exit::Done } else { Exit::Failed })
+}
+
+/// Plays them one after the other, until somebody ends it.
+async fn rehearse(
+    args: &RehearseArgs,
+    scenarios: &[Scenario],
+    cast: Cast,
+    mut signals: Signals,
+    audience: &dyn Audience,
+) -> anyhow::Result<Report> {
+    let mut report = Report {
+        seed: cast.seed,
+        scenarios: Vec::with_capacity(scenarios.len()),
+    };
+    let told_to_end = async {
+        tokio::select! {
+            biased;
+            () = signals.told() => {}
+            () = input_ends(), if args.progress => {}
+        }
+    };
+    let all = async {
+        for scenario in scenarios {
+            let played = play(scenario, cast, audience).await;
+            let played = played.with_context(|| format!("scenario {} could not be set up", scenario.name))?;
+            report.scenarios.push(played);
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        biased;
+        played = all => played?,
+        () = told_to_end => {
+            return Err(Failure::new(Exit::Failed, "the rehearsal was ended before its verdict").into());
+        }
+    }
+    Ok(report)
+}
+
+/// Returns when whoever started this is gone, or wants it to end.
+async fn input_ends() {
+    let (ended, end) = oneshot::channel();
+    // A thread of its own: a read that never ends must not keep the runtime from ending.
+    std::thread::spawn(move || {
+        // That it cannot be read is its end, too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
+}
+
+/// Writes the files that were asked for.
+async fn files(args: &RehearseArgs, report: &Report) -> anyhow::Result<()> {
+    if let Some(path) = &args.report {
+        let text = serde_json::to_string_pretty(report)? + "\n";
+        write(path, text).await?;
+    }
+    if let Some(path) = &args.junit {
+        write(path, junit::xml(report)?).await?;
+    }
+    if let Some(path) = &args.html {
+        write(path, html::page(report)).await?;
+    }
+    Ok(())
 }
 
 /// Plays one scenario.
@@ -158,9 +225,7 @@ async fn writable(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("the report cannot be written to {}", path.display()))
 }
 
-async fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec_pretty(report)?;
-    text.push(b'\n');
+async fn write(path: &Path, text: String) -> anyhow::Result<()> {
     tokio::fs::write(path, text)
         .await
         .with_context(|| format!("writing the report to {}", path.display()))

@@ -1,5 +1,6 @@
-//! What is told while scenarios are played: bars on a terminal, else nothing.
+//! What is told while scenarios are played: bars on a terminal, lines for a program, else nothing.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -9,6 +10,20 @@ use crate::rehearsal::play::{Audience, Happening};
 
 /// Often enough for a spinner that looks alive.
 const TICK: Duration = Duration::from_millis(120);
+
+/// A line of JSON for each thing that happens, on standard error.
+pub struct Lines;
+
+impl Audience for Lines {
+    fn told(&self, happening: Happening) {
+        let Ok(mut line) = serde_json::to_string(&happening) else {
+            return;
+        };
+        line.push('\n');
+        // Whoever does not read it has gone, and ends this by that.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+}
 
 /// Two bars on standard error: the scenarios, and the steps of the one that is played. indicatif draws them only where
 /// that is a terminal.

@@ -166,12 +166,13 @@ fn check(act: &Act, figures: Figures, lasts: Option<Duration>, line: usize, sour
         Act::VmActor(_)
             | Act::ShowActor(_)
             | Act::Machine {
-                fault: MachineFault::InstanceTerminated,
+                fault: MachineFault::InstanceTerminated | MachineFault::InstanceRebooted,
                 ..
             }
     );
     if lasts.is_some() && !lasting {
-        let message = "for goes with what can be mended: not with an actor or a terminated instance";
+        let message =
+            "for goes with what can be mended: not with an actor, a rebooted or a terminated instance";
         source.wrong(line, Mistake::Conflict(message.to_owned()));
     }
 }

@@ -154,6 +154,7 @@ pub enum Act {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineFault {
     Fault(Fault),
+    InstanceRebooted,
     InstanceStopped,
     InstanceTerminated,
 }

@@ -6,11 +6,12 @@ use super::{Command, Ends, MachineFault};
 use crate::sim::model::fault::{CloudFault, Fault};
 
 /// What may befall a machine. Figures of faults that have some are their defaults.
-pub(super) const MACHINE_FAULTS: [(&str, MachineFault); 13] = [
+pub(super) const MACHINE_FAULTS: [(&str, MachineFault); 14] = [
     ("studio-crash", MachineFault::Fault(Fault::StudioCrash)),
     ("studio-hang", MachineFault::Fault(Fault::StudioHang)),
     ("output-silent", MachineFault::Fault(Fault::OutputSilent)),
     ("blackhole", MachineFault::Fault(Fault::Blackhole)),
+    ("instance-rebooted", MachineFault::InstanceRebooted),
     ("instance-stopped", MachineFault::InstanceStopped),
     ("instance-terminated", MachineFault::InstanceTerminated),
     ("ssh-down", MachineFault::Fault(Fault::SshDown)),
@@ -98,6 +99,18 @@ impl Command {
 }
 
 impl Ends {
+    /// Whether a show in this phase (as on the wire) has ended like that.
+    #[must_use]
+    pub fn fits(self, phase: &str) -> bool {
+        let expected = match self {
+            Self::OnAir => "on_air",
+            Self::OffAir => "off_air",
+            Self::Released => "idle",
+            Self::Waiting => "failing_over",
+        };
+        phase == expected
+    }
+
     /// As in a file.
     #[must_use]
     pub fn word(self) -> &'static str {
