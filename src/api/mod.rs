@@ -29,6 +29,7 @@ pub mod openapi;
 pub mod options;
 mod page;
 pub mod project;
+pub mod rehearsals;
 mod reply;
 mod routes;
 pub mod server;
@@ -97,4 +98,5 @@ fn documented_routes() -> OpenApiRouter<Gateway> {
         .merge(routes::coordinator::routes())
         .merge(routes::alerts::routes())
         .merge(routes::metrics::routes())
+        .merge(routes::rehearsals::routes())
 }

@@ -27,6 +27,7 @@ pub const DOCS_PATH: &str = "/api/docs";
         (name = "ssh", description = "Operations on a VM over SSH"),
         (name = "competitions", description = "A competition's VM"),
         (name = "shows", description = "A competition on air"),
+        (name = "rehearsals", description = "Finding out what happens to shows, with ones that are not real"),
         (name = "coordinator", description = "The coordinator itself"),
     ),
     security((), ("token" = []))

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::rehearsals::Rehearsals;
 use crate::domain::studio::Secret;
 
 /// Who may call what. Which routes fall under which rule is in [`super::auth`].
@@ -77,6 +79,8 @@ pub struct Options {
     pub launch: LaunchFacts,
     /// Port of OBS's WebSocket on a VM, as shown in its `services`.
     pub obs_port: u16,
+    /// Who plays rehearsals, if anybody does.
+    pub rehearsals: Option<Arc<dyn Rehearsals>>,
     /// NoMachine's port on a VM.
     pub no_machine_port: u16,
 }
@@ -114,6 +118,7 @@ impl Default for Options {
             launch_name_prefix: "gymnastics-vm".to_owned(),
             launch: LaunchFacts::default(),
             obs_port: 4455,
+            rehearsals: None,
             no_machine_port: 4000,
         }
     }

@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::rehearse::player::Player;
 use crate::actors::coordinator::Coordinator;
 use crate::actors::supervisor::Spec;
 use crate::actors::task;
 use crate::api;
+use crate::api::rehearsals::Rehearsals;
 use crate::config::{self, Config};
 use crate::domain::restart::Restart;
 
@@ -133,7 +135,19 @@ fn options(config: &Config) -> api::Options {
         public_ip: server.public_ip,
         launch: launch(config),
         obs_port: config.vm.obs_port,
+        rehearsals: player(),
         ..api::Options::default()
+    }
+}
+
+/// Plays rehearsals with this same program.
+fn player() -> Option<Arc<dyn Rehearsals>> {
+    match std::env::current_exe() {
+        Ok(program) => Some(Arc::new(Player::new(program))),
+        Err(error) => {
+            tracing::warn!(%error, "rehearsals cannot be played: this program's own file is not known");
+            None
+        }
     }
 }
 

@@ -34,6 +34,10 @@ async fn the_document_describes_every_route_and_is_generated() {
     let expected = [
         "delete /api/admin/vm-pool/{vmId}",
         "get /api/admin/alerts",
+        "get /api/admin/rehearsals",
+        "get /api/admin/rehearsals/{rehearsalId}",
+        "post /api/admin/rehearsals",
+        "post /api/admin/rehearsals/{rehearsalId}/cancel",
         "get /api/admin/vm-pool",
         "get /api/admin/vm-pool/config",
         "get /api/admin/vm-pool/ssh/operations",

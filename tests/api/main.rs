@@ -14,6 +14,7 @@ mod executions;
 mod files;
 mod operations;
 mod pool;
+mod rehearsals;
 mod served;
 mod show_config;
 mod shows;

@@ -62,5 +62,6 @@ async fn alerts(
             .map(|(number, alert)| AlertView::of(number, alert))
             .collect(),
         started_at: Ms::from(coordinator.started_at()),
+        now: Ms::from(coordinator.now()),
     }))
 }

@@ -6,6 +6,7 @@ pub mod coordinator;
 pub mod files;
 pub mod metrics;
 pub mod pool;
+pub mod rehearsals;
 pub mod show_config;
 pub mod shows;
 pub mod ssh;

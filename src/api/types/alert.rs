@@ -16,6 +16,8 @@ pub struct AlertsReply {
     pub next: u64,
     /// When this coordinator was started: numbers from before it mean nothing.
     pub started_at: Ms,
+    /// The coordinator's clock.
+    pub now: Ms,
 }
 
 /// One alert.

@@ -12,6 +12,7 @@ pub mod files;
 pub mod machine;
 pub mod operation;
 pub mod pool;
+pub mod rehearsal;
 pub mod show;
 pub mod ssh;
 pub mod studio;

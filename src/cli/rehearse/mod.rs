@@ -2,11 +2,12 @@
 //!
 //! What is played and how it is judged is [`crate::rehearsal`]'s; here are its arguments and how its report looks: the
 //! [`table`], the page ([`html`]), the build server's file ([`junit`]). A scenario that kills the coordinator gets one in a
-//! [`process`] of its own, which is asked as any client would ([`remote`]).
+//! [`process`] of its own, which is asked as any client would ([`remote`]). The [`player`] starts all this from the API.
 
 mod args;
 mod html;
 mod junit;
+pub mod player;
 mod process;
 mod progress;
 mod remote;
