@@ -115,7 +115,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// See it work: a simulated pool, two shows on air, and the studio of one breaks
     Demo(DemoArgs),
-    /// Find out what happens to shows when something fails: faults on simulated pools
+    /// Find out what happens to shows: faults on simulated pools, or on the spare VMs of a real one
     Rehearse(rehearse::RehearseArgs),
     /// The pool and its shows, once or live
     Status(status::StatusArgs),

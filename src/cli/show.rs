@@ -409,7 +409,10 @@ async fn configure(args: ConfigureArgs, terminal: &Terminal) -> Outcome {
 }
 
 /// What a file says, as the server wants it.
-fn configuration(file: &Path) -> Result<Value, Failure> {
+///
+/// # Errors
+/// [`Exit::Usage`], without anything that stands in the file.
+pub(super) fn configuration(file: &Path) -> Result<Value, Failure> {
     let name = file.display();
     let wrong = |why: String| Failure::new(Exit::Usage, format!("{name}: {why}"));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;

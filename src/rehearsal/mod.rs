@@ -5,13 +5,14 @@
 //! A [`scenario`] is data: a pool, shows, a timeline of faults, and what must come of it. Its steps become single
 //! [`cue`]s; [`play`] puts the shows on air on a [`stage`], carries the cues out, and holds what happened against what
 //! was expected ([`judge`]); the [`report`] is data again. With which coordinator it plays is its caller's affair
-//! ([`control`]).
+//! ([`control`]). A [`live`] one has no stage: it plays on spare VMs of the pool that is on air.
 
 pub mod control;
 pub mod cue;
 pub mod gaps;
 pub mod here;
 pub mod judge;
+pub mod live;
 pub mod play;
 pub mod report;
 pub mod scenario;

@@ -15,6 +15,7 @@ mod program;
 mod real;
 mod refusals;
 mod rehearse;
+mod rehearse_live;
 mod secrets;
 mod server;
 mod show_configure;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::live::LiveArgs;
+
 /// Options of `understudy rehearse`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RehearseArgs {
@@ -9,7 +11,7 @@ pub struct RehearseArgs {
     #[arg(long, value_name = "NAME|FILE")]
     pub scenario: Option<String>,
     /// So many shows on air at the same time, where the scenario does not name them [default: the scenario's own number]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), conflicts_with = "live")]
     pub shows: Option<u32>,
     /// Drives every choice: the same seed, the same moments [default: 1]
     #[arg(long, value_name = "S")]
@@ -30,4 +32,6 @@ pub struct RehearseArgs {
     /// Only list the scenarios
     #[arg(long)]
     pub list: bool,
+    #[command(flatten)]
+    pub live: LiveArgs,
 }

@@ -1,12 +1,14 @@
-//! `understudy rehearse`: scenarios played with a real coordinator against a simulated world.
+//! `understudy rehearse`: scenarios played with a real coordinator against a simulated world, or on a real pool's spares.
 //!
 //! What is played and how it is judged is [`crate::rehearsal`]'s; here are its arguments and how its report looks: the
 //! [`table`], the page ([`html`]), the build server's file ([`junit`]). A scenario that kills the coordinator gets one in a
-//! [`process`] of its own, which is asked as any client would ([`remote`]). The [`player`] starts all this from the API.
+//! [`process`] of its own, which is asked as any client would ([`remote`]), as is the one that a [`live`] rehearsal is for.
+//! The [`player`] starts all this from the API.
 
 mod args;
 mod html;
 mod junit;
+mod live;
 pub mod player;
 mod process;
 mod progress;
@@ -61,10 +63,10 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
     // From here on a signal ends it in order: nothing that was started or given is left behind.
     let signals = Signals::listen()?;
     let report = if args.progress {
-        rehearse(&args, &scenarios, cast, signals, &Lines).await?
+        rehearse(&args, &scenarios, cast, terminal, signals, &Lines).await?
     } else {
         let progress = Progress::new(scenarios.len(), terminal);
-        let report = rehearse(&args, &scenarios, cast, signals, &progress).await;
+        let report = rehearse(&args, &scenarios, cast, terminal, signals, &progress).await;
         progress.end();
         report?
     };
@@ -83,6 +85,7 @@ async fn rehearse(
     args: &RehearseArgs,
     scenarios: &[Scenario],
     cast: Cast,
+    terminal: &Terminal,
     mut signals: Signals,
     audience: &dyn Audience,
 ) -> anyhow::Result<Report> {
@@ -97,6 +100,12 @@ async fn rehearse(
             () = input_ends(), if args.progress => {}
         }
     };
+    if let (true, Some(scenario)) = (args.live.live, scenarios.first()) {
+        // It ends by itself when told to: there is something to give back.
+        let played = live::play(&args.live, scenario, cast.seed, terminal, audience, told_to_end).await?;
+        report.scenarios.push(played);
+        return Ok(report);
+    }
     let all = async {
         for scenario in scenarios {
             let played = play(scenario, cast, audience).await;

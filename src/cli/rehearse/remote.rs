@@ -34,12 +34,13 @@ struct Pool {
     vms: Vec<Vm>,
 }
 
-#[derive(Deserialize)]
+/// A show.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Show {
-    competition_id: String,
-    phase: String,
-    vm_id: Option<VmId>,
+pub struct Show {
+    pub competition_id: String,
+    pub phase: String,
+    pub vm_id: Option<VmId>,
 }
 
 #[derive(Deserialize)]
@@ -170,23 +171,29 @@ impl Remote {
         Ok(pool.vms)
     }
 
-    async fn show(&self, id: &ShowId) -> anyhow::Result<Option<Show>> {
-        let mut after: Option<String> = None;
+    /// Every show that is remembered.
+    ///
+    /// # Errors
+    /// Whatever the client says.
+    pub async fn shows(&self) -> anyhow::Result<Vec<Show>> {
+        let (mut shows, mut after) = (Vec::new(), None::<String>);
         loop {
-            let mut call = Call::get(&["api", "shows"]);
+            let mut call = Call::get(&["api", "shows"]).with("limit", "500");
             if let Some(after) = after {
                 call = call.with("after", after);
             }
             let page: Shows = self.read(call).await?;
-            let found = page
-                .shows
-                .into_iter()
-                .find(|show| show.competition_id == id.as_str());
+            shows.extend(page.shows);
             match page.next {
-                Some(next) if found.is_none() => after = Some(next),
-                _ => return Ok(found),
+                Some(next) => after = Some(next),
+                None => return Ok(shows),
             }
         }
+    }
+
+    async fn show(&self, id: &ShowId) -> anyhow::Result<Option<Show>> {
+        let shows = self.shows().await?;
+        Ok(shows.into_iter().find(|show| show.competition_id == id.as_str()))
     }
 
     /// Sends a command about a show; what the server says to it is of no further interest.
