@@ -1,11 +1,13 @@
 //! What every actor needs: the clock, the ledger, the board, the outside world, and the way to the others.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use ractor::{ActorRef, Message};
 use tokio::sync::Semaphore;
 
 use super::board::Board;
@@ -24,6 +26,7 @@ use crate::domain::operation::Catalogue;
 use crate::domain::pool::Settings;
 use crate::domain::restart;
 use crate::domain::service::Units;
+use crate::domain::stall::{self, Stalls};
 use crate::domain::state::State;
 use crate::domain::studio::Secret;
 use crate::domain::time::Timestamp;
@@ -221,6 +224,7 @@ pub struct Context {
     /// Places for idle VMs that are cleaned on their own account. What a release cleans, or what boots for a show,
     /// needs none: somebody waits for it.
     pub(super) cleanings: Arc<Semaphore>,
+    stalls: Mutex<Stalls>,
     pub(super) standing: ArcSwap<CloudStanding>,
     pub(super) initialized: AtomicBool,
     pub(super) stopping: AtomicBool,
@@ -250,6 +254,7 @@ impl Context {
             archives_of_vms: Semaphore::new(ARCHIVES_OF_VMS_AT_ONCE),
             loads,
             cleanings: Arc::new(Semaphore::new(CLEANED_AT_ONCE)),
+            stalls: Mutex::new(Stalls::new(clock.now())),
             standing: ArcSwap::from_pointee(CloudStanding::Unknown),
             initialized: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -314,6 +319,67 @@ impl Context {
                 look(&ctx);
             });
         }
+    }
+
+    /// When this process did not run, as of now.
+    pub(super) fn stalls(&self) -> Stalls {
+        let mut stalls = self.stalls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stall) = stalls.look(self.now()) {
+            let stalled_ms = stall.as_millis();
+            tracing::warn!(
+                stalled_ms,
+                "this process did not run for a while; what seems to have failed meanwhile is looked at again"
+            );
+        }
+        *stalls
+    }
+
+    /// Looks at the clock for as long as the tree stands.
+    pub(super) fn look_for_stalls(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                self.stalls();
+                tokio::time::sleep(stall::LOOK).await;
+            }
+        })
+    }
+
+    /// Does something that has a limit of its own, and does it again if it failed while this process did not run: that
+    /// the limit has passed is nobody's fault then. For what may be done twice.
+    pub(super) async fn unstalled<T, E, F>(&self, mut work: impl FnMut() -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            let began = self.now();
+            let result = work().await;
+            if result.is_ok() || !self.stalls().any_since(began) {
+                return result;
+            }
+        }
+    }
+
+    /// Sends a message when somebody has had so much time, all of it while this process ran.
+    pub(super) fn after_running<M: Message>(
+        self: &Arc<Self>,
+        span: Duration,
+        actor: &ActorRef<M>,
+        message: impl FnOnce() -> M + Send + 'static,
+    ) {
+        let (ctx, actor) = (Arc::clone(self), actor.clone());
+        tokio::spawn(async move {
+            let mut from = ctx.now();
+            loop {
+                tokio::time::sleep(span.saturating_sub(ctx.now().since(from))).await;
+                let counted = ctx.stalls().counted_from(from);
+                if counted == from {
+                    break;
+                }
+                from = counted;
+            }
+            // An actor that has died since has a successor with deadlines of its own.
+            let _ = actor.cast(message());
+        });
     }
 
     /// The address of an instance that the coordinator dials, if it has one now.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorRef};
+use ractor::{Actor, ActorCell, ActorRef, ActorStatus};
 
 use super::clock::Clock;
 use super::cloud::CloudActor;
@@ -18,7 +18,7 @@ use super::executions::ExecutionsActor;
 use super::news::Item;
 use super::pool::PoolActor;
 use super::supervisor::{Arguments, Spec, Supervisor, Tally};
-use super::{show, vm};
+use super::{show, task, vm};
 use crate::domain::restart::Restart;
 use crate::infra::ledger::{CloseError, Ledger};
 
@@ -28,6 +28,8 @@ const STOP: Duration = Duration::from_secs(5);
 /// The parts of the tree, in the order in which they start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
+    /// Tells when this process did not run.
+    Stalls,
     Machines,
     Shows,
     Executions,
@@ -39,6 +41,7 @@ pub enum Part {
 impl Part {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Stalls => "stalls",
             Self::Machines => "machines",
             Self::Shows => "shows",
             Self::Executions => "executions",
@@ -76,6 +79,7 @@ impl Node {
         let policy = options.restart;
         let ctx = Arc::new(Context::new(clock, ledger, options, world));
         let mut children = vec![
+            (Part::Stalls, stalls(&ctx)),
             (Part::Machines, machines(&ctx)),
             (Part::Shows, shows(&ctx)),
             (
@@ -117,6 +121,12 @@ impl Node {
         Coordinator::new(Arc::clone(&self.ctx))
     }
 
+    /// Whether the root is there. Nobody starts it again: without it nothing is, and the process is to end.
+    #[must_use]
+    pub fn is_standing(&self) -> bool {
+        self.root.get_status() == ActorStatus::Running
+    }
+
     /// Takes the tree down in order: no new commands, commits in flight finish, the ledger is closed.
     ///
     /// # Errors
@@ -154,6 +164,11 @@ where
 {
     let (actor, _) = Actor::spawn_linked(None, actor, ctx, root).await?;
     Ok(actor.get_cell())
+}
+
+fn stalls(ctx: &Arc<Context>) -> Spec {
+    let ctx = Arc::clone(ctx);
+    task::spec(Restart::Permanent, move || Arc::clone(&ctx).look_for_stalls())
 }
 
 fn machines(ctx: &Arc<Context>) -> Spec {

@@ -4,7 +4,7 @@
 //! world, [`sealed`] its secrets; [`vm`] and [`show`] are the two aggregates, [`assignment`] is what happens between them and
 //! [`moves`] what a failover does to both, [`cleaning`] what shows leave behind; [`state`] is the fold of all [`event`]s. [`pool`] and [`placement`] allocate,
 //! from the [`candidates`]; [`health`] and
-//! [`failover`] judge; [`operation`]s are what may be run on a VM, [`execution`]s what was; [`archive`] is what becomes of recordings; [`restart`] is the supervisors' policy; [`invariants`] say what must always hold.
+//! [`failover`] judge; [`operation`]s are what may be run on a VM, [`execution`]s what was; [`archive`] is what becomes of recordings; [`restart`] is the supervisors' policy; [`stall`] tells when this process did not run; [`invariants`] say what must always hold.
 
 pub mod archive;
 mod assignment;
@@ -28,6 +28,7 @@ pub mod restart;
 pub mod sealed;
 pub mod service;
 pub mod show;
+pub mod stall;
 pub mod state;
 pub mod studio;
 pub mod system_info;

@@ -24,6 +24,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::context::Context;
 use super::coordinator::CommandError;
 use super::executions::run::{self, Stream, Update};
@@ -96,6 +98,18 @@ pub(super) fn alert(ctx: &Context, vm: &VmId, reason: &str) {
 
 /// Cleans a VM within the limit, and says what was found afterwards.
 pub(super) async fn clean(ctx: &Arc<Context>, vm: &VmId, leftover: &Leftover) -> Report {
+    let unclean = |report: Report| {
+        if report.is_clean() {
+            Ok(report)
+        } else {
+            Err(report)
+        }
+    };
+    let cleaned = ctx.unstalled(|| clean_once(ctx, vm, leftover).map(unclean)).await;
+    cleaned.unwrap_or_else(|unclean| unclean)
+}
+
+async fn clean_once(ctx: &Arc<Context>, vm: &VmId, leftover: &Leftover) -> Report {
     let began_at = ctx.now();
     let limit = ctx.options.cleaning.deadline;
     tracing::info!(%vm, show = %leftover.show, "cleaning a VM");

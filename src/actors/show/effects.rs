@@ -107,20 +107,25 @@ pub async fn fence(ctx: &Context, vm: &VmId) -> Result<Fence, String> {
     }
     let signals = ctx.board.latest(vm).signals;
     if !signals.obs.is_silent() {
-        match tokio::time::timeout(options.fence_obs_deadline, stop_stream(ctx, vm)).await {
-            Ok(Ok(())) => return Ok(Fence::StreamStopped),
-            Ok(Err(error)) => tracing::info!(%vm, error, "not fenced through its studio; killing the studio"),
-            Err(_) => tracing::info!(%vm, "not fenced through its studio in time; killing the studio"),
+        let limit = options.fence_obs_deadline;
+        let stop = || within(limit, "stopping its stream", stop_stream(ctx, vm));
+        match ctx.unstalled(stop).await {
+            Ok(()) => return Ok(Fence::StreamStopped),
+            Err(error) => tracing::info!(%vm, error, "not fenced through its studio; killing the studio"),
         }
     }
     if !signals.ssh.is_silent() {
-        match tokio::time::timeout(options.fence_ssh_deadline, kill_studio(ctx, vm)).await {
-            Ok(Ok(())) => return Ok(Fence::StudioKilled),
-            Ok(Err(error)) => tracing::info!(%vm, error, "not fenced over SSH; cutting the machine's power"),
-            Err(_) => tracing::info!(%vm, "not fenced over SSH in time; cutting the machine's power"),
+        let limit = options.fence_ssh_deadline;
+        let kill = || within(limit, "killing its studio", kill_studio(ctx, vm));
+        match ctx.unstalled(kill).await {
+            Ok(()) => return Ok(Fence::StudioKilled),
+            Err(error) => tracing::info!(%vm, error, "not fenced over SSH; cutting the machine's power"),
         }
     }
-    match ctx.machines.cut_power(vm, cut_limit(options)).await {
+    match ctx
+        .unstalled(|| ctx.machines.cut_power(vm, cut_limit(options)))
+        .await
+    {
         Ok(()) => Ok(Fence::MachineOff),
         Err(error) => Err(format!("{vm} could not be fenced: {error}")),
     }
@@ -152,7 +157,8 @@ pub async fn silence(ctx: &Context, vm: &VmId, may_publish: bool) -> Result<Quie
     }
     let mut unfit = None;
     if usable {
-        match within(CLEAN, "stopping its stream", stop_stream(ctx, vm)).await {
+        let stop = || within(CLEAN, "stopping its stream", stop_stream(ctx, vm));
+        match ctx.unstalled(stop).await {
             Ok(()) => {
                 let (how, unfit) = (may_publish.then_some(Fence::StreamStopped), None);
                 return Ok(Quiet { how, unfit });
@@ -279,7 +285,9 @@ pub fn stream_of(configuration: &Configuration) -> Stream {
 /// Why they do not, and where they were to go: that is what there is to be mended most often.
 pub async fn publish(ctx: &Context, vm: &VmId, show: &Show) -> Result<Timestamp, String> {
     let limit = ctx.options.failover.verify_deadline;
-    let rising = within(limit, "seeing output rise", output_rises(ctx, vm)).await;
+    let rising = ctx
+        .unstalled(|| within(limit, "seeing output rise", output_rises(ctx, vm)))
+        .await;
     rising.map_err(|why| match destination(show) {
         Some(destination) => format!("{why}; {destination}"),
         None => why,

@@ -85,9 +85,6 @@ pub(super) struct State {
     on_air_since: Timestamp,
     /// When its stream was last seen to end.
     off_air_since: Timestamp,
-    /// Verdicts before this are not trusted: this process was asleep.
-    blind_until: Timestamp,
-    judged_at: Option<Timestamp>,
     judge_due: Option<Timestamp>,
     /// Checks in a row that found the stream stopped though nobody asked for that here.
     inactive_in_a_row: u32,
@@ -231,8 +228,6 @@ impl State {
             told_held: false,
             on_air_since: Timestamp(0),
             off_air_since: Timestamp(0),
-            blind_until: Timestamp(0),
-            judged_at: None,
             judge_due: None,
             inactive_in_a_row: 0,
             steps: BTreeMap::new(),

@@ -251,8 +251,9 @@ impl State {
                 // Bounded inside, way by way.
                 Step::Fence => Ended::Fence(effects::fence(&ctx, &from).await),
                 Step::Restore => {
-                    let work = effects::restore(&ctx, &to, &show);
-                    Ended::Restore(within(options.restore_deadline, "restoring the studio", work).await)
+                    let limit = options.restore_deadline;
+                    let work = || within(limit, "restoring the studio", effects::restore(&ctx, &to, &show));
+                    Ended::Restore(ctx.unstalled(work).await)
                 }
                 Step::Publish => Ended::Publish(effects::publish(&ctx, &to, &show).await),
             };
@@ -388,7 +389,6 @@ impl State {
             }
             self.go_on(me, &show);
         }
-        self.judged_at = None;
         let _ = me.cast(Message::Judge);
     }
 }

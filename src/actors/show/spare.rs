@@ -59,7 +59,8 @@ impl State {
         if let Some(fault) = vm.fault.as_ref().filter(|fault| fault.since >= chosen_at) {
             return Some((to.clone(), fault.reason.clone()));
         }
-        let overdue = self.ctx.now().since(chosen_at) > START_VISIBLE;
+        let counted_from = self.ctx.stalls().counted_from(chosen_at);
+        let overdue = self.ctx.now().since(counted_from) > START_VISIBLE;
         match vm.power {
             Power::Stopped if overdue => Some((to.clone(), "it is off and does not start".to_owned())),
             Power::Stopping { .. } => Some((to.clone(), "it is being stopped".to_owned())),

@@ -17,8 +17,6 @@ use crate::domain::vm::Power;
 
 /// A show is judged at least this often while it is watched.
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
-/// A judgement this much later than due means that this process did not run meanwhile.
-const ASLEEP: Duration = Duration::from_secs(2);
 /// A show that is not on air can afford more patience than one that is.
 const PATIENCE_OFF_AIR: u32 = 5;
 /// How often another VM is sought for one that did not come up.
@@ -81,14 +79,6 @@ impl State {
             return;
         }
         let now = self.ctx.now();
-        if self
-            .judged_at
-            .is_some_and(|at| now.since(at) > JUDGE_EVERY + ASLEEP)
-        {
-            self.blind_until = now + self.ctx.options.failover.verdict.silence_limit;
-            tracing::warn!(show = %self.id, "this process was asleep; looking afresh before judging");
-        }
-        self.judged_at = Some(now);
         self.judge_at(me, now + JUDGE_EVERY);
         if self.start_reserved(&show) {
             // That it is off is no news.
@@ -106,13 +96,18 @@ impl State {
         ) {
             Verdict::Fine => self.told_ingest_away = false,
             Verdict::Suspect { recheck_at, .. } => self.judge_at(me, recheck_at),
+            Verdict::AskIngest { .. } | Verdict::NotThisVm { .. } | Verdict::Lost { .. }
+                if !self.has_listened(now) => {}
             Verdict::AskIngest { .. } => self.ask_ingest(me),
             Verdict::NotThisVm { .. } => self.tell_ingest_away(&show),
-            Verdict::Lost { cause, since } if now >= self.blind_until => {
-                self.lost(me, &show, cause, since).await;
-            }
-            Verdict::Lost { .. } => {}
+            Verdict::Lost { cause, since } => self.lost(me, &show, cause, since).await,
         }
+    }
+
+    /// This process has run for long enough to have heard whoever speaks.
+    fn has_listened(&self, now: Timestamp) -> bool {
+        let silence_limit = self.ctx.options.failover.verdict.silence_limit;
+        self.ctx.stalls().none_within(silence_limit, now)
     }
 
     fn policy(&self, show: &Show) -> verdict::Policy {

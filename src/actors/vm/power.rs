@@ -44,9 +44,10 @@ impl State {
         self.start_accepted_at = None;
         self.forget_machine();
         self.tell_signals(&vm);
-        me.send_after(self.ctx.options.start_timeout, move || Message::PowerOverdue {
-            attempt,
-        });
+        self.ctx
+            .after_running(self.ctx.options.start_timeout, me, move || {
+                Message::PowerOverdue { attempt }
+            });
         Ok((vm, attempt))
     }
 
@@ -168,9 +169,10 @@ impl State {
         match vm.power {
             Power::Starting { attempt } => {
                 self.call_cloud(me, vm, attempt, PowerChange::Start, None);
-                me.send_after(self.ctx.options.start_timeout, move || Message::PowerOverdue {
-                    attempt,
-                });
+                self.ctx
+                    .after_running(self.ctx.options.start_timeout, me, move || {
+                        Message::PowerOverdue { attempt }
+                    });
             }
             Power::Stopping { attempt } => {
                 self.call_cloud(me, vm, attempt, PowerChange::Stop, None);
@@ -280,9 +282,10 @@ impl State {
 
     /// Gives the cloud a limited time to say that it is off.
     pub(super) fn await_stopped(&self, me: &ActorRef<Message>, attempt: Attempt) {
-        me.send_after(self.ctx.options.stop_timeout, move || Message::PowerOverdue {
-            attempt,
-        });
+        self.ctx
+            .after_running(self.ctx.options.stop_timeout, me, move || Message::PowerOverdue {
+                attempt,
+            });
     }
 
     /// By the cloud's last word it may still go down: until that is another one, whatever answers there is nobody's.
@@ -295,7 +298,8 @@ impl State {
         if vm.fault.as_ref().is_none_or(|fault| fault.reason != reason) {
             self.commit(vec![vm::Event::Faulted { reason }]).await;
         }
-        me.send_after(limit, move || Message::PowerOverdue { attempt });
+        self.ctx
+            .after_running(limit, me, move || Message::PowerOverdue { attempt });
     }
 
     /// The machine still runs: its links call it again, and it is ready once it has proven itself.
@@ -309,9 +313,10 @@ impl State {
     pub(super) fn await_ready(&mut self, me: &ActorRef<Message>) {
         self.boot += 1;
         let boot = self.boot;
-        me.send_after(self.ctx.options.ready_timeout, move || Message::ReadyOverdue {
-            boot,
-        });
+        self.ctx
+            .after_running(self.ctx.options.ready_timeout, me, move || {
+                Message::ReadyOverdue { boot }
+            });
     }
 
     pub(super) async fn ready_overdue(&mut self, boot: u64) {

@@ -121,6 +121,7 @@ const KINDS: &[[&str; 1]] = &[
     ["probe"],
     ["obs"],
     ["ssh"],
+    ["stalls"],
     ["machines"],
     ["shows"],
     ["executions"],
