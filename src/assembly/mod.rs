@@ -3,6 +3,7 @@
 mod reseal;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -25,6 +26,7 @@ use crate::domain::pool::Settings;
 use crate::domain::restart;
 use crate::domain::service::Units;
 use crate::infra::archive::Store;
+use crate::infra::cloud::guarded::Guarded;
 use crate::infra::cloud::{Cloud, rest};
 use crate::infra::ledger::{self, Ledger};
 use crate::infra::secrets::SecretStore;
@@ -90,7 +92,7 @@ async fn world(config: &Config, vault: Arc<Vault>) -> anyhow::Result<World> {
         .enabled
         .then(|| Arc::new(obs::ObwsConnector::new(Arc::clone(&vault))) as Arc<dyn obs::Connector>);
     Ok(World {
-        cloud: cloud(config).await?,
+        cloud: Arc::new(Guarded::new(cloud(config).await?, cloud_limit(config))),
         probe: Arc::new(probe::HttpProbe::new()?),
         obs,
         ssh: shell(&config.ssh).await?,
@@ -105,6 +107,11 @@ async fn templates(config: &Config) -> anyhow::Result<Arc<Templates>> {
     let folder = config.shows.templates_path.clone();
     let loaded = tokio::task::spawn_blocking(move || Templates::load(folder.as_deref())).await;
     Ok(Arc::new(loaded.context("reading the show templates")??))
+}
+
+/// Longer than the longest call by its own deadline: a sweep, which has the time of two.
+fn cloud_limit(config: &Config) -> Duration {
+    config.cloud.operation_timeout * 2 + Duration::from_secs(15)
 }
 
 async fn cloud(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {

@@ -1,15 +1,20 @@
 //! A link: a child that keeps one conversation with the machine going.
 //!
 //! It is a task in an actor's shell ([`task`]): it can wait as it must, and be watched, killed and restarted like
-//! any other. It takes orders (where, how fast) and casts reports; it ends only when its VM's actor is gone.
+//! any other. It takes orders (where, how fast) and casts reports; it ends when its VM's actor is gone, and when an adapter
+//! does not keep its own deadline, which only a bug can bring about: its VM's actor starts it anew then.
+//!
+//! Reports that the VM's actor has not taken yet are bounded: at the bound the link waits, and what its machine sends meanwhile
+//! waits in the machine's own connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::report::Report;
 use super::{Message, Shell, obs, probe, ssh};
 use crate::actors::context::Context;
 use crate::actors::supervisor::{Spec, Tally};
@@ -95,13 +100,40 @@ pub enum Pace {
 /// The watched pace: quick enough to notice within seconds that a VM came up.
 pub const WATCHED_EVERY: Duration = Duration::from_secs(1);
 
+/// Reports of one link that wait for the VM's actor. On air it makes some ten a second, and the actor waits for the disk for
+/// five seconds at most.
+const REPORTS_MAX: usize = 64;
+/// How much longer than its deadline an adapter may take before the link ends with it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A place among the reports that wait; given up when the report was taken.
+pub type Place = OwnedSemaphorePermit;
+
+/// Where a link's reports go.
+#[derive(Clone)]
+pub struct Reports {
+    vm: ActorRef<Message>,
+    places: Arc<Semaphore>,
+}
+
+impl Reports {
+    /// Waits for a place, and casts the report to the VM's actor.
+    pub async fn send(&self, report: Report) {
+        // It is never closed.
+        if let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
+            // The VM actor may just have died; its successor starts links of its own.
+            let _ = self.vm.cast(Message::Reported(report, place));
+        }
+    }
+}
+
 /// Everything a link's task needs.
 pub struct Conversation {
     pub ctx: Arc<Context>,
     pub orders: watch::Receiver<Order>,
     /// The connection to the machine's SSH server, while there is one.
     pub shell: watch::Receiver<Option<Arc<dyn Shell>>>,
-    pub vm: ActorRef<Message>,
+    pub reports: Reports,
 }
 
 impl Conversation {
@@ -122,9 +154,26 @@ impl Conversation {
         let _ = tokio::time::timeout(span, self.orders.changed()).await;
     }
 
-    pub fn report(&self, report: super::report::Report) {
-        // The VM actor may just have died; its successor starts links of its own.
-        let _ = self.vm.cast(Message::Reported(report));
+    pub async fn report(&self, report: Report) {
+        self.reports.send(report).await;
+    }
+
+    /// What an adapter answers; `None` if it does not keep its own deadline.
+    pub async fn in_time<T>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let answer = tokio::time::timeout(deadline + GRACE, work).await.ok();
+        if answer.is_none() {
+            tracing::error!(
+                what,
+                ?deadline,
+                "an adapter does not keep its deadline; the link is started anew"
+            );
+        }
+        answer
     }
 }
 
@@ -142,7 +191,10 @@ pub fn spec(
             ctx: Arc::clone(&ctx),
             orders: orders.clone(),
             shell: shell.clone(),
-            vm: vm.clone(),
+            reports: Reports {
+                vm: vm.clone(),
+                places: Arc::new(Semaphore::new(REPORTS_MAX)),
+            },
         };
         match link {
             Link::Probe => Box::pin(probe::run(conversation)),

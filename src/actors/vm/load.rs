@@ -6,10 +6,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
 use tokio::time::sleep;
 
-use super::Message;
+use super::link::Reports;
 use super::report::Report;
 use crate::actors::context::Context;
 use crate::domain::load::{DISK, FILES, Load, Sample};
@@ -25,7 +24,7 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Goes on as long as it is polled: as long as the session lives.
 pub async fn watch(
     ctx: Arc<Context>,
-    vm: ActorRef<Message>,
+    reports: Reports,
     session: Arc<dyn crate::infra::ssh::Session>,
 ) -> Infallible {
     let Some(interval) = ctx.options.load.interval else {
@@ -44,8 +43,7 @@ pub async fn watch(
             Ok(now) => {
                 let load = Load::between(before.as_ref(), &now);
                 before = Some(now);
-                // The VM's actor may just have died; its successor has a session of its own.
-                let _ = vm.cast(Message::Reported(Report::Loaded(load)));
+                reports.send(Report::Loaded(load)).await;
             }
             Err(error) => tracing::debug!(%error, "a machine does not say how busy it is"),
         }

@@ -135,7 +135,7 @@ pub enum Message {
         boot: u64,
     },
     /// From its links.
-    Reported(report::Report),
+    Reported(report::Report, link::Place),
     /// Telling the show server ended.
     Notified {
         show: Option<ShowId>,
@@ -336,7 +336,7 @@ impl Actor for Machine {
             Message::PowerOverdue { attempt } => state.power_overdue(&me, attempt).await,
             Message::PowerRetry { attempt } => state.power_retry(&me, attempt),
             Message::ReadyOverdue { boot } => state.ready_overdue(boot).await,
-            Message::Reported(report) => state.reported(&me, report).await,
+            Message::Reported(report, _place) => state.reported(&me, report).await,
             Message::Notified { show } => state.notified(&me, show),
             Message::Silenced => state.silencing = false,
             Message::FrameChecked { studio, result } => state.frame_checked(&me, &studio, result).await,

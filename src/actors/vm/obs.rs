@@ -31,13 +31,23 @@ pub async fn run(mut link: Conversation) {
         let began = link.ctx.now();
         let shell = link.shell.borrow_and_update().clone();
         let endpoint = link.ctx.obs_endpoint(target.ip, shell);
-        match connector.connect(&endpoint).await {
+        let deadline = endpoint.connect_deadline;
+        let connected = link.in_time("connecting to the studio", deadline, connector.connect(&endpoint));
+        let Some(connected) = connected.await else {
+            return link.studio_hangs().await;
+        };
+        match connected {
             Ok((session, notices)) => {
                 backoff = first;
                 link.report(Report::StudioUp {
                     session: Arc::clone(&session),
-                });
-                lost_at = converse(&mut link, &target, &endpoint.route, session.as_ref(), notices).await;
+                })
+                .await;
+                lost_at = match converse(&mut link, &target, &endpoint.route, session.as_ref(), notices).await
+                {
+                    Ended::Lost { since } => since,
+                    Ended::Hangs => return link.studio_hangs().await,
+                };
             }
             Err(error) => {
                 let since = lost_at.unwrap_or(began);
@@ -45,7 +55,7 @@ pub async fn run(mut link: Conversation) {
                     // What is found once there is a way again did not begin before.
                     lost_at = None;
                 }
-                link.report(Report::StudioDown { since, error });
+                link.report(Report::StudioDown { since, error }).await;
                 let longest = match pace {
                     Pace::OnAir => RECONNECT_MAX_ON_AIR,
                     // A studio that is started anew is awaited: while it is cleaned, or boots.
@@ -70,42 +80,76 @@ async fn rest(link: &mut Conversation, span: Duration) {
     }
 }
 
-/// Polls until the session is lost (returns since when) or the machine is another one.
+/// How a conversation ended.
+enum Ended {
+    /// The session is lost since then; `None`: the machine is another one.
+    Lost { since: Option<Timestamp> },
+    /// The adapter did not keep its deadline.
+    Hangs,
+}
+
+impl Conversation {
+    /// What is known of the studio is out of date from now on, by no fault of its own.
+    async fn studio_hangs(&self) {
+        self.report(Report::StudioLost).await;
+        let since = self.ctx.now();
+        let error = Error::Protocol("the connection here does not keep its own deadline".to_owned());
+        self.report(Report::StudioDown { since, error }).await;
+    }
+}
+
+/// Polls until the session is lost or the machine is another one.
 async fn converse(
     link: &mut Conversation,
     target: &Target,
     route: &Route,
     session: &dyn Session,
     mut notices: mpsc::Receiver<Notice>,
-) -> Option<Timestamp> {
+) -> Ended {
     let mut heard_at = link.ctx.now();
     let mut unanswered = 0;
     loop {
-        let (now_target, pace) = link.target().await?;
+        let Some((now_target, pace)) = link.target().await else {
+            return Ended::Lost { since: None };
+        };
         if !now_target.is_same_machine(target) {
-            return None;
+            return Ended::Lost { since: None };
         }
-        match poll_once(session, route, link.ctx.options.obs.call_deadline).await {
+        let deadline = link.ctx.options.obs.call_deadline;
+        let polled = link.in_time(
+            "polling the studio",
+            deadline,
+            poll_once(session, route, deadline),
+        );
+        let Some(polled) = polled.await else {
+            return Ended::Hangs;
+        };
+        match polled {
             Ok(output) => {
                 heard_at = link.ctx.now();
                 unanswered = 0;
-                link.report(Report::Output { output, at: heard_at });
+                link.report(Report::Output { output, at: heard_at }).await;
             }
             Err(error @ (Error::TimedOut { .. } | Error::Cut(_))) => {
                 unanswered += 1;
                 link.report(Report::StudioSilent {
                     since: heard_at,
                     error,
-                });
+                })
+                .await;
                 if unanswered >= UNANSWERED_MAX {
-                    link.report(Report::StudioLost);
-                    return Some(heard_at);
+                    link.report(Report::StudioLost).await;
+                    return Ended::Lost {
+                        since: Some(heard_at),
+                    };
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, "the session with the studio is lost");
-                link.report(Report::StudioLost);
-                return Some(link.ctx.now());
+                link.report(Report::StudioLost).await;
+                return Ended::Lost {
+                    since: Some(link.ctx.now()),
+                };
             }
         }
         let poll = match pace {
@@ -114,8 +158,10 @@ async fn converse(
             Pace::OnAir => link.ctx.options.obs.poll_on_air,
         };
         if listen(link, &mut notices, poll).await.is_none() {
-            link.report(Report::StudioLost);
-            return Some(link.ctx.now());
+            link.report(Report::StudioLost).await;
+            return Ended::Lost {
+                since: Some(link.ctx.now()),
+            };
         }
     }
 }
@@ -144,7 +190,7 @@ async fn listen(link: &mut Conversation, notices: &mut mpsc::Receiver<Notice>, s
         tokio::select! {
             // A notice first: the end of the session is the fastest sign of a dead studio.
             biased;
-            notice = notices.recv() => link.report(Report::Noticed(notice?)),
+            notice = notices.recv() => link.report(Report::Noticed(notice?)).await,
             changed = link.orders.changed() => {
                 changed.ok()?;
                 return Some(());

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::link::{Conversation, Pace, WATCHED_EVERY};
 use super::report::Report;
+use crate::infra::probe::Error;
 
 pub async fn run(mut link: Conversation) {
     // When the next probe is due, unless other orders come first.
@@ -24,10 +25,16 @@ pub async fn run(mut link: Conversation) {
         }
         let began = link.ctx.now();
         let server = SocketAddr::new(target.ip, target.service_port);
-        let result = link.ctx.world.probe.status(server, deadline).await;
+        let asked = link.ctx.world.probe.status(server, deadline);
+        let answer = link.in_time("asking the show server", deadline, asked).await;
+        let hangs = answer.is_none();
+        let result = answer.unwrap_or(Err(Error::TimedOut(deadline)));
         let outcome = if result.is_ok() { "ok" } else { "failed" };
         metrics.probe_duration.took([outcome], sent.elapsed());
-        link.report(Report::Probed { began, result });
+        link.report(Report::Probed { began, result }).await;
+        if hangs {
+            return;
+        }
         due = Some(Instant::now().max(sent + interval));
         let spent = link.ctx.now().since(began);
         link.pause(interval.saturating_sub(spent)).await;

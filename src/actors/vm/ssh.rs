@@ -6,10 +6,13 @@ use std::time::Duration;
 use super::link::{Conversation, Pace, Target};
 use super::load;
 use super::report::Report;
-use crate::infra::ssh::Liveness;
+use crate::domain::time::Timestamp;
+use crate::infra::ssh::{Error, Liveness};
 
 /// Longest pause between two tries to connect.
 const RECONNECT_MAX: Duration = Duration::from_secs(10);
+/// Saying good-bye takes a moment, or nothing.
+const CLOSE: Duration = Duration::from_secs(1);
 
 pub async fn run(mut link: Conversation) {
     let Some(connector) = link.ctx.world.ssh.clone() else {
@@ -20,22 +23,31 @@ pub async fn run(mut link: Conversation) {
     while let Some((target, _)) = link.target().await {
         let began = link.ctx.now();
         let endpoint = link.ctx.ssh_endpoint(target.ip, &target.instance);
-        match connector.connect(&endpoint).await {
+        let deadline = endpoint.connect_deadline;
+        let connected = link.in_time("connecting over SSH", deadline, connector.connect(&endpoint));
+        let Some(connected) = connected.await else {
+            return link.shell_hangs(began, deadline).await;
+        };
+        match connected {
             Ok(session) => {
                 backoff = first;
                 link.report(Report::ShellUp {
                     session: Arc::clone(&session),
-                });
-                let loads = load::watch(Arc::clone(&link.ctx), link.vm.clone(), Arc::clone(&session));
-                tokio::select! {
+                })
+                .await;
+                let loads = load::watch(Arc::clone(&link.ctx), link.reports.clone(), Arc::clone(&session));
+                let kept = tokio::select! {
                     biased;
-                    () = converse(&mut link, &target, session.as_ref()) => {}
+                    kept = converse(&mut link, &target, session.as_ref()) => kept,
                     never = loads => match never {},
+                };
+                let closed = link.in_time("closing an SSH session", CLOSE, session.close());
+                if closed.await.is_none() || kept.is_none() {
+                    return;
                 }
-                session.close().await;
             }
             Err(error) => {
-                link.report(Report::ShellDown { since: began, error });
+                link.report(Report::ShellDown { since: began, error }).await;
                 link.pause(backoff).await;
                 backoff = (backoff * 2).min(RECONNECT_MAX);
             }
@@ -43,14 +55,20 @@ pub async fn run(mut link: Conversation) {
     }
 }
 
-/// Pings until the connection is lost or the machine is another one.
-async fn converse(link: &mut Conversation, target: &Target, session: &dyn Liveness) {
+impl Conversation {
+    /// Nothing is known of the machine's SSH from now on.
+    async fn shell_hangs(&self, since: Timestamp, deadline: Duration) {
+        let error = Error::TimedOut(deadline);
+        self.report(Report::ShellDown { since, error }).await;
+    }
+}
+
+/// Pings until the connection is lost or the machine is another one. `None`: the adapter did not keep its deadline.
+async fn converse(link: &mut Conversation, target: &Target, session: &dyn Liveness) -> Option<()> {
     loop {
-        let Some((now_target, pace)) = link.target().await else {
-            return;
-        };
+        let (now_target, pace) = link.target().await?;
         if !now_target.is_same_machine(target) {
-            return;
+            return Some(());
         }
         let options = &link.ctx.options.ssh;
         let interval = match pace {
@@ -59,20 +77,25 @@ async fn converse(link: &mut Conversation, target: &Target, session: &dyn Livene
         };
         let deadline = options.keepalive_deadline;
         let began = link.ctx.now();
-        match session.ping(deadline).await {
-            Ok(()) => link.report(Report::ShellAnswered),
-            Err(error) => {
-                link.report(Report::ShellDown { since: began, error });
-                return;
-            }
+        let Some(answer) = link
+            .in_time("asking over SSH", deadline, session.ping(deadline))
+            .await
+        else {
+            link.shell_hangs(began, deadline).await;
+            return None;
+        };
+        if let Err(error) = answer {
+            link.report(Report::ShellDown { since: began, error }).await;
+            return Some(());
         }
+        link.report(Report::ShellAnswered).await;
         tokio::select! {
             // A loss first: the next ping would only say it later.
             biased;
             error = session.closed() => {
                 let since = link.ctx.now();
-                link.report(Report::ShellDown { since, error });
-                return;
+                link.report(Report::ShellDown { since, error }).await;
+                return Some(());
             }
             () = link.pause(interval) => {}
         }

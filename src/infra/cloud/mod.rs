@@ -5,6 +5,7 @@
 
 #[cfg(feature = "ec2")]
 pub mod ec2;
+pub mod guarded;
 pub mod rest;
 
 use async_trait::async_trait;
