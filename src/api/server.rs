@@ -26,6 +26,8 @@ use crate::actors::coordinator::Coordinator;
 
 /// Wait before accepting again when the process is out of descriptors: they come back as connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// That none can be accepted is said once in this time.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// Connections that are being told at one time that there are too many.
 const REFUSALS_MAX: usize = 64;
 /// Limit on telling one of them.
@@ -137,11 +139,16 @@ impl Door {
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let mut told_at: Option<tokio::time::Instant> = None;
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => self.admit(stream),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Without descriptors every try fails, and the log is not to drown in that.
+                    if told_at.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
+                        told_at = Some(tokio::time::Instant::now());
+                        tracing::warn!(%error, "connections cannot be accepted; they wait, and it is tried again");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::gateway::Gateway;
-use crate::actors::coordinator::Coordinator;
 use crate::actors::root::Node;
 use crate::assembly;
 use crate::config::Config;
@@ -30,9 +29,10 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
         "understudy is up; the API is described at http://{}/api/docs",
         gateway.address()
     );
-    let ended = until_told(&node.coordinator()).await;
-    stop(&gateway, node).await?;
-    ended
+    let ended = until_told(&node).await;
+    let stopped = stop(&gateway, node).await;
+    // Why it ended says what is to be done; that it did not end well follows from that.
+    ended.and(stopped)
 }
 
 /// Takes a serving coordinator down in order.
@@ -45,8 +45,10 @@ pub async fn stop(gateway: &Gateway, node: Node) -> anyhow::Result<()> {
     node.stop().await.context("closing the ledger")
 }
 
-/// Returns on a signal; fails when the ledger does, since nothing can be promised any more.
-async fn until_told(coordinator: &Coordinator) -> anyhow::Result<()> {
+/// Returns on a signal; fails when the ledger does, since nothing can be promised any more, and when the root of the tree
+/// does, since nothing is left that would do anything.
+async fn until_told(node: &Node) -> anyhow::Result<()> {
+    let coordinator = node.coordinator();
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     loop {
@@ -54,6 +56,11 @@ async fn until_told(coordinator: &Coordinator) -> anyhow::Result<()> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             () = tokio::time::sleep(LEDGER_LOOK) => {}
+        }
+        if !node.is_standing() {
+            anyhow::bail!(
+                "the root of the supervision tree has died. Shows stay on air; start understudy again"
+            );
         }
         if let Err(reason) = coordinator.readiness().ledger {
             anyhow::bail!(
