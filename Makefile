@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-studio check bench bench-studio
+.PHONY: help demo test test-studio chaos check bench bench-studio
 
 # What is kept between clones: the Python environment of the tests, and cargo-deny.
 export UNDERSTUDY_CACHE ?= $(HOME)/.cache/understudy
@@ -37,6 +37,15 @@ test-studio: ## The proof on real OBS, OpenSSH, systemd and an RTMP ingest; as r
 			$(STUDIO_RUNNER)=$(CURDIR)/tests/studio/in-namespaces cargo test --test studio -- --exact $$test --nocapture; \
 		done; \
 	fi
+
+# The same experiments as in `make test`, for longer, and those that need root.
+CHAOS = $(CURDIR)/target/chaos
+chaos: ## The program killed 200 times, stopped, starved and on bad networks; report in target/chaos
+	@scripts/setup-test
+	rm -rf $(CHAOS) && mkdir -p $(CHAOS)
+	UNDERSTUDY_CHAOS_REPORT=$(CHAOS) cargo test --no-default-features --test chaos -- --include-ignored --nocapture --test-threads 2
+	@{ printf '# Chaos\n\n%s, commit %s\n\n' "$$(date -u +%F)" "$$(git rev-parse --short HEAD)"; cat $(CHAOS)/*.md; } >$(CHAOS)/report
+	@mv $(CHAOS)/report $(CHAOS)/report.md && cat $(CHAOS)/report.md
 
 # The cheap ones first. Without the cloud adapters only the product is linted again: the tests are the same.
 check: ## Format, licences and sources, lints, documentation, layers

@@ -11,6 +11,7 @@ pub mod eventually;
 pub mod memory;
 pub mod moto;
 pub mod noise;
+pub mod proxy;
 pub mod scene;
 pub mod script;
 pub mod secrets;
