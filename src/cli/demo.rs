@@ -3,7 +3,7 @@
 //! The simulated machines have well-known addresses, so there is one demonstration at a time on a computer.
 //!
 //! What is told is read from the ledger's feed as it happens. The coordinator is the real one; only the
-//! machines are simulated ([`super::stage`]).
+//! machines are simulated ([`crate::rehearsal::stage`]).
 
 use std::io;
 use std::path::Path;
