@@ -16,6 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use super::context::Context;
 use super::coordinator::{CloudStanding, CommandError, LaunchVm};
 use super::mailbox::{Directory, NoAnswer, answer};
+use super::task;
 use super::vm::commit_error;
 use crate::domain::ids::{InstanceId, VmId};
 use crate::domain::instance::{Instance, InstanceState, Launch, Sighting};
@@ -240,7 +241,7 @@ impl State {
         self.looking = true;
         self.served.append(&mut self.waiting);
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let began = ctx.now();
             let result = ctx.world.cloud.list().await;
             let _ = me.cast(Message::Looked { began, result });
@@ -323,7 +324,7 @@ impl State {
             self.to_ask.remove(&vm.id);
         }
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let ask = |(vm, why): (Arc<Vm>, Why)| {
                 let (ctx, me) = (Arc::clone(&ctx), me.clone());
                 async move {
@@ -419,7 +420,7 @@ impl State {
             tags: ask.tags,
         };
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let result = ctx.world.cloud.launch(&launch).await;
             let _ = me.cast(Message::Launched { result, reply });
         });

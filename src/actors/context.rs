@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::coordinator::CloudStanding;
 use super::executions::{ExecutionOptions, Executions};
 use super::news::{Alert, Item, Level, News};
-use super::{cloud, pool, show, vm};
+use super::{cloud, pool, show, task, vm};
 use crate::domain::event::Event;
 use crate::domain::failover::{Cap, verdict};
 use crate::domain::health::Thresholds;
@@ -314,7 +314,7 @@ impl Context {
     ) {
         if matches!(error, CommitError::TimedOut) {
             let ctx = Arc::clone(self);
-            tokio::spawn(async move {
+            task::effect(async move {
                 ctx.decided().await;
                 look(&ctx);
             });
@@ -367,7 +367,7 @@ impl Context {
         message: impl FnOnce() -> M + Send + 'static,
     ) {
         let (ctx, actor) = (Arc::clone(self), actor.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let mut from = ctx.now();
             loop {
                 tokio::time::sleep(span.saturating_sub(ctx.now().since(from))).await;

@@ -27,6 +27,7 @@ pub mod news;
 mod pool;
 pub mod root;
 mod show;
+mod span;
 pub mod supervisor;
 pub mod task;
 mod vm;

@@ -14,6 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use super::context::Context;
 use super::mailbox::{Directory, NoAnswer, answer};
 use super::news::Item;
+use super::span;
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::placement::Wish;
 use crate::domain::pool::{self, Allocation, Denied, Reservations};
@@ -109,34 +110,39 @@ impl Actor for PoolActor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            Message::Reserve { show, wish, reply } => {
-                if !reply.is_closed() {
-                    let result = state.reserve(&show, &wish);
-                    answer(reply, result);
-                }
-            }
-            Message::Cancel { show, vm } => state.reservations.cancel(&vm, &show),
-            Message::Poked => {
-                state.ctx.pool.poked.store(false, Ordering::Release);
-                state.look_after();
-            }
-            Message::Tick => {
-                state.look_after();
-                me.send_after(TICK, || Message::Tick);
-            }
-        }
+        span::of_pool().in_scope(|| state.receive(&me, message));
         Ok(())
     }
 }
 
 impl State {
+    fn receive(&mut self, me: &ActorRef<Message>, message: Message) {
+        match message {
+            Message::Reserve { show, wish, reply } => {
+                if !reply.is_closed() {
+                    let result = self.reserve(&show, &wish);
+                    answer(reply, result);
+                }
+            }
+            Message::Cancel { show, vm } => self.reservations.cancel(&vm, &show),
+            Message::Poked => {
+                self.ctx.pool.poked.store(false, Ordering::Release);
+                self.look_after();
+            }
+            Message::Tick => {
+                self.look_after();
+                me.send_after(TICK, || Message::Tick);
+            }
+        }
+    }
+
     fn reserve(&mut self, show: &ShowId, wish: &Wish) -> Result<Allocation, Denied> {
         let (now, ledger) = (self.ctx.now(), self.ctx.state());
         self.reservations.settle(&ledger, now);
         let settings = self.ctx.settings();
         let proven = |vm: &VmId| self.ctx.board.proven_at(vm);
         let allocation = pool::allocate(&ledger, &self.reservations, wish, &settings, &proven, now)?;
+        tracing::debug!(%show, vm = %allocation.vm(), "promised");
         if let Some(vm) = ledger.vm(allocation.vm()) {
             self.reservations.reserve(vm, show.clone(), now + PROMISE);
         }

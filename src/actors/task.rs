@@ -5,10 +5,12 @@
 //! than a mailbox: a link to a machine, the gateway's server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
+use tracing::Instrument as _;
 
 use super::supervisor::Spec;
 use crate::domain::restart::Restart;
@@ -35,9 +37,30 @@ pub fn spec(restart: Restart, task: impl Fn() -> BoxFuture<'static, ()> + Send +
 #[derive(Debug)]
 pub(super) struct Task(AbortHandle);
 
+/// Starts slow work whose result is cast back. What it says in the log belongs to what it was started for, and so does
+/// what it casts.
+pub(super) fn effect<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(work.in_current_span())
+}
+
+/// Sends this actor a message after a while, on account of what is being done now. What belongs to nothing, such as a
+/// tick, is sent with ractor's own timers.
+pub(super) fn send_later<M: ractor::Message>(
+    actor: &ActorRef<M>,
+    after: Duration,
+    message: impl FnOnce() -> M + Send + 'static,
+) {
+    let actor = actor.clone();
+    effect(async move {
+        tokio::time::sleep(after).await;
+        // An actor that has died meanwhile reads in the ledger what is to be done.
+        let _ = actor.cast(message());
+    });
+}
+
 impl Task {
     pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work).abort_handle())
+        Self(effect(work).abort_handle())
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -66,6 +89,7 @@ impl Actor for Shell {
         me: ActorRef<Ended>,
         task: Self::Arguments,
     ) -> Result<Task, ActorProcessingErr> {
+        // Of its own: it outlives whatever its actor was started for.
         let running = tokio::spawn(task);
         let abort = running.abort_handle();
         tokio::spawn(async move {

@@ -27,6 +27,7 @@ use crate::domain::restart;
 use crate::domain::service::Units;
 use crate::infra::archive::Store;
 use crate::infra::cloud::guarded::Guarded;
+use crate::infra::cloud::traced::Traced;
 use crate::infra::cloud::{Cloud, rest};
 use crate::infra::ledger::{self, Ledger};
 use crate::infra::secrets::SecretStore;
@@ -92,7 +93,10 @@ async fn world(config: &Config, vault: Arc<Vault>) -> anyhow::Result<World> {
         .enabled
         .then(|| Arc::new(obs::ObwsConnector::new(Arc::clone(&vault))) as Arc<dyn obs::Connector>);
     Ok(World {
-        cloud: Arc::new(Guarded::new(cloud(config).await?, cloud_limit(config))),
+        cloud: Arc::new(Traced::new(Arc::new(Guarded::new(
+            cloud(config).await?,
+            cloud_limit(config),
+        )))),
         probe: Arc::new(probe::HttpProbe::new()?),
         obs,
         ssh: shell(&config.ssh).await?,

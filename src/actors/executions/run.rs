@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Ticket;
 use crate::actors::context::Context;
 use crate::actors::news::Level;
+use crate::actors::task;
 use crate::domain::execution::{Ending, ExecutionId};
 use crate::domain::ids::VmId;
 use crate::domain::operation::{Plan, PlannedStep};
@@ -111,7 +112,7 @@ pub(in crate::actors) fn start(
         left: [Some(ctx.options.executions.output_bytes_max); 2],
         bytes: 0,
     };
-    tokio::spawn(run.follow(plan));
+    task::effect(run.follow(plan));
     Running {
         id,
         updates: receiver,

@@ -14,6 +14,7 @@ use super::Ticket;
 use super::run::{Ended, Update, cancelled, not_started, ssh_failed};
 use crate::actors::context::Context;
 use crate::actors::coordinator::CommandError;
+use crate::actors::task;
 use crate::domain::execution::{Ending, ExecutionId};
 use crate::domain::ids::VmId;
 pub use crate::infra::ssh::Terminal as Kind;
@@ -125,7 +126,7 @@ pub(in crate::actors) async fn open(
         close,
         bytes: 0,
     };
-    tokio::spawn(open.follow());
+    task::effect(open.follow());
     Ok(terminal)
 }
 

@@ -21,6 +21,7 @@ use super::Ticket;
 use super::run::{cancelled, ssh_failed};
 use crate::actors::context::Context;
 use crate::actors::news::{Item, Transferred};
+use crate::actors::task;
 use crate::domain::execution::{Ending, ExecutionId};
 use crate::domain::ids::VmId;
 use crate::domain::unix::AbsolutePath;
@@ -264,7 +265,7 @@ impl Admitted {
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let (id, bytes_total) = (self.ticket.id(), reading.bytes);
         let transfer = self.transfer(false, from, Some(bytes_total));
-        tokio::spawn(transfer.pass_on(reading, sender));
+        task::effect(transfer.pass_on(reading, sender));
         Download {
             id,
             bytes_total,
@@ -283,7 +284,7 @@ impl Admitted {
         let (tell, done) = oneshot::channel();
         let (id, vm) = (self.ticket.id(), self.vm.clone());
         let transfer = self.transfer(true, 0, bytes_total);
-        tokio::spawn(transfer.take_in(writing, received, bytes_max, tell));
+        task::effect(transfer.take_in(writing, received, bytes_max, tell));
         Upload { id, parts, done, vm }
     }
 }

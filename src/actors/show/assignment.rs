@@ -41,6 +41,7 @@ impl State {
             });
         }
         let (vm, ledger) = self.take_vm(ask).await?;
+        tracing::info!(%vm, "the show has a VM");
         if ledger.vm(&vm).is_some_and(|vm| vm.power == Power::Stopped) {
             self.ctx.machines.start_soon(&vm);
         }

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tracing::{Instrument as _, Span};
 
 pub(in crate::actors) use self::configuring::SetUp;
 pub(super) use self::effects::{capture, silence_limit};
@@ -41,6 +42,7 @@ pub use self::message::{Ended, Message, Order};
 use super::context::Context;
 use super::coordinator::{CommandError, Released, StreamTurned};
 use super::mailbox::answer;
+use super::span;
 use super::task::Task;
 use crate::domain::event::Event;
 use crate::domain::failover::Action;
@@ -88,6 +90,8 @@ pub(super) struct State {
     judge_due: Option<Timestamp>,
     /// Checks in a row that found the stream stopped though nobody asked for that here.
     inactive_in_a_row: u32,
+    /// Of the move that was decided at this time.
+    move_span: Option<(Timestamp, Span)>,
     steps: BTreeMap<Step, Task>,
     failures: BTreeMap<Step, u32>,
     /// The stream being started or stopped, and how many times that has been begun: what an earlier one has to
@@ -149,63 +153,8 @@ impl Actor for ShowActor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            Message::Assign { ask, reply } => {
-                if !reply.is_closed() {
-                    let result = state.assign(&me, ask).await;
-                    answer(reply, result);
-                }
-            }
-            Message::Release { ask, reply } => state.release(&me, ask, reply).await,
-            Message::Start { reply } => state.start(&me, reply).await,
-            Message::Stop { reply } => state.stop(&me, reply).await,
-            Message::Failover(order) => state.force(&me, order).await,
-            Message::Hold { held, reply } => {
-                let result = state.hold(&me, held).await;
-                answer(reply, result);
-            }
-            Message::SetUp { ask, reply } => {
-                let result = state.set_up(&me, *ask).await;
-                answer(reply, result);
-            }
-            Message::Signals { vm, signals } => state.signals(&me, &vm, *signals).await,
-            Message::StudioUp { vm } => state.studio_up(&me, &vm).await,
-            Message::StudioChanged { vm } => state.studio_changed(&me, &vm),
-            Message::StreamNoticed { vm, active } => {
-                tracing::debug!(show = %state.id, %vm, active, "the studio says its stream turned");
-            }
-            Message::VmReady { vm } => state.vm_ready(&me, &vm).await,
-            Message::VmFailed { vm, reason } => state.vm_failed(&me, &vm, reason).await,
-            Message::Judge => {
-                state.judge_due = None;
-                state.judge(&me).await;
-            }
-            Message::IngestAnswered { reachable } => state.ingest_answered(&me, reachable).await,
-            Message::LastLook { epoch, studio, order } => {
-                state.looked_last(&me, epoch, studio, order).await;
-            }
-            Message::Drive => state.drive(&me).await,
-            Message::DriveDue => {
-                state.drive_pending = false;
-                state.drive(&me).await;
-            }
-            Message::StepEnded { epoch, ended } => state.step_ended(&me, epoch, ended).await,
-            Message::StreamStarted { turn, result } => state.stream_started(&me, turn, result).await,
-            Message::StreamStopped { turn, result } => state.stream_stopped(&me, turn, result).await,
-            Message::StartAgain { turn } => state.start_again(&me, turn),
-            Message::StopAgain { turn } => state.stop_again(&me, turn),
-            Message::StudioMended { epoch, result } => state.studio_mended(&me, epoch, result).await,
-            Message::MendAgain { epoch } => state.mend_again(&me, epoch),
-            Message::Settled => state.take_up(&me).await,
-            Message::Silenced { release, result } => state.silenced(&me, *release, result).await,
-            Message::Archived { release, result } => state.archived(&me, *release, result).await,
-            Message::Cleaned { release, report } => state.cleaned(&me, *release, *report).await,
-            Message::ReleaseAgain(release) => state.release_again(&me, *release),
-            Message::CaptureDue { round } => state.capture_due(&me, round),
-            Message::Captured { epoch, result } => state.captured(&me, epoch, result).await,
-            Message::IdleCheck => state.idle_check(&me),
-            Message::Tick => state.tick(&me).await,
-        }
+        let span = span::of_show(&state.id);
+        state.receive(&me, message).instrument(span).await;
         Ok(())
     }
 
@@ -230,6 +179,7 @@ impl State {
             off_air_since: Timestamp(0),
             judge_due: None,
             inactive_in_a_row: 0,
+            move_span: None,
             steps: BTreeMap::new(),
             failures: BTreeMap::new(),
             turning: None,
@@ -244,6 +194,66 @@ impl State {
             capturing: None,
             told_waiting: false,
             told_unmakeable: false,
+        }
+    }
+
+    async fn receive(&mut self, me: &ActorRef<Message>, message: Message) {
+        match message {
+            Message::Assign { ask, reply } => {
+                if !reply.is_closed() {
+                    let result = self.assign(me, ask).await;
+                    answer(reply, result);
+                }
+            }
+            Message::Release { ask, reply } => self.release(me, ask, reply).await,
+            Message::Start { reply } => self.start(me, reply).await,
+            Message::Stop { reply } => self.stop(me, reply).await,
+            Message::Failover(order) => self.force(me, order).await,
+            Message::Hold { held, reply } => {
+                let result = self.hold(me, held).await;
+                answer(reply, result);
+            }
+            Message::SetUp { ask, reply } => {
+                let result = self.set_up(me, *ask).await;
+                answer(reply, result);
+            }
+            Message::Signals { vm, signals } => self.signals(me, &vm, *signals).await,
+            Message::StudioUp { vm } => self.studio_up(me, &vm).await,
+            Message::StudioChanged { vm } => self.studio_changed(me, &vm),
+            Message::StreamNoticed { vm, active } => {
+                tracing::debug!(show = %self.id, %vm, active, "the studio says its stream turned");
+            }
+            Message::VmReady { vm } => self.vm_ready(me, &vm).await,
+            Message::VmFailed { vm, reason } => self.vm_failed(me, &vm, reason).await,
+            Message::Judge => {
+                self.judge_due = None;
+                self.judge(me).await;
+            }
+            Message::IngestAnswered { reachable } => self.ingest_answered(me, reachable).await,
+            Message::LastLook { epoch, studio, order } => {
+                self.looked_last(me, epoch, studio, order).await;
+            }
+            Message::Drive => self.drive(me).await,
+            Message::DriveDue => {
+                self.drive_pending = false;
+                self.drive(me).await;
+            }
+            Message::StepEnded { epoch, ended } => self.step_ended(me, epoch, ended).await,
+            Message::StreamStarted { turn, result } => self.stream_started(me, turn, result).await,
+            Message::StreamStopped { turn, result } => self.stream_stopped(me, turn, result).await,
+            Message::StartAgain { turn } => self.start_again(me, turn),
+            Message::StopAgain { turn } => self.stop_again(me, turn),
+            Message::StudioMended { epoch, result } => self.studio_mended(me, epoch, result).await,
+            Message::MendAgain { epoch } => self.mend_again(me, epoch),
+            Message::Settled => self.take_up(me).await,
+            Message::Silenced { release, result } => self.silenced(me, *release, result).await,
+            Message::Archived { release, result } => self.archived(me, *release, result).await,
+            Message::Cleaned { release, report } => self.cleaned(me, *release, *report).await,
+            Message::ReleaseAgain(release) => self.release_again(me, *release),
+            Message::CaptureDue { round } => self.capture_due(me, round),
+            Message::Captured { epoch, result } => self.captured(me, epoch, result).await,
+            Message::IdleCheck => self.idle_check(me),
+            Message::Tick => self.tick(me).await,
         }
     }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
+use tracing::{Instrument as _, Span};
 
 use super::effects::{self, Restoring, within};
 use super::{Ended, Message, Order, State, Step, Task};
 use crate::actors::coordinator::{CommandError, Moving};
 use crate::actors::mailbox::answer;
 use crate::actors::news::Level;
+use crate::actors::{span, task};
 use crate::domain::event::Event;
 use crate::domain::failover::verdict::{IngestSign, OutputSign};
 use crate::domain::failover::{Action, Cause, Ending, Evidence, Failover};
@@ -36,7 +38,7 @@ impl State {
         match readable {
             Some(vm) if matches!(show.phase, Phase::OnAir | Phase::OffAir) => {
                 let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-                tokio::spawn(async move {
+                task::effect(async move {
                     let reading = effects::capture(&ctx, &vm);
                     let studio = within(LAST_LOOK, "reading the studio", reading).await;
                     let _ = me.cast(Message::LastLook { epoch, studio, order });
@@ -132,6 +134,8 @@ impl State {
             summary: format!("{} on {from}", cause.as_str()),
         };
         let to = target.as_ref().map(|allocation| allocation.vm().clone());
+        let span = span::of_failover(&self.id, cause, &evidence);
+        self.move_span = Some((decided_at, span.clone()));
         let epoch = show.epoch.next();
         let began = Fact::FailoverBegan {
             epoch,
@@ -139,9 +143,10 @@ impl State {
             to: to.clone(),
             evidence,
         };
-        let committed = self.commit(vec![began]).await;
+        let committed = self.commit(vec![began]).instrument(span.clone()).await;
         self.promise_done(to.as_ref());
         committed?;
+        let _entered = span.entered();
         self.turning = None;
         self.turn += 1;
         self.mending = None;
@@ -173,6 +178,24 @@ impl State {
     pub(super) async fn drive(&mut self, me: &ActorRef<Message>) {
         let show = self.show();
         let Some(failover) = show.failover() else { return };
+        let span = self.span_of(failover);
+        self.drive_on(me, &show, failover).instrument(span).await;
+    }
+
+    /// Whoever drives it, a move belongs to whoever decided it. After a restart nobody knows that any more.
+    fn span_of(&mut self, failover: &Failover) -> Span {
+        let decided_at = failover.evidence.decided_at;
+        match &self.move_span {
+            Some((of, span)) if *of == decided_at => span.clone(),
+            Some(_) | None => {
+                let span = span::of_failover(&self.id, failover.cause, &failover.evidence);
+                self.move_span = Some((decided_at, span.clone()));
+                span
+            }
+        }
+    }
+
+    async fn drive_on(&mut self, me: &ActorRef<Message>, show: &Show, failover: &Failover) {
         let ready = self.target_is_ready(failover);
         if !ready && failover.fenced.is_none() && self.has_recovered(failover) {
             return self.recovered(me, failover).await;
@@ -182,12 +205,12 @@ impl State {
         }
         for action in failover.next(ready) {
             match action {
-                Action::ChooseSpare => self.seek_spare(me, &show, failover).await,
+                Action::ChooseSpare => self.seek_spare(me, show, failover).await,
                 Action::AwaitTarget => {
                     self.start_target(failover);
                     self.drive_later(me);
                 }
-                Action::Fence | Action::Restore => self.begin_step(me, &show, failover, action),
+                Action::Fence | Action::Restore => self.begin_step(me, show, failover, action),
                 Action::Publish => {
                     let known = failover.publishing_at.is_some();
                     if known
@@ -197,7 +220,7 @@ impl State {
                             })
                             .await
                     {
-                        self.begin_step(me, &show, failover, action);
+                        self.begin_step(me, show, failover, action);
                     } else {
                         self.drive_later(me);
                     }
@@ -267,6 +290,11 @@ impl State {
         let Some(failover) = show.failover().filter(|failover| failover.epoch == epoch) else {
             return;
         };
+        let span = self.span_of(failover);
+        self.take_step(me, epoch, failover, ended).instrument(span).await;
+    }
+
+    async fn take_step(&mut self, me: &ActorRef<Message>, epoch: Epoch, failover: &Failover, ended: Ended) {
         match ended {
             Ended::Fence(Ok(how)) => {
                 self.steps.remove(&Step::Fence);
@@ -363,6 +391,8 @@ impl State {
             self.look_again_if_undecided(&error);
             return self.drive_later(me);
         }
+        tracing::info!(ending = ending.as_str(), "the move has ended");
+        self.move_span = None;
         self.steps.clear();
         self.failures.clear();
         self.ingest = IngestSign::Unknown;

@@ -25,6 +25,7 @@ use crate::actors::cleaning;
 use crate::actors::coordinator::{CommandError, Release, Released};
 use crate::actors::mailbox::answer;
 use crate::actors::news::Level;
+use crate::actors::task;
 use crate::actors::vm::commit_error;
 use crate::domain::cleaning::{Leftover, Report};
 use crate::domain::event::Event;
@@ -249,7 +250,7 @@ impl State {
         if let Err(error) = result {
             let (show, vm) = (&self.id, &release.vm);
             tracing::warn!(%show, %vm, error, "what became of the recordings was not recorded; trying again");
-            me.send_after(TRY_AGAIN, move || Message::ReleaseAgain(Box::new(release)));
+            task::send_later(me, TRY_AGAIN, move || Message::ReleaseAgain(Box::new(release)));
             return;
         }
         self.clean_or_give_back(me, release).await;
@@ -336,7 +337,7 @@ impl State {
     fn record_later(&self, me: &ActorRef<Message>, release: Unreleased, error: &CommitError) {
         tracing::warn!(show = %self.id, vm = %release.vm, %error, "the release was not recorded; trying again");
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             tokio::time::sleep(TRY_AGAIN).await;
             ctx.decided().await;
             let _ = me.cast(Message::ReleaseAgain(Box::new(release)));
@@ -359,7 +360,7 @@ impl State {
             let (vm, message) = (vm.clone(), message.clone());
             answer(reply, Err(CommandError::NotSilent { vm, message }));
         }
-        me.send_after(TRY_AGAIN, move || Message::ReleaseAgain(Box::new(release)));
+        task::send_later(me, TRY_AGAIN, move || Message::ReleaseAgain(Box::new(release)));
     }
 
     fn let_go(&mut self, me: &ActorRef<Message>, vm: &VmId, stop_vm: bool) -> Released {
@@ -380,6 +381,7 @@ impl State {
         }
         self.ctx.pool.poke();
         self.linger(me);
+        tracing::info!(%vm, stop_vm, "the show has given its VM back");
         self.tell_released(vm, false)
     }
 

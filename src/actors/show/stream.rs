@@ -9,6 +9,7 @@ use super::effects::{self, Restoring, within};
 use super::{Message, Reply, State, Task, queue};
 use crate::actors::coordinator::{CommandError, StreamTurned};
 use crate::actors::mailbox::answer;
+use crate::actors::task;
 use crate::domain::failover::Fence;
 use crate::domain::failover::verdict::OutputSign;
 use crate::domain::ids::{Epoch, VmId};
@@ -140,7 +141,7 @@ impl State {
         if self.waiting_for_air.is_empty() {
             // Nobody asked just now: it was on air, and is to be again.
             let turn = self.turn;
-            me.send_after(TRY_AGAIN, move || Message::StartAgain { turn });
+            task::send_later(me, TRY_AGAIN, move || Message::StartAgain { turn });
             return;
         }
         if show.phase == Phase::OffAir {
@@ -207,7 +208,7 @@ impl State {
             }
             Err(error) => {
                 tracing::warn!(show = %self.id, error, "the studio is not restored yet; trying again");
-                me.send_after(TRY_AGAIN, move || Message::MendAgain { epoch });
+                task::send_later(me, TRY_AGAIN, move || Message::MendAgain { epoch });
             }
         }
     }
@@ -356,7 +357,7 @@ impl State {
                 answer(reply, Err(error.clone()));
             }
         }
-        me.send_after(TRY_AGAIN, move || Message::StopAgain { turn });
+        task::send_later(me, TRY_AGAIN, move || Message::StopAgain { turn });
     }
 
     pub(super) fn stop_again(&mut self, me: &ActorRef<Message>, turn: u64) {

@@ -8,6 +8,7 @@ use ractor::ActorRef;
 use super::{Message, State, effects};
 use crate::actors::coordinator::CommandError;
 use crate::actors::news::Level;
+use crate::actors::task;
 use crate::domain::failover::Cause;
 use crate::domain::failover::verdict::{self, IngestSign, Signals, Verdict};
 use crate::domain::ids::VmId;
@@ -199,7 +200,7 @@ impl State {
             return;
         }
         let (ctx, me, show) = (Arc::clone(&self.ctx), me.clone(), self.id.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let limit = ctx.options.failover.ingest_check_deadline * 4;
             let asked = tokio::time::timeout(limit, effects::ingest_is_reachable(&ctx, &show)).await;
             let _ = me.cast(Message::IngestAnswered {

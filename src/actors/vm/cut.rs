@@ -8,6 +8,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use super::{Message, State, VmError};
 use crate::actors::context::Context;
 use crate::actors::mailbox::answer;
+use crate::actors::task;
 use crate::domain::failover::verdict::CloudSign;
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{InstanceState, PowerChange};
@@ -38,7 +39,7 @@ impl State {
         };
         let is_ending = is_ending(self.signals.cloud);
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let limit = ctx.options.failover.fence_deadline;
             let result =
                 match tokio::time::timeout(limit, switch_off(&ctx, vm.instance_id(), is_ending)).await {

@@ -7,6 +7,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use super::link::{Order, Pace, Target};
 use super::{Message, State, VmError};
 use crate::actors::coordinator::Checked;
+use crate::actors::task;
 use crate::domain::event::Event;
 use crate::domain::ids::{Epoch, RequestKey, ShowId};
 use crate::domain::show::{self, Phase};
@@ -38,6 +39,7 @@ impl State {
         };
         let committed = self.ctx.commit(vec![Event::show(&show, event)]).await;
         let committed = committed.inspect_err(|error| self.look_again_if_undecided(error))?;
+        tracing::debug!(%show, epoch = epoch.0, "given to the show");
         if let Some(vm) = committed.state.vm(&self.id) {
             self.send_order(vm);
         }
@@ -129,7 +131,7 @@ impl State {
         };
         self.notifying = true;
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let server = std::net::SocketAddr::new(ip, ctx.settings().service_port);
             let limit = ctx.options.probe.deadline;
             let result = ctx.world.probe.activate(server, wanted.as_ref(), limit).await;
@@ -156,7 +158,7 @@ impl State {
         };
         self.nudge();
         let (ctx, id, reading) = (Arc::clone(&self.ctx), self.id.clone(), self.observation.reading);
-        tokio::spawn(async move {
+        task::effect(async move {
             let up = matches!(vm.power, Power::Booting | Power::Ready);
             let server = ctx
                 .ip_of(&vm.instance)

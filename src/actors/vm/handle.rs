@@ -12,6 +12,7 @@ use crate::actors::context::Context;
 use crate::actors::coordinator::{Checked, CommandError, PowerTurned};
 use crate::actors::mailbox::{Directory, NoAnswer};
 use crate::actors::supervisor::{self, Spec, Tally};
+use crate::actors::task;
 use crate::domain::event::Event;
 use crate::domain::ids::{Epoch, RequestKey, ShowId, VmId};
 use crate::domain::instance::{Instance, Sighting};
@@ -341,7 +342,7 @@ pub(crate) fn spec(ctx: &Arc<Context>, id: &VmId) -> Spec {
     let on_give_up = move |reason: &str| {
         let (ctx, id) = (Arc::clone(&ctx), id.clone());
         let reason = format!("its actor keeps failing: {reason}");
-        tokio::spawn(async move {
+        task::effect(async move {
             let source = format!("vm-actor-{id}");
             let title = "VM cannot be supervised";
             ctx.alert(

@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tracing::Instrument as _;
 
 use super::report::Report;
 use super::{Message, Shell, obs, probe, ssh};
 use crate::actors::context::Context;
 use crate::actors::supervisor::{Spec, Tally};
-use crate::actors::task;
+use crate::actors::{span, task};
+use crate::domain::ids::VmId;
 use crate::domain::instance::Instance;
 use crate::domain::restart::Restart;
 
@@ -180,6 +182,7 @@ impl Conversation {
 /// How this link is started and restarted.
 pub fn spec(
     link: Link,
+    id: VmId,
     ctx: Arc<Context>,
     orders: watch::Receiver<Order>,
     shell: watch::Receiver<Option<Arc<dyn Shell>>>,
@@ -196,10 +199,11 @@ pub fn spec(
                 places: Arc::new(Semaphore::new(REPORTS_MAX)),
             },
         };
+        let span = span::of_link(link.as_str(), &id);
         match link {
-            Link::Probe => Box::pin(probe::run(conversation)),
-            Link::Obs => Box::pin(obs::run(conversation)),
-            Link::Ssh => Box::pin(ssh::run(conversation)),
+            Link::Probe => Box::pin(probe::run(conversation).instrument(span)),
+            Link::Obs => Box::pin(obs::run(conversation).instrument(span)),
+            Link::Ssh => Box::pin(ssh::run(conversation).instrument(span)),
         }
     });
     Spec { tally, ..spec }

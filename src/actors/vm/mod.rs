@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 pub(crate) use self::handle::spec;
 pub use self::handle::{Machines, VmError, commit_error};
@@ -41,6 +42,7 @@ use self::link::{Link, Order};
 use super::context::Context;
 use super::coordinator::{Checked, PowerTurned};
 use super::mailbox::answer;
+use super::span;
 use super::supervisor::{Children, Retry};
 use crate::domain::cleaning::{Leftover, Report};
 use crate::domain::failover::verdict::Signals;
@@ -297,64 +299,8 @@ impl Actor for Machine {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            Message::Assign {
-                show,
-                epoch,
-                by,
-                key,
-                reply,
-            } => {
-                answer(reply, state.assign(show, epoch, by, key).await);
-            }
-            Message::Start { reply } => state.start(&me, reply).await,
-            Message::Stop { reply } => state.stop(&me, reply).await,
-            Message::Reboot { force, reply } => state.reboot(&me, force, reply),
-            Message::Terminate { reply } => state.terminate(&me, reply).await,
-            Message::Rebooted { result, reply } => state.rebooted(&me, result, reply).await,
-            Message::Terminated { result, reply } => state.terminated(result, reply).await,
-            Message::CutPower { reply } => state.cut_power(&me, reply).await,
-            Message::Maintain {
-                enabled,
-                reason,
-                reply,
-            } => {
-                answer(reply, state.maintain(enabled, reason).await);
-            }
-            Message::Check { reply } => state.check(reply),
-            Message::Studio { reply } => answer(reply, state.studio.clone()),
-            Message::Shells { reply } => answer(reply, state.shell.subscribe()),
-            Message::DutyChanged => state.duty_changed(&me).await,
-            Message::Sighted { sighting, looked_at } => state.sighted(&me, &sighting, looked_at).await,
-            Message::PowerCalled {
-                attempt,
-                change,
-                result,
-            } => {
-                state.power_called(&me, attempt, change, result).await;
-            }
-            Message::PowerOverdue { attempt } => state.power_overdue(&me, attempt).await,
-            Message::PowerRetry { attempt } => state.power_retry(&me, attempt),
-            Message::ReadyOverdue { boot } => state.ready_overdue(boot).await,
-            Message::Reported(report, _place) => state.reported(&me, report).await,
-            Message::Notified { show } => state.notified(&me, show),
-            Message::Silenced => state.silencing = false,
-            Message::FrameChecked { studio, result } => state.frame_checked(&me, &studio, result).await,
-            Message::Cleaned { leftover, report } => state.cleaned(&me, &leftover, *report).await,
-            Message::Archive { reply } => {
-                let result = state.archive_by_hand(&me).await;
-                answer(reply, result);
-            }
-            Message::ArchiveEnded => state.archive_ended(),
-            Message::Settled => state.settled(&me).await,
-            Message::RestartLink(retry) => {
-                let again = state
-                    .links
-                    .retry(me.get_cell(), retry.key, retry.generation)
-                    .await;
-                schedule(&me, again);
-            }
-        }
+        let span = span::of_vm(&state.id);
+        state.receive(&me, message).instrument(span).await;
         Ok(())
     }
 
@@ -382,13 +328,78 @@ fn schedule(me: &ActorRef<Message>, retry: Option<Retry<Link>>) {
 }
 
 impl State {
+    async fn receive(&mut self, me: &ActorRef<Message>, message: Message) {
+        match message {
+            Message::Assign {
+                show,
+                epoch,
+                by,
+                key,
+                reply,
+            } => {
+                answer(reply, self.assign(show, epoch, by, key).await);
+            }
+            Message::Start { reply } => self.start(me, reply).await,
+            Message::Stop { reply } => self.stop(me, reply).await,
+            Message::Reboot { force, reply } => self.reboot(me, force, reply),
+            Message::Terminate { reply } => self.terminate(me, reply).await,
+            Message::Rebooted { result, reply } => self.rebooted(me, result, reply).await,
+            Message::Terminated { result, reply } => self.terminated(result, reply).await,
+            Message::CutPower { reply } => self.cut_power(me, reply).await,
+            Message::Maintain {
+                enabled,
+                reason,
+                reply,
+            } => {
+                answer(reply, self.maintain(enabled, reason).await);
+            }
+            Message::Check { reply } => self.check(reply),
+            Message::Studio { reply } => answer(reply, self.studio.clone()),
+            Message::Shells { reply } => answer(reply, self.shell.subscribe()),
+            Message::DutyChanged => self.duty_changed(me).await,
+            Message::Sighted { sighting, looked_at } => self.sighted(me, &sighting, looked_at).await,
+            Message::PowerCalled {
+                attempt,
+                change,
+                result,
+            } => {
+                self.power_called(me, attempt, change, result).await;
+            }
+            Message::PowerOverdue { attempt } => self.power_overdue(me, attempt).await,
+            Message::PowerRetry { attempt } => self.power_retry(me, attempt),
+            Message::ReadyOverdue { boot } => self.ready_overdue(boot).await,
+            Message::Reported(report, _place) => self.reported(me, report).await,
+            Message::Notified { show } => self.notified(me, show),
+            Message::Silenced => self.silencing = false,
+            Message::FrameChecked { studio, result } => self.frame_checked(me, &studio, result).await,
+            Message::Cleaned { leftover, report } => self.cleaned(me, &leftover, *report).await,
+            Message::Archive { reply } => {
+                let result = self.archive_by_hand(me).await;
+                answer(reply, result);
+            }
+            Message::ArchiveEnded => self.archive_ended(),
+            Message::Settled => self.settled(me).await,
+            Message::RestartLink(retry) => {
+                let again = self.links.retry(me.get_cell(), retry.key, retry.generation).await;
+                schedule(me, again);
+            }
+        }
+    }
+
     /// Starts the links and picks up whatever power change was under way.
     async fn take_up(&mut self, me: &ActorRef<Message>, vm: &Vm) {
         self.send_order(vm);
         for link in Link::ALL {
             if link.is_wanted(&self.ctx) {
                 let (orders, shell) = (self.order.subscribe(), self.shell.subscribe());
-                let spec = link::spec(link, Arc::clone(&self.ctx), orders, shell, me.clone());
+                let spec = link::spec(
+                    link,
+                    self.id.clone(),
+                    Arc::clone(&self.ctx),
+                    orders,
+                    shell,
+                    me.clone(),
+                );
                 let retry = self.links.start(me.get_cell(), link, spec).await;
                 schedule(me, retry);
             }

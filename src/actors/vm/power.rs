@@ -8,7 +8,7 @@ use super::{Message, POWER_RETRY_AFTER, State, VmError};
 use crate::actors::coordinator::PowerTurned;
 use crate::actors::mailbox::answer;
 use crate::actors::news::Level;
-use crate::actors::show;
+use crate::actors::{show, task};
 use crate::domain::failover::verdict::Signals;
 use crate::domain::ids::{Attempt, InstanceId, VmId};
 use crate::domain::instance::{InstanceState, PowerChange};
@@ -106,7 +106,7 @@ impl State {
             }
         }
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let instance = vm.instance_id();
             let result = ctx.world.cloud.change(instance, PowerChange::Terminate).await;
             let _ = me.cast(Message::Terminated { result, reply });
@@ -148,7 +148,7 @@ impl State {
             self.id.clone(),
             Self::instance_id(vm),
         );
-        tokio::spawn(async move {
+        task::effect(async move {
             let result = ctx.world.cloud.change(&instance, change).await;
             let _ = me.cast(Message::PowerCalled {
                 attempt,
@@ -220,7 +220,7 @@ impl State {
 
     async fn start_failed(&mut self, me: &ActorRef<Message>, vm: &Vm, attempt: Attempt, error: &CloudError) {
         if error.kind.is_retryable() && error.kind != ErrorKind::NoCapacity {
-            me.send_after(POWER_RETRY_AFTER, move || Message::PowerRetry { attempt });
+            task::send_later(me, POWER_RETRY_AFTER, move || Message::PowerRetry { attempt });
             return;
         }
         self.fail_start(vm, format!("it could not be started: {error}"), true)

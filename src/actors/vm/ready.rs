@@ -13,7 +13,7 @@ use super::clean::Cleaning;
 use super::link::Link;
 use super::report::stray;
 use super::{Message, State, Studio};
-use crate::actors::show;
+use crate::actors::{show, task};
 use crate::domain::failover::verdict::Sign;
 use crate::domain::vm::{self, Health, Vm};
 use crate::infra::obs::Frame;
@@ -158,7 +158,7 @@ impl State {
         self.frame = CheckFrame::Asked;
         let is_held = vm.occupancy.tenant().is_some();
         let me = me.clone();
-        tokio::spawn(async move {
+        task::effect(async move {
             let frame = tokio::time::timeout(FRAME_DEADLINE, studio.check_frame(!is_held)).await;
             let result = match frame {
                 Ok(Ok(Frame::Drawn)) => Ok(()),

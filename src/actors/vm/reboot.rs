@@ -14,6 +14,7 @@ use super::report::Report;
 use super::{Message, State, VmError};
 use crate::actors::coordinator::PowerTurned;
 use crate::actors::mailbox::answer;
+use crate::actors::task;
 use crate::domain::instance::PowerChange;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{self, Occupancy, Power, Vm};
@@ -133,7 +134,7 @@ impl State {
         };
         self.reboot_asked = Some(Reboot::asked(self.ctx.now()));
         let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
-        tokio::spawn(async move {
+        task::effect(async move {
             let result = ctx
                 .world
                 .cloud

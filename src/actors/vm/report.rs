@@ -9,7 +9,7 @@ use super::clean::proven;
 use super::ready::CheckFrame;
 use super::{Message, State, Studio};
 use crate::actors::news::Item;
-use crate::actors::show;
+use crate::actors::{show, task};
 use crate::domain::event::Event;
 use crate::domain::failover::verdict::{OutputSign, Sign, Trouble};
 use crate::domain::health::Reading;
@@ -362,7 +362,7 @@ impl State {
         self.silencing = true;
         tracing::warn!(vm = %self.id, "it still publishes though its show has left it; stopping its stream");
         let me = me.clone();
-        tokio::spawn(async move {
+        task::effect(async move {
             if let Err(error) = studio.stop_stream().await {
                 tracing::warn!(%error, "could not stop an abandoned stream; trying again at the next check");
             }

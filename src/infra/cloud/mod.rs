@@ -7,6 +7,7 @@
 pub mod ec2;
 pub mod guarded;
 pub mod rest;
+pub mod traced;
 
 use async_trait::async_trait;
 

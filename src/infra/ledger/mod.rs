@@ -41,7 +41,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
-use tracing::info;
+use tracing::{Instrument as _, debug, debug_span, info};
 
 use crate::domain::event::Event;
 use crate::domain::ids::Seq;
@@ -215,7 +215,16 @@ impl Ledger {
             });
         }
         let began = Instant::now();
-        let answer = self.append(at, events).await;
+        let span = debug_span!("commit", events = events.len());
+        let told = async {
+            let answer = self.append(at, events).await;
+            match &answer {
+                Ok(committed) => debug!(seq = committed.seq.0, "committed"),
+                Err(error) => debug!(%error, "not committed"),
+            }
+            answer
+        };
+        let answer = told.instrument(span).await;
         let metrics = &self.published.metrics;
         metrics.commits.count([outcome(&answer)]);
         if answer.is_ok() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{Instrument as _, debug, debug_span};
 
 use super::connector::open_quiet;
 use super::link::{Link, OUTPUT_NOT_RUNNING, OUTPUT_RUNNING, denied_with};
@@ -143,13 +144,36 @@ impl ObwsSession {
     }
 }
 
+/// What comes of something that a studio was asked to do, in the log and in a span of its own.
+async fn told<T>(call: &'static str, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let told = async {
+        let result = work.await;
+        match &result {
+            Ok(_) => debug!("the studio has done it"),
+            Err(error) => debug!(%error, "the studio has not done it"),
+        }
+        result
+    };
+    told.instrument(debug_span!("obs", call)).await
+}
+
 #[async_trait]
 impl Scenes for ObwsSession {
     async fn capture(&self) -> Result<Studio, Error> {
-        capture::capture(&self.link).await
+        told("capture", Box::pin(capture::capture(&self.link))).await
     }
 
     async fn restore(&self, studio: &Studio, means: &Means) -> Result<Restored, Error> {
+        told("restore", Box::pin(self.make_equal(studio, means))).await
+    }
+
+    async fn check_frame(&self, may_edit: bool) -> Result<Frame, Error> {
+        frame::check(&self.link, may_edit).await
+    }
+}
+
+impl ObwsSession {
+    async fn make_equal(&self, studio: &Studio, means: &Means) -> Result<Restored, Error> {
         let mut ended = self.link.ended();
         let restored = async {
             let quiet = open_quiet(&self.endpoint, self.link.vault()).await?;
@@ -162,18 +186,7 @@ impl Scenes for ObwsSession {
         }
     }
 
-    async fn check_frame(&self, may_edit: bool) -> Result<Frame, Error> {
-        frame::check(&self.link, may_edit).await
-    }
-}
-
-#[async_trait]
-impl Outputs for ObwsSession {
-    async fn output(&self) -> Result<Output, Error> {
-        capture::output(&self.link).await
-    }
-
-    async fn start_stream(&self) -> Result<(), Error> {
+    async fn begin_stream(&self) -> Result<(), Error> {
         // Before OBS can tell what became of it.
         self.phases.send_replace(Phase::Starting);
         let started = self
@@ -191,16 +204,27 @@ impl Outputs for ObwsSession {
         }
         if running { Ok(()) } else { started }
     }
+}
+
+#[async_trait]
+impl Outputs for ObwsSession {
+    async fn output(&self) -> Result<Output, Error> {
+        capture::output(&self.link).await
+    }
+
+    async fn start_stream(&self) -> Result<(), Error> {
+        told("start-stream", self.begin_stream()).await
+    }
 
     async fn stop_stream(&self) -> Result<(), Error> {
         let limit = self.link.call_deadline();
-        match timeout(limit, self.stop()).await {
-            Ok(stopped) => stopped,
-            Err(_) => Err(Error::TimedOut {
+        let stopped = async {
+            timeout(limit, self.stop()).await.unwrap_or(Err(Error::TimedOut {
                 call: "StopStream",
                 limit,
-            }),
-        }
+            }))
+        };
+        told("stop-stream", stopped).await
     }
 
     async fn stop_recording(&self) -> Result<(), Error> {

@@ -19,6 +19,7 @@ use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{Instrument as _, debug_span};
 
 use super::command::STDERR;
 use super::connection::{self, Connection};
@@ -167,7 +168,9 @@ pub(super) async fn start(connection: &Arc<Connection>, start: &Start) -> Result
         place,
     };
     // A task of its own from the start, so that a caller who gives up leaves no channel open.
-    tokio::spawn(running.run(answer));
+    let program = start.argv.as_ref().and_then(|argv| argv.first());
+    let span = debug_span!("ssh", program);
+    tokio::spawn(running.run(answer).instrument(span));
     // The task ends without an answer only with the runtime.
     started.await.unwrap_or(Err(Error::Closed))
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use russh::client::Handle;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
+use tracing::{Instrument as _, debug, debug_span};
 
 use super::command::Command;
 use super::connection::{Connection, End};
@@ -49,9 +50,16 @@ impl Commands for RusshSession {
         }
         let (answer, outcome) = oneshot::channel();
         let command = Command::new(line, exec, self.connection.clone());
-        tokio::spawn(command.run(answer));
+        // The words after the first may be anything, a secret among them.
+        let span = debug_span!("ssh", program = exec.argv.first());
+        tokio::spawn(command.run(answer).instrument(span.clone()));
         // The task ends without an answer only with the runtime.
-        outcome.await.unwrap_or(Err(Error::Closed))
+        let result = outcome.await.unwrap_or(Err(Error::Closed));
+        span.in_scope(|| match &result {
+            Ok(finished) => debug!(exit = ?finished.exit, "a command has ended"),
+            Err(error) => debug!(%error, "a command was not carried out"),
+        });
+        result
     }
 
     async fn start(&self, start: &Start) -> Result<Execution, Error> {
