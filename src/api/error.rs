@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::reply::json;
+use super::request_id::RequestId;
 
 /// What a client reads when something is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -21,6 +22,9 @@ pub struct ErrorBody {
     /// UPPER_SNAKE, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
+    /// Under which everything that was done for the request is in the log; `X-Request-Id` of the answer.
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// What it is about: `vmId`, `status`, `assignedTo`, `field`, ….
     #[serde(flatten)]
     #[schema(value_type = Object)]
@@ -44,6 +48,7 @@ impl ApiError {
         let body = ErrorBody {
             error: error.into(),
             code: None,
+            request_id: None,
             fields: Map::new(),
         };
         Self {
@@ -107,13 +112,19 @@ impl ApiError {
 
     /// 500 with nothing internal in it.
     #[must_use]
-    pub fn internal(request_id: &str) -> Self {
+    pub fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "an internal error; it was logged",
         )
         .code("INTERNAL")
-        .with("requestId", request_id)
+    }
+
+    /// Names the request that was refused.
+    #[must_use]
+    pub fn of(mut self, request: &RequestId) -> Self {
+        self.body.request_id = Some(request.to_string());
+        self
     }
 
     #[must_use]
@@ -153,9 +164,23 @@ pub fn not_assigned(show: &str) -> ApiError {
         .with("vmId", Value::Null)
 }
 
+/// Writes the id of the request into an answer that is a refusal.
+#[must_use]
+pub fn naming(request: &RequestId, mut response: Response) -> Response {
+    let Some(mut body) = response.extensions_mut().remove::<ErrorBody>() else {
+        return response;
+    };
+    body.request_id = Some(request.to_string());
+    // Everything but the body stays as it is.
+    *response.body_mut() = json(response.status(), &body).into_body();
+    response
+}
+
 impl IntoResponse for ApiError {
+    /// Whoever answers adds the request's id ([`naming`]), which nobody further in knows.
     fn into_response(self) -> Response {
         let mut response = json(self.status, &self.body);
+        response.extensions_mut().insert(self.body);
         if let Some(seconds) = self.retry_after_s {
             response
                 .headers_mut()

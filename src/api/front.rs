@@ -2,7 +2,6 @@
 //! panics, CORS, and JSON where somebody else answered an error without it.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -10,20 +9,22 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::body::Body as _;
+use tracing::{Instrument as _, Span};
 
 use super::connection::Cutter;
 use super::counted::Counted;
-use super::error::ApiError;
+use super::error::{ApiError, naming};
 use super::extract::{WAIT_MAX, unread};
 use super::gateway::Gateway;
 use super::lingering::Lingering;
+use super::request_id::{self, RequestId};
 use super::uploads::{Unread, Upload};
 use crate::domain::operation::TIMEOUT_MAX;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const REQUEST_ID_CHARS_MAX: usize = 128;
+/// Most of a path that is written down.
+const LOGGED_PATH_CHARS_MAX: usize = 200;
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 const EXPOSED: HeaderValue = HeaderValue::from_static("X-Request-Id,Retry-After");
 const ANY: HeaderValue = HeaderValue::from_static("*");
@@ -35,29 +36,40 @@ const TRANSFER_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 pub const SOCKET_PATH: &str = "/socket.io";
 
 pub async fn front(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
+    let id = RequestId::of(request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = if request.method() == Method::OPTIONS {
+    let response = if request.method() == Method::OPTIONS {
         preflight(request.headers())
+    } else if is_socket(request.uri().path()) {
+        // It outlives its request, so each event in it has a span and an id of its own.
+        transport(&gateway, request, next).await
     } else {
-        answer(&gateway, request, next, &id).await
+        let span = span(&request, &id);
+        answer(&gateway, request, next).instrument(span).await
     };
+    let mut response = naming(&id, response);
     allow_origin(&gateway, origin.as_ref(), response.headers_mut());
-    response.headers_mut().insert(REQUEST_ID, id);
+    response
+        .headers_mut()
+        .extend(id.header().map(|id| (request_id::HEADER, id)));
     response
 }
 
-async fn answer(gateway: &Gateway, request: Request, next: Next, id: &HeaderValue) -> Response {
-    if is_socket(request.uri().path()) {
-        return transport(gateway, request, next).await;
-    }
+/// What belongs to a request. At the level of errors, so that whatever line passes the filter names its request.
+fn span(request: &Request, id: &RequestId) -> Span {
+    let path = request.uri().path();
+    let logged = path.get(..LOGGED_PATH_CHARS_MAX).unwrap_or(path);
+    tracing::error_span!("request", request_id = %id, method = %request.method(), path = logged)
+}
+
+async fn answer(gateway: &Gateway, request: Request, next: Next) -> Response {
     let counted = Counted::begin(gateway, &request);
-    let response = within_bounds(gateway, request, next, id).await;
+    let response = within_bounds(gateway, request, next).await;
     counted.answered(&response);
     response
 }
 
-async fn within_bounds(gateway: &Gateway, request: Request, next: Next, id: &HeaderValue) -> Response {
+async fn within_bounds(gateway: &Gateway, request: Request, next: Next) -> Response {
     let request = match with_body_read(gateway, request).await {
         Ok(request) => request,
         Err(error) => return error.into_response(),
@@ -75,13 +87,9 @@ async fn within_bounds(gateway: &Gateway, request: Request, next: Next, id: &Hea
         return ApiError::busy("too many requests are being answered").into_response();
     };
     let limit = deadline(gateway, path);
-    let logged = tracing::enabled!(tracing::Level::DEBUG)
-        .then(|| (request.method().clone(), path.to_owned(), Instant::now()));
-    let response = within(limit, next.run(request), id).await;
-    if let Some((method, path, began)) = logged {
-        let (status, took) = (response.status().as_u16(), began.elapsed());
-        tracing::debug!(%method, path, status, ?took, request_id = ?id, "answered");
-    }
+    let began = Instant::now();
+    let response = within(limit, next.run(request)).await;
+    tracing::debug!(status = response.status().as_u16(), took = ?began.elapsed(), "answered");
     if response.status().is_client_error() || response.status().is_server_error() {
         return as_json(response);
     }
@@ -143,16 +151,16 @@ fn session_of(query: &str) -> Option<&str> {
 }
 
 /// Runs a route within its deadline and survives its panic.
-async fn within(limit: Duration, run: impl Future<Output = Response>, id: &HeaderValue) -> Response {
+async fn within(limit: Duration, run: impl Future<Output = Response>) -> Response {
     let run = AssertUnwindSafe(run).catch_unwind();
     match tokio::time::timeout(limit, run).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {
-            tracing::error!(request_id = ?id, panic = panic_text(panic.as_ref()), "a route panicked");
-            ApiError::internal(id.to_str().unwrap_or_default()).into_response()
+            tracing::error!(panic = panic_text(panic.as_ref()), "a route panicked");
+            ApiError::internal().into_response()
         }
         Err(_) => {
-            tracing::warn!(request_id = ?id, ?limit, "a request was not answered in time");
+            tracing::warn!(?limit, "a request was not answered in time");
             ApiError::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "not answered in time; it may still happen",
@@ -247,17 +255,6 @@ fn allow_origin(gateway: &Gateway, origin: Option<&HeaderValue>, headers: &mut H
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
 }
 
-/// The client's own id if it is harmless, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let given = headers.get(REQUEST_ID).filter(|value| {
-        (1..=REQUEST_ID_CHARS_MAX).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
-    });
-    given
-        .cloned()
-        .unwrap_or_else(|| HeaderValue::from(NEXT.fetch_add(1, Ordering::Relaxed)))
-}
-
 /// Whether the path is the Socket.IO transport's.
 #[must_use]
 pub fn is_socket(path: &str) -> bool {
@@ -306,20 +303,6 @@ mod tests {
     }
 
     #[test]
-    fn a_harmless_request_id_is_kept_and_another_is_replaced() {
-        let id = |text: &[u8]| {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID, HeaderValue::from_bytes(text).unwrap());
-            request_id(&headers)
-        };
-        assert_eq!(id(b"abc-1"), "abc-1");
-        for bad in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
-            assert_ne!(id(bad).as_bytes(), bad);
-        }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
-    }
-
-    #[test]
     fn only_the_transports_own_path_is_the_transports() {
         assert!(is_socket("/socket.io/") && is_socket("/socket.io"));
         assert!(!is_socket("/socket.iox") && !is_socket("/api/socket.io"));
@@ -327,8 +310,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_becomes_a_500_without_its_text() {
-        let id = HeaderValue::from_static("r1");
-        let response = within(Duration::from_secs(1), async { panic!("secret detail") }, &id).await;
+        let response = within(Duration::from_secs(1), async { panic!("secret detail") }).await;
+        let headers = HeaderMap::from_iter([(request_id::HEADER, HeaderValue::from_static("r1"))]);
+        let response = naming(&RequestId::of(&headers), response);
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
@@ -337,8 +321,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_without_an_answer_is_answered_at_its_deadline() {
-        let id = HeaderValue::from_static("r1");
-        let response = within(Duration::from_secs(1), std::future::pending(), &id).await;
+        let response = within(Duration::from_secs(1), std::future::pending()).await;
         assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     }
 }

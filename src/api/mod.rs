@@ -31,6 +31,7 @@ mod page;
 pub mod project;
 pub mod rehearsals;
 mod reply;
+mod request_id;
 mod routes;
 pub mod server;
 mod site;

@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 
 use super::answers::Pool;
 use super::client::{Call, CallError, Client, Refusal};
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, REQUEST_ID};
 
 /// Explains an error to people. Looks at the pool for names if something is not known.
-pub(super) async fn explain(client: &Client, error: CallError, key: Option<&str>) -> Failure {
+pub(super) async fn explain(client: &Client, error: CallError, call: &Call<'_>) -> Failure {
+    let key = call.idempotency_key();
     let message = error.to_string();
     let unreachable = |advice: String| Failure::new(Exit::Unreachable, message.clone()).advice(advice);
     match error {
@@ -25,8 +26,10 @@ pub(super) async fn explain(client: &Client, error: CallError, key: Option<&str>
              --server or UNDERSTUDY_URL names another"
                 .to_owned(),
         ),
-        CallError::Lost { .. } => unreachable(fate(key)),
-        CallError::TimedOut { .. } => unreachable(format!("{}; --timeout waits longer", fate(key))),
+        CallError::Lost { .. } => unreachable(fate(key)).detail(REQUEST_ID, call.id()),
+        CallError::TimedOut { .. } => {
+            unreachable(format!("{}; --timeout waits longer", fate(key))).detail(REQUEST_ID, call.id())
+        }
         CallError::Foreign { status, .. } if (502..=504).contains(&status) => {
             let mut failure = Failure::new(Exit::Unavailable, message).advice(
                 "something in front of the server answers for it: see whether the server itself runs",
@@ -196,10 +199,7 @@ fn way_out(refusal: &Refusal) -> Option<String> {
         }
         "FILE_NOT_FOUND" => "`understudy vm files VM FOLDER` lists what is there".to_owned(),
         "IDEMPOTENCY_KEY_REUSED" => "leave --idempotency-key out, and a new one is made".to_owned(),
-        "INTERNAL" => match refusal.text("requestId") {
-            Some(id) => format!("the server's log says more; look for {id}"),
-            None => "the server's log says more".to_owned(),
-        },
+        "INTERNAL" => "the server's log says more".to_owned(),
         _ => return None,
     })
 }

@@ -6,6 +6,7 @@
 
 mod call;
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -108,6 +109,8 @@ pub struct Client {
     /// Marked as sensitive, so that nothing prints it.
     bearer: Option<HeaderValue>,
     timeout: Option<Duration>,
+    /// Tell each request and its id on standard error.
+    verbose: bool,
 }
 
 impl Client {
@@ -134,6 +137,7 @@ impl Client {
             base,
             bearer,
             timeout: connection.timeout,
+            verbose: connection.verbose,
         })
     }
 
@@ -170,7 +174,7 @@ impl Client {
     pub async fn ask(&self, call: Call<'_>) -> Result<Answer, Failure> {
         match self.send(&call).await {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(advice::explain(self, error, call.key.as_deref()).await),
+            Err(error) => Err(advice::explain(self, error, &call).await),
         }
     }
 
@@ -219,7 +223,7 @@ impl Client {
         };
         match answered {
             Ok(_) => Err(advice::foreign("the answer does not come line by line")),
-            Err(error) => Err(advice::explain(self, error, None).await),
+            Err(error) => Err(advice::explain(self, error, &call).await),
         }
     }
 
@@ -236,7 +240,7 @@ impl Client {
         };
         match answered {
             Ok(_) => Err(advice::foreign("the answer is no file")),
-            Err(error) => Err(advice::explain(self, error, None).await),
+            Err(error) => Err(advice::explain(self, error, &call).await),
         }
     }
 
@@ -263,7 +267,7 @@ impl Client {
         };
         match answered {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(advice::explain(self, error, None).await),
+            Err(error) => Err(advice::explain(self, error, &call).await),
         }
     }
 
@@ -321,6 +325,12 @@ impl Client {
         if let Some(value) = &self.bearer {
             request = request.header(AUTHORIZATION, value);
         }
+        if self.verbose {
+            // Nothing depends on it arriving.
+            let (id, method, path) = (&call.id, &call.method, call.path.join("/"));
+            let _ = writeln!(io::stderr().lock(), "request {id}: {method} /{path}");
+        }
+        request = request.header("X-Request-Id", &call.id);
         if let Some(key) = &call.key {
             request = request.header("Idempotency-Key", key);
         }
@@ -415,6 +425,7 @@ mod tests {
             server: "https://shows.example.org/understudy/".to_owned(),
             token: None,
             timeout: None,
+            verbose: false,
         })
         .unwrap();
         assert_eq!(client.url(), "https://shows.example.org/understudy");

@@ -32,6 +32,9 @@ pub struct Connection {
     /// How long to wait for an answer [default: 10s for questions, 75s for commands]
     #[arg(long, value_name = "TIME", value_parser = span::parse_positive)]
     pub timeout: Option<Duration>,
+    /// Tell every request with the id under which the server's log has it
+    #[arg(long, short)]
+    pub verbose: bool,
 }
 
 impl Connection {
@@ -42,6 +45,7 @@ impl Connection {
             server,
             token: None,
             timeout: None,
+            verbose: false,
         }
     }
 
@@ -128,6 +132,7 @@ mod tests {
             server: server.to_owned(),
             token: Some(Secret::new(token)),
             timeout: None,
+            verbose: false,
         }
     }
 

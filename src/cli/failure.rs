@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::config;
 use crate::infra::causes::with_causes;
 
+/// The detail that names a request as the server's log does.
+pub(super) const REQUEST_ID: &str = "requestId";
+
 /// What every subcommand's `run` gives back.
 pub type Outcome = anyhow::Result<Exit>;
 
@@ -96,6 +99,19 @@ impl Failure {
     pub fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// The request to look for in the server's log, where that may say more than the server did.
+    #[must_use]
+    pub(super) fn logged_request(&self) -> Option<&str> {
+        let is_told_in_full = match self.exit {
+            Exit::Failed | Exit::Unreachable | Exit::Unavailable => false,
+            Exit::Done | Exit::Usage | Exit::Denied | Exit::Unknown | Exit::Conflict | Exit::Remote(_) => {
+                true
+            }
+        };
+        let id = self.details.get(REQUEST_ID).and_then(Value::as_str);
+        id.filter(|_| !is_told_in_full)
     }
 
     /// For programs: what people read, with the exit status and everything the server said.

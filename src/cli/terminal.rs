@@ -150,6 +150,10 @@ impl Terminal {
         if let Some(advice) = &failure.advice {
             text.push_str(&format!("{} {}\n", label(Tone::Strong, " help:"), tame(advice)));
         }
+        if let Some(id) = failure.logged_request() {
+            let told = format!("the server's log has this under {}", tame(id));
+            text.push_str(&format!("{} {told}\n", label(Tone::Strong, "  log:")));
+        }
         text
     }
 }

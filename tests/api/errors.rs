@@ -14,7 +14,8 @@ const ASSIGN: &str = "/api/competitions/finals/vm/assign";
 fn is_error(answer: Answer, status: u16) -> Value {
     let content_type = answer.headers["content-type"].to_str().unwrap();
     assert_eq!(content_type, "application/json; charset=utf-8");
-    assert!(answer.headers.contains_key("x-request-id"));
+    let id = answer.headers["x-request-id"].to_str().unwrap();
+    assert_eq!(answer.body["requestId"], id);
     assert_eq!(answer.headers["access-control-allow-origin"], "*");
     assert!(!answer.body["error"].as_str().unwrap().is_empty());
     answer.is(status)

@@ -271,7 +271,10 @@ async fn what_is_wrong_is_answered_to_the_one_who_asked() {
             let acked = client.ask(event, &args).await;
             assert_eq!(acked["success"], false, "{event} {args:?}");
             assert!(acked["error"].is_string());
-            client.event("vmError").await;
+            let error = client
+                .event_with("vmError", |told| told["requestId"] == acked["requestId"])
+                .await;
+            assert!(error["requestId"].is_string(), "{event}: {error}");
         }
     }
     let unknown = client.ask("startVM", &[json!({"vmId": "vm-nowhere"})]).await;

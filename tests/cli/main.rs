@@ -19,5 +19,6 @@ mod rehearse_live;
 mod secrets;
 mod server;
 mod show_configure;
+mod traced;
 mod words;
 mod work;

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use understudy::config::Config;
 use understudy::domain::ids::{InstanceId, ShowId};
 use understudy::rehearsal::stage::{Setting, Stage, stream_key};
+use understudy::sim::wire::machine::MachineHandle;
 use understudy::sim::world::WorldConfig;
 
 use crate::live::interrupt;
@@ -27,19 +28,27 @@ pub struct Theatre {
 }
 
 impl Theatre {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         Self::set(&[], Stdio::null()).await
     }
 
     /// With further options of the coordinator, and where its log goes.
     async fn set(options: &[&str], log: Stdio) -> Self {
+        Self::on(Self::stage().await, &[], options, log)
+    }
+
+    /// Two machines that run and one that does not.
+    pub async fn stage() -> Stage {
         let world = WorldConfig::for_test(2, 1);
         let mut base = Config::default();
         base.pool.warm_count = 1;
         base.pool.health_check_interval = Duration::from_secs(5);
         base.cloud.sweep_interval = Duration::from_secs(1);
-        let stage = Stage::set(Setting { world, base }).await.unwrap();
-        Self::on(stage, &[], options, log)
+        Stage::set(Setting { world, base }).await.unwrap()
+    }
+
+    pub fn machine(&self, instance: &str) -> MachineHandle {
+        self.stage.machine(&InstanceId::new(instance).unwrap()).unwrap()
     }
 
     /// On this stage, with further variables in the coordinator's environment.
@@ -69,9 +78,8 @@ impl Theatre {
     }
 
     /// Gives the studio on this machine something to send, and somewhere to send it.
-    fn dress(&self, instance: &str) {
-        let machine = self.stage.machine(&InstanceId::new(instance).unwrap()).unwrap();
-        machine
+    pub fn dress(&self, instance: &str) {
+        self.machine(instance)
             .load_example_studio(&stream_key(&ShowId::new("finals").unwrap()))
             .unwrap();
     }

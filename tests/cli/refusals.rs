@@ -126,7 +126,7 @@ fn server_refuses() -> Vec<Case> {
             500,
             json!({"error": "internal", "code": "INTERNAL", "requestId": "r-7"}),
             1,
-            &["look for r-7"],
+            &["log has this under r-7"],
         ),
     ]
 }

@@ -54,7 +54,7 @@ async fn pool(_: Granted<Pool>, State(gateway): State<Gateway>) -> Result<Respon
         .map(|bytes| json_bytes(StatusCode::OK, bytes))
         .map_err(|error| {
             tracing::error!(%error, "the pool could not be written as JSON");
-            ApiError::internal("")
+            ApiError::internal()
         })
 }
 

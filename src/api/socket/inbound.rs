@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 use socketioxide::extract::{AckSender, SocketRef, TryData};
 use socketioxide::{SendError, SocketError};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::client::Client;
 use super::fanout::Command;
@@ -35,6 +36,7 @@ use crate::api::error::ApiError;
 use crate::api::extract;
 use crate::api::front::panic_text;
 use crate::api::gateway::Gateway;
+use crate::api::request_id::{self, RequestId};
 use crate::domain::ids::{ShowId, VmId};
 
 /// Characters kept of what a client calls itself.
@@ -191,7 +193,7 @@ pub fn text_of(payload: &Value, field: &'static str) -> Result<String, ApiError>
 }
 
 fn value<T: Serialize>(reply: &T) -> Result<Value, ApiError> {
-    serde_json::to_value(reply).map_err(|_| ApiError::internal(""))
+    serde_json::to_value(reply).map_err(|_| ApiError::internal())
 }
 
 /// Registers one command: bounded per client, authorised, isolated from panics, answered in every case.
@@ -214,6 +216,8 @@ fn on<F, Fut>(
             gateway.touch();
             // A missing payload, or several, is a malformed one.
             let payload = payload.unwrap_or_default();
+            let id = RequestId::new();
+            let span = tracing::error_span!("event", request_id = %id, event);
             let outcome = match admit(&gateway, &client, access) {
                 Ok(_place) => {
                     let ask = Ask {
@@ -223,18 +227,19 @@ fn on<F, Fut>(
                         payload: payload.clone(),
                     };
                     let run = AssertUnwindSafe(run(ask));
-                    run.catch_unwind().await.unwrap_or_else(|panic| {
-                        tracing::error!(
-                            event,
-                            panic = panic_text(panic.as_ref()),
-                            "a socket event panicked"
-                        );
-                        Err(ApiError::internal(""))
+                    let carried_out = run.catch_unwind().instrument(span.clone()).await;
+                    carried_out.unwrap_or_else(|panic| {
+                        span.in_scope(|| {
+                            tracing::error!(panic = panic_text(panic.as_ref()), "a socket event panicked");
+                        });
+                        Err(ApiError::internal())
                     })
                 }
                 Err(error) => Err(error),
             };
-            answer(&gateway, &socket, ack, result, outcome, &payload);
+            span.in_scope(|| tracing::debug!(refused = outcome.is_err(), "answered"));
+            let outcome = outcome.map_err(|error| error.of(&id));
+            answer(&gateway, &socket, ack, result, (outcome, &id), &payload);
         },
     );
 }
@@ -254,11 +259,11 @@ fn answer(
     socket: &SocketRef,
     ack: AckSender,
     result: Option<&'static str>,
-    outcome: Result<Value, ApiError>,
+    (outcome, id): (Result<Value, ApiError>, &RequestId),
     payload: &Value,
 ) {
     let seq = gateway.state().seq.0;
-    let (event, mut told, acked) = match outcome {
+    let (event, mut told, mut acked) = match outcome {
         Ok(reply) => (result, reply.clone(), reply),
         Err(error) => {
             let mut told = value(&error.body).unwrap_or_default();
@@ -275,6 +280,7 @@ fn answer(
         }
     };
     told["seq"] = seq.into();
+    acked[request_id::FIELD] = id.as_str().into();
     let emitted = event.map_or(Ok(()), |event| socket.emit(event, &told));
     for outcome in [emitted, ack.send(&acked)] {
         if let Err(SendError::Socket(SocketError::InternalChannelFull)) = outcome {

@@ -17,6 +17,8 @@ pub struct Call<'a> {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Value>,
     pub(super) key: Option<String>,
+    /// Sent along, so that the server's log has the command under it. A repetition has the same.
+    pub(super) id: String,
     /// What the server was asked to take, on top of the usual limit.
     pub(super) wait: Duration,
     /// What it may take beyond that, without being asked to.
@@ -36,6 +38,7 @@ impl<'a> Call<'a> {
             patience: Duration::ZERO,
             body: None,
             key: None,
+            id: format!("{:016x}", rand::random::<u64>()),
             wait: Duration::ZERO,
         }
     }
@@ -100,6 +103,16 @@ impl<'a> Call<'a> {
     pub fn slow(mut self) -> Self {
         self.is_slow = true;
         self
+    }
+
+    /// Its `Idempotency-Key`.
+    pub(in crate::cli) fn idempotency_key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Its `X-Request-Id`.
+    pub(in crate::cli) fn id(&self) -> &str {
+        &self.id
     }
 
     pub(super) fn is_repeatable(&self) -> bool {

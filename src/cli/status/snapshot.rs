@@ -171,10 +171,11 @@ impl Show {
 
 /// `None` for what is not there (any more).
 async fn present(client: &Client, path: &[&str]) -> Result<Option<Answer>, Failure> {
-    match client.send(&Call::get(path)).await {
+    let call = Call::get(path);
+    match client.send(&call).await {
         Ok(answer) => Ok(Some(answer)),
         Err(CallError::Refused(refusal)) if refusal.status == 404 => Ok(None),
-        Err(error) => Err(advice::explain(client, error, None).await),
+        Err(error) => Err(advice::explain(client, error, &call).await),
     }
 }
 
