@@ -1,5 +1,6 @@
 //! From configuration to a running tree: the one place that knows every part.
 
+pub mod inspect;
 mod reseal;
 
 use std::sync::Arc;
@@ -35,6 +36,14 @@ use crate::infra::template::Templates;
 use crate::infra::vault::Vault;
 use crate::infra::{obs, probe, ssh};
 
+const WITHOUT_EC2: &str = "this understudy was built without EC2; build it with `cargo build --features ec2`, or set \
+                           cloud.provider = \"rest\"";
+const WITHOUT_S3: &str = "archive.bucket is set, and this understudy was built without S3; build it with \
+                          `cargo build --features s3`, or unset archive.bucket (ARCHIVE_S3_BUCKET)";
+const WITHOUT_SECRETS_MANAGER: &str = "this understudy was built without AWS Secrets Manager; build it with \
+                                       `cargo build --features secrets-manager`, or set ssh.key_path instead of \
+                                       ssh.key_secret_arn";
+
 /// Opens the ledger, connects the outside world and starts the tree.
 ///
 /// # Errors
@@ -45,7 +54,8 @@ pub async fn node(
 ) -> anyhow::Result<Node> {
     let ledger = open_ledger(&config.ledger).await?;
     let vault = open_vault(&config.ledger).await?;
-    let world = world(config, vault).await?;
+    // Every adapter is in there: whoever starts a coordinator need not carry that.
+    let world = Box::pin(world(config, vault)).await?;
     let operations = operations(config).await?;
     // Ages, deadlines and the order of things are told from times in the ledger.
     let (clock, lag) = Clock::system_from(ledger.state().at);
@@ -133,6 +143,11 @@ async fn cloud(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
 
 #[cfg(feature = "ec2")]
 async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
+    Ok(Arc::new(ec2_cloud(config).await?))
+}
+
+#[cfg(feature = "ec2")]
+async fn ec2_cloud(config: &Config) -> anyhow::Result<crate::infra::cloud::ec2::Ec2Cloud> {
     use crate::infra::cloud::ec2::{Backoff, Config as Ec2, Ec2Cloud, Timeouts};
     let cloud = &config.cloud;
     let ec2 = Ec2 {
@@ -157,16 +172,13 @@ async fn ec2(config: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
         },
         ..Ec2::new(cloud.region.clone(), config.pool.project.clone())
     };
-    Ok(Arc::new(Ec2Cloud::new(ec2).await?))
+    Ok(Ec2Cloud::new(ec2).await?)
 }
 
 #[cfg(not(feature = "ec2"))]
 #[expect(clippy::unused_async, reason = "with the adapter it does wait")]
 async fn ec2(_: &Config) -> anyhow::Result<Arc<dyn Cloud>> {
-    anyhow::bail!(
-        "this understudy was built without EC2; build it with `cargo build --features ec2`, \
-         or set cloud.provider = \"rest\""
-    )
+    anyhow::bail!(WITHOUT_EC2)
 }
 
 #[cfg(feature = "s3")]
@@ -194,10 +206,7 @@ async fn archive(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
 #[expect(clippy::unused_async, reason = "with the adapter it does wait")]
 async fn archive(config: &Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
     if config.archive.bucket.is_some() {
-        anyhow::bail!(
-            "archive.bucket is set, and this understudy was built without S3; build it with \
-             `cargo build --features s3`, or unset archive.bucket (ARCHIVE_S3_BUCKET)"
-        );
+        anyhow::bail!(WITHOUT_S3);
     }
     Ok(None)
 }
@@ -357,6 +366,11 @@ fn settings(config: &Config) -> Settings {
 }
 
 async fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Connector>>> {
+    let connector = connector(config).await?;
+    Ok(connector.map(|connector| Arc::new(connector) as Arc<dyn ssh::Connector>))
+}
+
+async fn connector(config: &config::Ssh) -> anyhow::Result<Option<ssh::RusshConnector>> {
     if !config.enabled {
         return Ok(None);
     }
@@ -384,7 +398,7 @@ async fn shell(config: &config::Ssh) -> anyhow::Result<Option<Arc<dyn ssh::Conne
         keep_alive_interval: config.keepalive,
         keep_alive_max: KEEP_ALIVE_MAX,
     });
-    Ok(Some(Arc::new(connector)))
+    Ok(Some(connector))
 }
 
 /// The configuration was checked: there is one source at most.
@@ -417,10 +431,7 @@ async fn secret_store(arn: String) -> anyhow::Result<Arc<dyn SecretStore>> {
 #[cfg(not(feature = "secrets-manager"))]
 #[expect(clippy::unused_async, reason = "with the adapter it does wait")]
 async fn secret_store(_: String) -> anyhow::Result<Arc<dyn SecretStore>> {
-    anyhow::bail!(
-        "this understudy was built without AWS Secrets Manager; build it with `cargo build --features secrets-manager`, \
-         or set ssh.key_path instead of ssh.key_secret_arn"
-    )
+    anyhow::bail!(WITHOUT_SECRETS_MANAGER)
 }
 
 /// Unanswered keep-alives after which a connection is given up; OpenSSH's own `ServerAliveCountMax`.

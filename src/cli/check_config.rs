@@ -8,6 +8,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::style::Tone;
 use super::table::{Cell, Column, Table};
 use super::terminal::Terminal;
+use crate::assembly::inspect::left_out;
 use crate::config::{self, Config, Loaded, Source};
 use crate::infra::template::{Template, Templates};
 
@@ -35,9 +36,10 @@ pub fn run(args: &CheckConfigArgs, terminal: &Terminal) -> Outcome {
             .settings
             .retain(|setting| setting.source != Source::Default);
     }
+    let left_out = left_out(&loaded.config);
     if terminal.json {
-        terminal.print_json(&object(&loaded, &templates))?;
-        return Ok(Exit::Done);
+        terminal.print_json(&object(&loaded, &templates, &left_out))?;
+        return Ok(exit(&left_out));
     }
     let mut table = Table::new([
         Column::new("KEY"),
@@ -69,11 +71,29 @@ pub fn run(args: &CheckConfigArgs, terminal: &Terminal) -> Outcome {
     );
     let names: Vec<&str> = templates.iter().map(Template::name).collect();
     terminal.note(&format!("show templates: {}", names.join(", ")));
-    terminal.note(&format!("{what}: valid"));
-    Ok(Exit::Done)
+    for why in &left_out {
+        let label = Tone::Bad.paint("error:", terminal.color_on_stderr);
+        terminal.note(&format!("{label} {why}"));
+    }
+    let verdict = if left_out.is_empty() {
+        "valid"
+    } else {
+        "valid, but not for this build"
+    };
+    terminal.note(&format!("{what}: {verdict}"));
+    Ok(exit(&left_out))
 }
 
-fn object(loaded: &Loaded, templates: &Templates) -> Value {
+/// What is not as it should be is the build, not the configuration.
+fn exit(left_out: &[String]) -> Exit {
+    if left_out.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    }
+}
+
+fn object(loaded: &Loaded, templates: &Templates, left_out: &[String]) -> Value {
     let settings: Vec<Value> = loaded
         .settings
         .iter()
@@ -83,5 +103,5 @@ fn object(loaded: &Loaded, templates: &Templates) -> Value {
         .collect();
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let templates: Vec<&str> = templates.iter().map(Template::name).collect();
-    json!({"valid": true, "settings": settings, "warnings": warnings, "templates": templates})
+    json!({"valid": true, "leftOut": left_out, "settings": settings, "warnings": warnings, "templates": templates})
 }

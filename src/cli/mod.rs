@@ -14,6 +14,7 @@ pub mod client;
 mod completions;
 pub mod connection;
 pub mod demo;
+mod doctor;
 pub mod failovers;
 pub mod failure;
 mod files;
@@ -142,6 +143,8 @@ pub enum Command {
     Config(settings::ConfigCommand),
     /// Check a configuration and show every key, its value and where that comes from
     CheckConfig(check_config::CheckConfigArgs),
+    /// Look at an installation from the coordinator's machine, and say what to mend; changes nothing
+    Doctor(doctor::DoctorArgs),
     /// Print what a shell needs to complete these commands
     Completions(completions::CompletionsArgs),
 }
@@ -188,6 +191,7 @@ impl Command {
             | Self::Vm(_)
             | Self::Config(_)
             | Self::CheckConfig(_)
+            | Self::Doctor(_)
             | Self::Completions(_) => false,
         }
     }
@@ -249,6 +253,7 @@ pub async fn run(command: Command, terminal: &Terminal) -> Outcome {
         Command::Vm(command) => vm::run(command, terminal).await,
         Command::Config(command) => settings::run(command, terminal).await,
         Command::CheckConfig(args) => check_config::run(&args, terminal),
+        Command::Doctor(args) => doctor::run(&args, terminal).await,
         Command::Completions(args) => completions::run(&args, terminal),
     }
 }

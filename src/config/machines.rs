@@ -305,7 +305,7 @@ pub struct Ssh {
     /// File of the passphrase that protects the key.
     pub key_passphrase_path: Option<PathBuf>,
     pub host_keys: HostKeys,
-    /// Folder of pinned host keys, one file per instance.
+    /// File of pinned host keys.
     pub pins_path: PathBuf,
     /// In OpenSSH's format; needed for [`HostKeys::KnownHosts`].
     pub known_hosts_path: Option<PathBuf>,

@@ -13,11 +13,18 @@ fn file(text: &str) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
+/// A cloud that every build can have.
+const CLOUD: [(&str, &str); 2] = [
+    ("UNDERSTUDY__CLOUD__PROVIDER", "rest"),
+    ("UNDERSTUDY__CLOUD__ENDPOINT_URL", "http://127.0.0.1:9"),
+];
+
 #[tokio::test]
 async fn every_key_is_shown_with_its_value_and_source() {
     let (_dir, path) = file("[pool]\nwarm_count = 3\n");
     let path = path.to_str().unwrap();
-    let shown = run(&[("PORT", "4000")], &["check-config", path]).await;
+    let environment = [CLOUD[0], CLOUD[1], ("PORT", "4000")];
+    let shown = run(&environment, &["check-config", path]).await;
     let line = |key: &str| {
         let line = shown
             .answer()
@@ -36,8 +43,8 @@ async fn every_key_is_shown_with_its_value_and_source() {
     assert!(line("failover.cap").ends_with("default"));
     assert!(shown.stderr.contains("valid"), "{shown:?}");
 
-    let changed = run(&[("PORT", "4000")], &["check-config", path, "--changed"]).await;
-    assert_eq!(changed.answer().lines().count(), 4, "{changed:?}");
+    let changed = run(&environment, &["check-config", path, "--changed"]).await;
+    assert_eq!(changed.answer().lines().count(), 6, "{changed:?}");
 }
 
 #[tokio::test]
@@ -55,6 +62,46 @@ async fn the_reference_file_is_valid() {
         .find(|setting| setting["key"] == "pool.warm_count")
         .unwrap();
     assert_eq!(warm["value"], "2");
+}
+
+#[tokio::test]
+async fn what_this_build_cannot_do_is_told_before_it_is_started() {
+    for (variables, without, feature) in [
+        (&[][..], cfg!(not(feature = "ec2")), "built without EC2"),
+        (
+            &[
+                CLOUD[0],
+                CLOUD[1],
+                ("ARCHIVE_S3_BUCKET", "recordings"),
+                ("UNDERSTUDY__SSH__KEY_PATH", "/etc/understudy/key"),
+            ],
+            cfg!(not(feature = "s3")),
+            "built without S3",
+        ),
+        (
+            &[
+                CLOUD[0],
+                CLOUD[1],
+                ("UNDERSTUDY__SSH__ENABLED", "true"),
+                (
+                    "UNDERSTUDY__SSH__KEY_SECRET_ARN",
+                    "arn:aws:secretsmanager:us-east-1:123456789012:secret:key-AbCdEf",
+                ),
+            ],
+            cfg!(not(feature = "secrets-manager")),
+            "built without AWS Secrets Manager",
+        ),
+    ] {
+        let told = run(variables, &["check-config"]).await;
+        let json = run(variables, &["check-config", "--json"]).await;
+        assert_eq!(told.status, Some(i32::from(without)), "{told:?}");
+        assert_eq!(json.status, told.status, "{json:?}");
+        assert_eq!(told.stderr.contains(feature), without, "{told:?}");
+        assert_eq!(
+            json.json()["leftOut"].as_array().unwrap().len(),
+            usize::from(without)
+        );
+    }
 }
 
 #[tokio::test]
@@ -89,6 +136,8 @@ async fn a_file_that_is_not_there_or_not_toml_is_told_as_such() {
 #[tokio::test]
 async fn a_secret_is_never_printed() {
     let environment = [
+        CLOUD[0],
+        CLOUD[1],
         ("COORDINATOR_ADMIN_TOKEN", "hush-hush-hush-hush"),
         ("OBS_WEBSOCKET_PASSWORD", "sesame-sesame"),
     ];
@@ -103,6 +152,8 @@ async fn a_secret_is_never_printed() {
 #[tokio::test]
 async fn what_is_legal_but_probably_not_meant_is_a_warning() {
     let environment = [
+        CLOUD[0],
+        CLOUD[1],
         ("COORDINATOR_AUTH", "compat"),
         ("FIREBASE_DATABASE_URL", "https://example.org"),
     ];

@@ -8,6 +8,7 @@ mod board;
 mod commands;
 mod configuration;
 mod demo;
+mod doctor;
 mod files;
 mod live;
 mod pool;

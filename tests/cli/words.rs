@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::program::{finished, program, run};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "serve",
     "demo",
     "rehearse",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 15] = [
     "vm",
     "config",
     "check-config",
+    "doctor",
     "completions",
 ];
 

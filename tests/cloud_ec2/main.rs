@@ -3,6 +3,7 @@
 #![cfg(feature = "ec2")]
 
 mod faults;
+mod permissions;
 mod pool;
 #[path = "../support/mod.rs"]
 mod support;

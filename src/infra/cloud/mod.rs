@@ -47,6 +47,34 @@ pub struct StateChange {
     pub current: InstanceState,
 }
 
+/// Whose credentials are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub account: String,
+    /// As the cloud names a user or a role.
+    pub arn: String,
+}
+
+/// Whether a call would be allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    /// As the cloud names it: `StartInstances`.
+    pub call: &'static str,
+    pub allowance: Allowance,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allowance {
+    Allowed,
+    Denied(Error),
+    /// It would fail, or nothing is known, for another reason.
+    Unclear(Error),
+    /// The endpoint does not know dry runs.
+    Ignored,
+    /// Why not.
+    NotAsked(&'static str),
+}
+
 /// A call to the cloud that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{call} failed: {kind}{}", .detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]

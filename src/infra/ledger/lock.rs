@@ -85,6 +85,12 @@ fn path_of(journal: &Path) -> PathBuf {
     name.into()
 }
 
+/// Who opened this journal last, if that was written down. Takes no lock, so whoever it was may be gone.
+#[must_use]
+pub fn last_holder(journal: &Path) -> Option<Holder> {
+    read_holder(&mut File::open(path_of(journal)).ok()?)
+}
+
 fn read_holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.take(HOLDER_BYTES_MAX).read_to_string(&mut text).ok()?;

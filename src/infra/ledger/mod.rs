@@ -50,7 +50,7 @@ use crate::domain::time::Timestamp;
 use crate::infra::metrics::LedgerMetrics;
 
 pub use error::{CloseError, CommitError, Defect, FatalError, OpenError, StorageError, Stranger};
-pub use lock::Holder;
+pub use lock::{Holder, last_holder};
 pub use memory::{Death, MemoryJournal};
 pub use published::{Batch, Counts, Health};
 

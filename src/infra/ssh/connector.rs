@@ -73,6 +73,15 @@ impl RusshConnector {
         }
     }
 
+    /// Reads the private key, and gives its fingerprint as OpenSSH writes it.
+    ///
+    /// # Errors
+    /// [`Error::BadKey`]; [`Error::KeyUnavailable`] while a store has not given it.
+    pub async fn check_key(&self) -> Result<String, Error> {
+        let offer = self.keys.current().await?;
+        Ok(offer.key.fingerprint())
+    }
+
     /// With the key, and if that is refused with those there are instead of it, each once.
     async fn open(&self, endpoint: &Endpoint) -> Result<RusshSession, Error> {
         let first = self.keys.current().await?;

@@ -13,7 +13,9 @@
 
 mod config;
 mod description;
+mod dry_run;
 mod error;
+mod identity;
 mod retry;
 mod roster;
 

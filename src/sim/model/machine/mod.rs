@@ -83,6 +83,8 @@ pub struct Machine {
     timing: MachineTiming,
     power: Power,
     up_since: Timestamp,
+    /// How far its own clock is ahead of the world's.
+    clock_ahead: Duration,
     processes: [Process; Service::ALL.len()],
     generations: [u32; Service::ALL.len()],
     troubles: Troubles,
@@ -105,6 +107,7 @@ impl Machine {
             up_since: Timestamp::default(),
             processes: [Process::Stopped; Service::ALL.len()],
             generations: [0; Service::ALL.len()],
+            clock_ahead: Duration::ZERO,
             troubles: Troubles::default(),
             studio: Studio::new(timing.output, seed),
             active_show: None,
@@ -145,6 +148,17 @@ impl Machine {
 
     pub fn activate(&mut self, show: Option<String>) {
         self.active_show = show;
+    }
+
+    /// What it takes the time to be itself.
+    #[must_use]
+    pub fn wall_clock(&self, now: Timestamp) -> Timestamp {
+        now + self.clock_ahead
+    }
+
+    /// Its own clock is so far ahead of the world's from now on.
+    pub fn set_clock_ahead(&mut self, by: Duration) {
+        self.clock_ahead = by;
     }
 
     /// Time since power, for the show server's `uptime`.

@@ -28,6 +28,12 @@ pub(super) fn hostname(host: &Host<'_>) -> Output {
     Output::printed(format!("{}\n", host.name()), 0)
 }
 
+/// Seconds since the epoch as the machine takes them to be, with nine decimals.
+pub(super) fn date(host: &Host<'_>) -> Output {
+    let now_ms = host.model.wall_clock(host.now).0;
+    Output::printed(format!("{}.{:03}000000\n", now_ms / 1_000, now_ms % 1_000), 0)
+}
+
 pub(super) fn nproc() -> Output {
     Output::printed(format!("{CPUS}\n"), 0)
 }

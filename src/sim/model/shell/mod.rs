@@ -5,6 +5,7 @@
 //! | command | does |
 //! |---|---|
 //! | `true`, `echo …`, `sleep N`, `uptime` | what they always do |
+//! | `date +%s.%N` | the machine's own clock, which may be wrong |
 //! | `hostname`, `nproc`, `free`, `df`, `top`, `cat` and `head` of `/proc` | figures that agree with each other |
 //! | `systemctl is-active UNIT` | prints and tells by its status |
 //! | `systemctl show\|status\|cat UNIT …`, `journalctl -u UNIT` | what systemd would say |
@@ -127,6 +128,7 @@ pub fn run(host: &mut Host<'_>, line: &str) -> Run {
         ["sleep", seconds] => return sleep(host, seconds),
         ["uptime", ..] => uptime(host),
         ["hostname"] => figures::hostname(host),
+        ["date", "+%s.%N"] => figures::date(host),
         ["nproc"] => figures::nproc(),
         ["head", "-n", "1", path] => figures::file(host, path),
         ["free", options @ ..] => figures::free(options),

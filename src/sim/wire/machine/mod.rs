@@ -69,6 +69,11 @@ impl MachineHandle {
         self.shared.wake.notify_one();
     }
 
+    /// Its own clock is so far ahead of the world's from now on.
+    pub fn set_clock_ahead(&self, by: Duration) {
+        self.shared.change(|model, _| model.set_clock_ahead(by));
+    }
+
     /// Applies power: services come up after the boot.
     pub fn power_on(&self) {
         self.shared.change(Machine::power_on);
