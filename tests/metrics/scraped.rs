@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::json;
 use understudy::domain::execution::{Deed, Ending};
 use understudy::domain::ids::VmId;
 use understudy::domain::vm::Status;
@@ -14,6 +15,7 @@ use crate::played::{played, text};
 use crate::served::Served;
 use crate::support::PLENTY;
 use crate::support::eventually::eventually;
+use crate::support::socketio::Script;
 
 /// Every series without its figure, and its figure.
 struct Page(BTreeMap<String, f64>);
@@ -220,6 +222,37 @@ async fn a_cloud_that_throttles_is_counted_and_told_from_one_that_is_away() {
         "understudy_cloud_call_duration_seconds_count{call=\"list\",outcome=\"throttled\"}",
         1.0,
     )
+    .await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_counted_by_its_feed_for_as_long_as_it_is_connected() {
+    let served = Served::with(1, 0).await;
+    let deltas = "understudy_sockets_connected{feed=\"deltas\"}";
+    let snapshots = "understudy_sockets_connected{feed=\"snapshots\"}";
+    let options = json!({"auth": {"deltas": true}});
+    let mut one = Script::connected(&served.url(""), &options).await;
+    let mut other = Script::connected(&served.url(""), &json!({})).await;
+    let page = Page::read(&text(&served).await);
+    assert_eq!((page.figure(deltas), page.figure(snapshots)), (1.0, 1.0));
+    // Both hear of this one.
+    let told = page.figure("understudy_socket_events_total");
+    let vm = served.a_vm(Status::Available);
+    served
+        .post_json(
+            &format!("/api/admin/vm-pool/{vm}/maintenance"),
+            &json!({"enabled": true}),
+        )
+        .await
+        .is(200);
+    until(&served, "understudy_socket_events_total", told + 1.0).await;
+    one.close().await;
+    other.close().await;
+    eventually("nobody is counted any more", PLENTY, async || {
+        let page = Page::read(&text(&served).await);
+        (page.figure(deltas) + page.figure(snapshots) == 0.0).then_some(())
+    })
     .await;
     served.stop().await;
 }

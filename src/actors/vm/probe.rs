@@ -1,6 +1,7 @@
 //! The probe link: asks the VM's show server how it is, at the pace ordered.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,8 +10,7 @@ use super::report::Report;
 use crate::infra::probe::Error;
 
 pub async fn run(mut link: Conversation) {
-    // When the next probe is due, unless other orders come first.
-    let mut due = None;
+    let mut due = Due::default();
     while let Some((target, pace)) = link.target().await {
         let options = &link.ctx.options.probe;
         let (deadline, interval) = match pace {
@@ -20,8 +20,9 @@ pub async fn run(mut link: Conversation) {
         };
         let metrics = &link.ctx.metrics;
         let sent = Instant::now();
-        if let Some(due) = due.filter(|due| *due <= sent) {
-            metrics.probe_lateness.took(sent - due);
+        let machine = (target.ip, target.generation);
+        if let Some(late) = due.late(machine, sent) {
+            metrics.probe_lateness.took(late);
         }
         let began = link.ctx.now();
         let server = SocketAddr::new(target.ip, target.service_port);
@@ -35,8 +36,47 @@ pub async fn run(mut link: Conversation) {
         if hangs {
             return;
         }
-        due = Some(Instant::now().max(sent + interval));
+        due = Due::of(machine, Instant::now().max(sent + interval));
         let spent = link.ctx.now().since(began);
         link.pause(interval.saturating_sub(spent)).await;
+    }
+}
+
+/// Which machine it is: its address, and how often it was forgotten.
+type Machine = (IpAddr, u64);
+
+/// When the next probe is due, and of which machine. One that was off meanwhile was not to be probed.
+#[derive(Debug, Default)]
+struct Due(Option<(Machine, Instant)>);
+
+impl Due {
+    fn of(machine: Machine, at: Instant) -> Self {
+        Self(Some((machine, at)))
+    }
+
+    /// By how much a probe that is sent now is late; `None` if none was due.
+    fn late(&self, machine: Machine, now: Instant) -> Option<Duration> {
+        let (_, at) = self.0.filter(|(due, at)| *due == machine && *at <= now)?;
+        Some(now - at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_is_late_only_of_the_machine_that_it_was_due_of() {
+        let machine = (IpAddr::from([127, 0, 0, 1]), 3);
+        let at = Instant::now();
+        let later = at + Duration::from_secs(3_600);
+        let due = Due::of(machine, at);
+        assert_eq!(due.late(machine, later), Some(Duration::from_secs(3_600)));
+        assert_eq!(due.late(machine, at), Some(Duration::ZERO));
+        // It was off for an hour, and has come up anew.
+        assert_eq!(due.late((machine.0, 4), later), None);
+        // Other orders came before it was due; nothing was due before the first.
+        assert_eq!(Due::of(machine, later).late(machine, at), None);
+        assert_eq!(Due::default().late(machine, at), None);
     }
 }

@@ -174,9 +174,9 @@ catalogue! {
         "HTTP requests that are being answered; Socket.IO is not among them.";
 
     EXECUTIONS = Counter, "understudy_executions_total", ["deed", "ending"],
-        "What was run on VMs over SSH for somebody, by what it was and how it ended.";
+        "What was run on VMs over SSH and is on record, by what it was and how it ended.";
     EXECUTIONS_RUNNING = Gauge, "understudy_executions_running", [],
-        "What runs on VMs over SSH for somebody now.";
+        "What runs on VMs over SSH now and will be on record.";
     ARCHIVE_PARTS = Counter, "understudy_archive_parts_total", [],
         "Parts of recordings that the archive has taken.";
     ARCHIVE_BYTES = Counter, "understudy_archive_bytes_total", [],
