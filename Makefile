@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-studio chaos check bench bench-studio
+.PHONY: help demo test test-studio chaos check bench bench-small bench-studio instructions
 
 # What is kept between clones: the Python environment of the tests, and cargo-deny.
 export UNDERSTUDY_CACHE ?= $(HOME)/.cache/understudy
@@ -66,3 +66,12 @@ bench-studio: ## Measure both ways of restoring a studio, on real OBS; as root
 bench: ## Measure what the targets speak of
 	@scripts/setup-build
 	cargo bench --no-default-features
+
+bench-small: ## Measure small operations of hot paths
+	@scripts/setup-build
+	cd benches/operations && CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target} cargo bench --features whole --bench micro
+
+# Counts do not depend on how busy the machine is. ARGS=--renew writes them down as the ones to compare with.
+instructions: ## Compare the instructions of hot paths with those written down
+	@scripts/setup-build $$(command -v valgrind >/dev/null || echo valgrind libc6-dbg)
+	GUNGRAUN_RUNNER=$$(scripts/gungraun-runner) scripts/instructions $(ARGS)

@@ -9,7 +9,7 @@
 //! again and starts from a snapshot.
 
 mod client;
-mod delta;
+pub mod delta;
 mod events;
 mod execution;
 mod fanout;
