@@ -37,6 +37,11 @@ impl<K: Ord + Clone, M: Message> Directory<K, M> {
         self.0.load().get(key).cloned()
     }
 
+    /// Everybody, by key.
+    pub fn all(&self) -> Vec<ActorRef<M>> {
+        self.0.load().values().cloned().collect()
+    }
+
     pub fn publish(&self, key: K, actor: ActorRef<M>) {
         self.0.rcu(|map| map.update(key.clone(), actor.clone()));
     }

@@ -71,6 +71,11 @@ impl Pool {
         );
     }
 
+    /// Kills the actor, as a bug in it would. For drills.
+    pub(super) fn kill(&self) -> bool {
+        self.directory.get(&()).inspect(|actor| actor.kill()).is_some()
+    }
+
     /// Tells the pool that something changed.
     pub fn poke(&self) {
         if !self.poked.swap(true, Ordering::AcqRel) && !self.directory.cast(&(), Message::Poked) {

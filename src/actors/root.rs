@@ -127,6 +127,12 @@ impl Node {
         self.root.get_status() == ActorStatus::Running
     }
 
+    /// Kills every actor at once, as the end of the process would, and leaves the ledger as it is. What they had begun
+    /// outside may go on: for simulations, whose ledger and world end with it.
+    pub fn kill(self) {
+        self.root.kill();
+    }
+
     /// Takes the tree down in order: no new commands, commits in flight finish, the ledger is closed.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 mod archiving;
 mod command;
 mod configuring;
+mod drill;
 mod files;
 mod metrics;
 mod remote;
@@ -22,6 +23,7 @@ pub use self::command::{
     Apply, Assign, Assigned, Checked, CloudStanding, CommandError, Configure, KeyStanding, LaunchVm, Moving,
     PowerTurned, Readiness, Release, Released, StreamTurned,
 };
+pub use self::drill::{Link, Victim};
 pub use self::files::{Entry, EntryKind};
 pub use self::metrics::{Metrics, MetricsFormat, Scrape};
 pub use self::remote::{Printed, Restarted, Work};
@@ -460,24 +462,6 @@ impl Coordinator {
     pub fn hint_ready(&self, instance: &InstanceId) -> Option<VmId> {
         self.ctx.cloud.look_now();
         self.state().vm_of_instance(instance).map(|vm| vm.id.clone())
-    }
-
-    /// Kills the actor of a VM, as a bug in it would: for drills. Whether it had one.
-    #[must_use]
-    pub fn kill_vm_actor(&self, vm: &VmId) -> bool {
-        self.ctx.machines.kill(vm)
-    }
-
-    /// Kills the actor of a show, as a bug in it would: for drills. Whether it had one.
-    #[must_use]
-    pub fn kill_show_actor(&self, show: &ShowId) -> bool {
-        self.ctx.shows.kill(show)
-    }
-
-    /// Whether the show's actor runs.
-    #[must_use]
-    pub fn show_actor_is_up(&self, show: &ShowId) -> bool {
-        self.ctx.shows.is_up(show)
     }
 
     fn known(&self, vm: &VmId) -> Result<(), CommandError> {

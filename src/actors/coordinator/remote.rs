@@ -158,12 +158,6 @@ impl Coordinator {
         }
     }
 
-    /// Kills the executions actor, as a bug in it would: for drills. Whether there was one.
-    #[must_use]
-    pub fn kill_executions_actor(&self) -> bool {
-        self.ctx.executions.kill()
-    }
-
     /// Restarts a service and says how it is then.
     ///
     /// # Errors

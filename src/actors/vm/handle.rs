@@ -7,7 +7,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef, RpcReplyPort};
 use tokio::sync::watch;
 
-use super::{Arguments, Machine, Message, Shell, Studio};
+use super::{Arguments, Link, Machine, Message, Shell, Studio};
 use crate::actors::context::Context;
 use crate::actors::coordinator::{Checked, CommandError, PowerTurned};
 use crate::actors::mailbox::{Directory, NoAnswer};
@@ -169,6 +169,18 @@ impl Machines {
     /// Kills a VM's actor, as a bug in it would. For drills.
     pub(crate) fn kill(&self, vm: &VmId) -> bool {
         self.directory.get(vm).inspect(|actor| actor.kill()).is_some()
+    }
+
+    /// Kills one of a VM's links. For drills. Whether the VM has an actor.
+    pub(crate) fn kill_link(&self, vm: &VmId, link: Link) -> bool {
+        self.directory.cast(vm, Message::KillLink(link))
+    }
+
+    /// Kills the supervisor, and with it every VM's actor: those first, one after the other, since ractor takes a
+    /// dead supervisor's children in no order. For drills.
+    pub(crate) fn kill_all(&self) -> bool {
+        self.directory.all().iter().for_each(|actor| actor.kill());
+        self.supervisor.get(&()).inspect(|actor| actor.kill()).is_some()
     }
 
     /// Takes an instance into the pool and starts its actor.

@@ -38,7 +38,8 @@ use tracing::Instrument as _;
 
 pub(crate) use self::handle::spec;
 pub use self::handle::{Machines, VmError, commit_error};
-use self::link::{Link, Order};
+pub use self::link::Link;
+use self::link::Order;
 use super::context::Context;
 use super::coordinator::{Checked, PowerTurned};
 use super::mailbox::answer;
@@ -163,6 +164,8 @@ pub enum Message {
     /// What the ledger did not decide in time is decided now.
     Settled,
     RestartLink(Retry<Link>),
+    /// For drills.
+    KillLink(Link),
 }
 
 /// The VM actor.
@@ -382,6 +385,11 @@ impl State {
             Message::RestartLink(retry) => {
                 let again = self.links.retry(me.get_cell(), retry.key, retry.generation).await;
                 schedule(me, again);
+            }
+            Message::KillLink(link) => {
+                if let Some(link) = self.links.get(&link) {
+                    link.kill();
+                }
             }
         }
     }

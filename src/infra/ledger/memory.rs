@@ -89,6 +89,16 @@ impl MemoryJournal {
         self.rows().delay = each;
     }
 
+    /// The process that has the journal open dies now: none of its commits is decided any more, and none answered but
+    /// by its deadline.
+    pub fn die(&self) {
+        let mut rows = self.rows();
+        rows.dead = Some(rows.owner);
+        rows.owner += 1;
+        drop(rows);
+        self.0.deaths.send_modify(|deaths| *deaths += 1);
+    }
+
     /// The process that has the journal open dies over its next commit: that one and every later one is never
     /// answered but by its deadline, and nothing of it is seen before the journal is opened again.
     pub fn die_at_next_commit(&self, death: Death) {

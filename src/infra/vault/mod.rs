@@ -86,7 +86,15 @@ impl Vault {
     /// # Errors
     /// [`OpenError::NoRandomness`].
     pub fn ephemeral() -> Result<Self, OpenError> {
-        let key = Key::derive(&new_key()?).map_err(|Unspecified| OpenError::NoRandomness)?;
+        Self::with_key(&new_key()?)
+    }
+
+    /// A vault with a key that somebody else keeps.
+    ///
+    /// # Errors
+    /// [`OpenError::NoRandomness`] if the library does not derive keys.
+    pub fn with_key(key: &[u8; KEY_BYTES]) -> Result<Self, OpenError> {
+        let key = Key::derive(key).map_err(|Unspecified| OpenError::NoRandomness)?;
         Ok(Self {
             path: None,
             keys: vec![key],
