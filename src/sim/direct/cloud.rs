@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 
 use super::dice::{Dice, Span};
 use super::machines::Machines;
+use super::process::Process;
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{Instance, Launch, PowerChange};
 use crate::domain::time::Timestamp;
@@ -123,15 +124,18 @@ async fn pass_time(account: Weak<Account>, mut closed: watch::Receiver<bool>) {
 /// The account's API, for one project.
 pub(super) struct Api {
     account: Arc<Account>,
+    process: Process,
     project: String,
     /// The wire's, so that both wait and repeat alike.
     patience: rest::Config,
 }
 
 impl Api {
-    pub(super) fn new(account: Arc<Account>, project: &str) -> Self {
+    /// As `process` uses it.
+    pub(super) fn new(account: Arc<Account>, process: Process, project: &str) -> Self {
         Self {
             account,
+            process,
             project: project.to_owned(),
             patience: rest::Config::new("", project),
         }
@@ -139,6 +143,15 @@ impl Api {
 
     /// Calls, again if that can help. All calls can be repeated without harm.
     async fn call<T>(
+        &self,
+        call: &'static str,
+        is_change: bool,
+        act: impl Fn(&mut Cloud, Timestamp) -> Result<T, Refusal>,
+    ) -> Result<T, Error> {
+        self.process.alive(self.attempts(call, is_change, act)).await
+    }
+
+    async fn attempts<T>(
         &self,
         call: &'static str,
         is_change: bool,

@@ -23,6 +23,7 @@ mod machines;
 mod network;
 mod obs;
 mod probe;
+mod process;
 mod publish;
 mod ssh;
 pub mod world;

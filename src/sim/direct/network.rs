@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::dice::Dice;
 use super::machine::{Line, Shared};
 use super::machines::Machines;
+use super::process::Process;
 use crate::sim::model::machine::{Fate, Front, Service};
 
 /// Requests in the buffers of one connection. A further one waits for a place.
@@ -35,6 +36,7 @@ type Request = Box<dyn FnOnce(&Shared) + Send>;
 
 /// An established connection. The near side closes it by dropping it.
 pub(super) struct Link {
+    process: Process,
     dice: Arc<Dice>,
     machine: Arc<Shared>,
     line: Arc<Line>,
@@ -42,12 +44,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn open(machine: Arc<Shared>, service: Service) -> Self {
+    fn open(process: Process, machine: Arc<Shared>, service: Service) -> Self {
         let line = machine.line(service);
         let (requests, queue) = mpsc::channel(BUFFERED_MAX);
         let dice = Arc::clone(&machine.surroundings().dice);
         tokio::spawn(read(Arc::clone(&machine), Arc::clone(&line), queue));
         Self {
+            process,
             dice,
             machine,
             line,
@@ -86,12 +89,15 @@ impl Link {
             flowing(&mut self.line.fate()).await?;
             Ok(answer)
         };
-        tokio::select! {
-            // A connection that is lost is so before anything that was on its way.
-            biased;
-            () = self.reset() => Err(Closed),
-            answer = exchange => answer,
-        }
+        let answered = async {
+            tokio::select! {
+                // A connection that is lost is so before anything that was on its way.
+                biased;
+                () = self.reset() => Err(Closed),
+                answer = exchange => answer,
+            }
+        };
+        self.process.alive(answered).await
     }
 
     /// Waits until something that the far side says now has come.
@@ -100,11 +106,14 @@ impl Link {
             self.dice.trip().await;
             flowing(&mut self.line.fate()).await
         };
-        tokio::select! {
-            biased;
-            () = self.reset() => Err(Closed),
-            come = come => come,
-        }
+        let come = async {
+            tokio::select! {
+                biased;
+                () = self.reset() => Err(Closed),
+                come = come => come,
+            }
+        };
+        self.process.alive(come).await
     }
 
     /// Returns when the connection was reset.
@@ -173,13 +182,16 @@ impl Passages {
 #[derive(Clone)]
 pub(super) struct Network {
     machines: Arc<Machines>,
+    process: Process,
     passages: Arc<Passages>,
 }
 
 impl Network {
-    pub(super) fn new(machines: Arc<Machines>) -> Self {
+    /// As `process` uses it.
+    pub(super) fn new(machines: Arc<Machines>, process: Process) -> Self {
         Self {
             machines,
+            process,
             passages: Arc::default(),
         }
     }
@@ -188,8 +200,17 @@ impl Network {
         &self.passages
     }
 
+    /// Whose connections these are.
+    pub(super) fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// Connects to a service. Waits for as long as nothing answers; the caller sets the deadline.
     pub(super) async fn dial(&self, address: SocketAddr, service: Service) -> Result<Link, Refused> {
+        self.process.alive(self.connect(address, service)).await
+    }
+
+    async fn connect(&self, address: SocketAddr, service: Service) -> Result<Link, Refused> {
         let dice = &self.machines.surroundings().dice;
         let mut again = SYN_AGAIN;
         loop {
@@ -204,7 +225,7 @@ impl Network {
                     return Err(Refused);
                 }
                 (Front::Unanswered | Front::Open, Some(machine)) => {
-                    let link = Link::open(machine, service);
+                    let link = Link::open(self.process.clone(), machine, service);
                     dice.trip().await;
                     return Ok(link);
                 }
@@ -212,8 +233,12 @@ impl Network {
         }
     }
 
-    /// Connects to a service of a machine from the machine itself.
-    pub(super) fn dial_within(machine: &Arc<Shared>, service: Service) -> Result<Link, Refused> {
+    /// Connects to a service of a machine from the machine itself, for `process`.
+    pub(super) fn dial_within(
+        process: Process,
+        machine: &Arc<Shared>,
+        service: Service,
+    ) -> Result<Link, Refused> {
         let front = machine.ask(|model, now| match model.front(service, now) {
             // Its own network reaches it.
             Front::Dark if model.process(service).is_alive() => Front::Open,
@@ -222,7 +247,7 @@ impl Network {
         });
         match front {
             Front::Closed | Front::Dark => Err(Refused),
-            Front::Unanswered | Front::Open => Ok(Link::open(Arc::clone(machine), service)),
+            Front::Unanswered | Front::Open => Ok(Link::open(process, Arc::clone(machine), service)),
         }
     }
 

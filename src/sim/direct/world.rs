@@ -20,6 +20,7 @@ use super::machines::Machines;
 use super::network::Network;
 use super::obs::DirectConnector as StudioConnector;
 use super::probe::DirectProbe;
+use super::process::Process;
 use super::ssh::{DirectConnector as ShellConnector, KeepAlive};
 use crate::domain::ids::InstanceId;
 use crate::domain::instance::{Instance, InstanceState, PowerChange};
@@ -105,6 +106,15 @@ pub struct Parts {
     pub obs: Arc<dyn obs::Connector>,
     pub ssh: Arc<dyn ssh::Connector>,
     pub archive: Arc<dyn Store>,
+    process: Process,
+}
+
+impl Parts {
+    /// The process that was given these parts dies, as by `kill -9`: nothing that it was doing goes on, and nothing that it
+    /// does has an effect.
+    pub fn cut(&self) {
+        self.process.die();
+    }
 }
 
 /// A running world. It ends when dropped.
@@ -196,14 +206,17 @@ impl World {
     /// restarted coordinator gets parts of its own.
     #[must_use]
     pub fn parts(&self, vault: &Arc<Vault>) -> Parts {
-        let network = Network::new(Arc::clone(&self.machines));
+        let process = Process::default();
+        let network = Network::new(Arc::clone(&self.machines), process.clone());
         let password = self.config.obs_password.clone();
+        let account = Arc::clone(&self.account);
         Parts {
-            cloud: Arc::new(Api::new(Arc::clone(&self.account), &self.config.project)),
+            cloud: Arc::new(Api::new(account, process.clone(), &self.config.project)),
             probe: Arc::new(DirectProbe::new(network.clone())),
             obs: Arc::new(StudioConnector::new(network.clone(), password, Arc::clone(vault))),
             ssh: Arc::new(ShellConnector::new(network, self.config.keep_alive)),
             archive: Arc::new(self.archive.clone()),
+            process,
         }
     }
 

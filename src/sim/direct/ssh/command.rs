@@ -7,6 +7,7 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::sim::direct::machine::Shared;
 use crate::sim::direct::network::{Closed, Link, Network};
+use crate::sim::direct::process::Process;
 use crate::sim::model::machine::Service;
 use crate::sim::model::shell::{self, Connect, Host, Output, Reached, Run, words};
 
@@ -58,7 +59,7 @@ async fn reach(machine: &Arc<Shared>, connect: &Connect) -> Reached {
         let port = Some(connect.to.port());
         let mut services = Service::ALL.into_iter();
         let service = services.find(|service| surroundings.ports.of(*service) == port);
-        return match service.map(|service| Network::dial_within(machine, service)) {
+        return match service.map(|service| Network::dial_within(Process::default(), machine, service)) {
             Some(Ok(_)) => Reached::Connected,
             Some(Err(_)) | None => Reached::Refused,
         };

@@ -194,8 +194,9 @@ impl DirectSession {
             return Err(Error::ForwardingForbidden(to));
         }
         let is_studio = machine.surroundings().ports.of(Service::Studio) == Some(to.port());
+        let process = self.network.process().clone();
         let dialed = link
-            .call(move |_| is_studio.then(|| Network::dial_within(&machine, Service::Studio)))
+            .call(move |_| is_studio.then(|| Network::dial_within(process, &machine, Service::Studio)))
             .await
             .map_err(|_| Error::Closed)?;
         let Some(Ok(studio)) = dialed else {
