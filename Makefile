@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-studio chaos check bench bench-small bench-studio instructions
+.PHONY: help demo test test-studio chaos check bench bench-small bench-studio instructions soak
 
 # What is kept between clones: the Python environment of the tests, and cargo-deny.
 export UNDERSTUDY_CACHE ?= $(HOME)/.cache/understudy
@@ -75,3 +75,9 @@ bench-small: ## Measure small operations of hot paths
 instructions: ## Compare the instructions of hot paths with those written down
 	@scripts/setup-build $$(command -v valgrind >/dev/null || echo valgrind libc6-dbg)
 	GUNGRAUN_RUNNER=$$(scripts/gungraun-runner) scripts/instructions $(ARGS)
+
+# Optimised: it is the number of seeds that counts.
+FOR ?= 1h
+soak: ## Simulate seed after seed (FOR=10m, SEED=1): shows, faults, deaths, and the rules that must hold
+	@scripts/setup-build
+	cargo run --release --no-default-features -- rehearse --seed $${SEED:-$$(( RANDOM * 32768 + RANDOM ))} --soak $(FOR)

@@ -6,6 +6,8 @@
 //! [`cue`]s; [`play`] puts the shows on air on a [`stage`], carries the cues out, and holds what happened against what
 //! was expected ([`judge`]); the [`report`] is data again. With which coordinator it plays is its caller's affair
 //! ([`control`]). A [`live`] one has no stage: it plays on spare VMs of the pool that is on air.
+//!
+//! The [`simulation`] is another thing: no scenario but one seed, no wire but memory, no clock but virtual time.
 
 pub mod control;
 pub mod cue;
@@ -16,6 +18,7 @@ pub mod live;
 pub mod play;
 pub mod report;
 pub mod scenario;
+pub mod simulation;
 pub mod stage;
 mod strike;
 pub mod watch;

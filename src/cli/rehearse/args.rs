@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::live::LiveArgs;
+use super::simulate::SimulateArgs;
 
 /// Options of `understudy rehearse`.
 #[derive(Debug, Clone, clap::Args)]
@@ -13,7 +14,7 @@ pub struct RehearseArgs {
     /// So many shows on air at the same time, where the scenario does not name them [default: the scenario's own number]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), conflicts_with = "live")]
     pub shows: Option<u32>,
-    /// Drives every choice: the same seed, the same moments [default: 1]
+    /// Drives every choice: the same seed, the same moments [default: 1]. Without --scenario: simulate this seed
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Write what happened to this file, as JSON
@@ -34,4 +35,6 @@ pub struct RehearseArgs {
     pub list: bool,
     #[command(flatten)]
     pub live: LiveArgs,
+    #[command(flatten)]
+    pub simulate: SimulateArgs,
 }

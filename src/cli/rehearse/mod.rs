@@ -3,7 +3,7 @@
 //! What is played and how it is judged is [`crate::rehearsal`]'s; here are its arguments and how its report looks: the
 //! [`table`], the page ([`html`]), the build server's file ([`junit`]). A scenario that kills the coordinator gets one in a
 //! [`process`] of its own, which is asked as any client would ([`remote`]), as is the one that a [`live`] rehearsal is for.
-//! The [`player`] starts all this from the API.
+//! The [`player`] starts all this from the API. With a seed and no scenario it is the simulation that is run ([`simulate`]).
 
 mod args;
 mod html;
@@ -13,6 +13,7 @@ pub mod player;
 mod process;
 mod progress;
 mod remote;
+mod simulate;
 mod table;
 
 use std::path::Path;
@@ -45,6 +46,9 @@ const SEED: u64 = 1;
 pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
     if args.list {
         return list(terminal);
+    }
+    if let (None, Some(seed)) = (&args.scenario, args.seed) {
+        return simulate::run(seed, args.shows, &args.simulate, terminal).await;
     }
     let cast = Cast {
         shows: args.shows,

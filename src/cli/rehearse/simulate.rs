@@ -1,0 +1,165 @@
+//! `understudy rehearse --seed S`: the deterministic simulation, one seed or one after the other.
+
+use std::sync::Mutex;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::cli::failure::{Exit, Outcome};
+use crate::cli::span;
+use crate::cli::terminal::Terminal;
+use crate::rehearsal::simulation::report::{Failure, command};
+use crate::rehearsal::simulation::soak::{Tally, Until, soak};
+use crate::rehearsal::simulation::{self, Plan, Run, Size};
+
+/// Between two lines that say how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// Lines of the log that are shown of a run in which nothing went wrong.
+const LAST_LINES: usize = 20;
+
+/// What is simulated, and how much of it.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Simulation in virtual time, with --seed and without --scenario")]
+pub struct SimulateArgs {
+    /// VMs that are ready at the start
+    #[arg(long, value_name = "N", default_value_t = Size::default().warm)]
+    warm: u32,
+    /// VMs that are off at the start
+    #[arg(long, value_name = "N", default_value_t = Size::default().cold)]
+    cold: u32,
+    /// Faults, deaths and orders
+    #[arg(long, value_name = "N", default_value_t = Size::default().troubles)]
+    troubles: u32,
+    /// Of all that would happen only these, by their numbers
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    only: Vec<usize>,
+    /// Seed after seed for so long, on every core
+    #[arg(long, value_name = "TIME", value_parser = span::parse_positive)]
+    soak: Option<Duration>,
+    /// Show everything that happened
+    #[arg(long)]
+    log: bool,
+}
+
+/// Simulates a seed and says what was seen; with `--soak`, that one and those after it. Fails if a rule was broken.
+///
+/// # Errors
+/// When a stage cannot be set.
+pub async fn run(seed: u64, shows: Option<u32>, args: &SimulateArgs, terminal: &Terminal) -> Outcome {
+    let size = Size {
+        warm: args.warm,
+        cold: args.cold,
+        shows: shows.unwrap_or(Size::default().shows),
+        troubles: args.troubles,
+    };
+    if let Some(span) = args.soak {
+        return long(seed, size, span, terminal).await;
+    }
+    let whole = Plan::of(seed, size);
+    let plan = if args.only.is_empty() {
+        whole
+    } else {
+        whole.only(&args.only)
+    };
+    // It has a runtime of its own, whose time is not this one's.
+    let played = tokio::task::spawn_blocking(move || (simulation::run(&plan), plan));
+    let (run, plan) = played.await.context("the simulation")?;
+    let run = run?;
+    tell(&plan, &run, args.log, terminal)?;
+    Ok(if run.violations.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+fn tell(plan: &Plan, run: &Run, whole_log: bool, terminal: &Terminal) -> anyhow::Result<()> {
+    if terminal.json {
+        terminal.print_json(&json!({
+            "seed": plan.seed,
+            "command": command(plan),
+            "virtualMs": run.virtual_ms,
+            "counts": run.counts,
+            "violations": run.violations.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "log": run.log.lines().collect::<Vec<_>>(),
+        }))?;
+        return Ok(());
+    }
+    if whole_log {
+        terminal.print(run.log.trim_end())?;
+    } else if run.violations.is_empty() {
+        let lines: Vec<&str> = run.log.lines().collect();
+        terminal.print(&lines[lines.len().saturating_sub(LAST_LINES)..].join("\n"))?;
+    } else {
+        let failure = Failure {
+            plan: plan.clone(),
+            run: run.clone(),
+        };
+        terminal.print(failure.to_string().trim_end())?;
+    }
+    let counts: Vec<String> = run
+        .counts
+        .iter()
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    terminal.print(&format!("\n{}\n{}", counts.join(", "), verdict(run)))?;
+    Ok(())
+}
+
+fn verdict(run: &Run) -> String {
+    let minutes = Duration::from_millis(run.virtual_ms).as_secs_f64() / 60.0;
+    match run.violations.len() {
+        0 => format!("{minutes:.1} virtual minutes, and every rule held"),
+        count => format!("{minutes:.1} virtual minutes, {count} violations"),
+    }
+}
+
+async fn long(seed: u64, size: Size, span: Duration, terminal: &Terminal) -> Outcome {
+    let until = Until {
+        seeds: u64::MAX,
+        span,
+    };
+    let threads = available_parallelism().map_or(1, std::num::NonZero::get);
+    let teller = terminal.clone();
+    let told = Mutex::new(Instant::now());
+    let progress = move |tally: &Tally| {
+        let Ok(mut told) = told.lock() else { return };
+        if told.elapsed() >= TOLD_EVERY {
+            *told = Instant::now();
+            teller.note(&format!(
+                "{} seeds, {} shows, {} faults, {} seeds with violations",
+                tally.seeds,
+                tally.shows(),
+                tally.faults(),
+                tally.failures.len()
+            ));
+        }
+    };
+    let soaked = tokio::task::spawn_blocking(move || soak(seed, size, threads, until, progress));
+    let tally = soaked.await.context("the soak")?;
+    if terminal.json {
+        let failures: Vec<Value> = tally
+            .failures
+            .iter()
+            .map(|(seed, told)| json!({ "seed": seed, "told": told }))
+            .collect();
+        terminal.print_json(&json!({
+            "seeds": tally.seeds,
+            "virtualMs": tally.virtual_ms,
+            "counts": tally.counts,
+            "failures": failures,
+        }))?;
+    } else {
+        for (seed, told) in &tally.failures {
+            terminal.print(&format!("seed {seed}: {told}"))?;
+        }
+        terminal.print(tally.to_string().trim_end())?;
+    }
+    Ok(if tally.failures.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}

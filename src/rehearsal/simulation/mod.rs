@@ -1,0 +1,115 @@
+//! The deterministic simulation: the whole tree over the simulated world, in virtual time, everything decided by one seed.
+//!
+//! ```text
+//!  seed ──► Plan ──► play: real actors, domain, ledger  ──► Run: log, violations, counts
+//!            │        over sim::direct, in paused time                 │
+//!            └──────────── shrink: fewer events, same violation ◄──────┘
+//! ```
+//!
+//! One thread, one runtime, no socket, no disk: hours pass in seconds. Nothing in the tree knows that it is simulated. What is
+//! checked is what can be seen from outside: `watch` has the rules.
+//!
+//! One thing is still left to chance: tokio's `watch` wakes those who wait for one value in an order that it draws (tokio
+//! 1.54, `sync/watch.rs`, `BigNotify`), and its runtime can only be given a seed with `--cfg tokio_unstable`. The same seed
+//! has the same things happen at the same times; what follows from them may differ by milliseconds.
+
+pub mod plan;
+mod play;
+mod produce;
+pub mod record;
+pub mod report;
+pub mod shrink;
+pub mod soak;
+mod watch;
+
+use anyhow::Context as _;
+use tracing_subscriber::fmt::MakeWriter;
+
+pub use self::plan::{Plan, Size};
+use self::play::Play;
+use self::record::Record;
+pub use self::record::{Counts, Violation};
+
+/// What came of a plan.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Line by line, in virtual milliseconds.
+    pub log: String,
+    /// In the order in which they were seen; a run ends with the first.
+    pub violations: Vec<Violation>,
+    pub counts: Counts,
+    /// How much time went by in it.
+    pub virtual_ms: u64,
+}
+
+/// Plays a plan from its beginning to the first violation, or until everything has settled after its end.
+///
+/// # Errors
+/// If the stage cannot be set, or a journal does not open again, which is a violation that leaves nothing to go on with.
+pub fn run(plan: &Plan) -> anyhow::Result<Run> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .context("the runtime of the simulation")?;
+    runtime.block_on(async {
+        let record = Record::begin();
+        // What the tree has to say about it, on this thread alone.
+        let said = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(Said(record.clone()))
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .finish();
+        let _said = tracing::subscriber::set_default(said);
+        let mut play = Box::pin(Play::begin(plan, record.clone())).await?;
+        play.perform(plan).await?;
+        play.settle().await?;
+        play.finish().await;
+        Ok(Run {
+            virtual_ms: record.now_ms(),
+            log: record.log(),
+            violations: record.violations(),
+            counts: record.counts(),
+        })
+    })
+}
+
+/// Writes what the tree logs into the record.
+struct Said(Record);
+
+impl<'a> MakeWriter<'a> for Said {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line {
+            record: self.0.clone(),
+            text: Vec::new(),
+        }
+    }
+}
+
+/// One line on its way.
+struct Line {
+    record: Record,
+    text: Vec<u8>,
+}
+
+impl std::io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.text);
+        self.record.note(&format!("says {}", text.trim()));
+    }
+}

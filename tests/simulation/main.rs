@@ -1,0 +1,75 @@
+//! The whole tree, simulated: shows come and go while everything breaks, and what must hold, holds.
+//!
+//! `UNDERSTUDY_SIMULATION_SEEDS` says how many fresh seeds are played beside the fixed ones.
+
+mod pool;
+
+use understudy::rehearsal::simulation::report::Failure;
+use understudy::rehearsal::simulation::{Plan, Run, Size, run};
+
+/// Played every time.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=6;
+/// Fresh ones, unless the environment says how many.
+const FRESH: u64 = 2;
+
+/// Plays a seed; what breaks a rule is told with as few events as break it.
+fn sound(seed: u64, size: Size) -> Run {
+    let plan = Plan::of(seed, size);
+    let run = run(&plan).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    assert!(
+        run.violations.is_empty(),
+        "seed {seed}\n{}",
+        Failure::investigate(&plan, run)
+    );
+    run
+}
+
+#[test]
+fn whatever_breaks_breaks_no_rule() {
+    for seed in SEEDS {
+        sound(seed, Size::default());
+    }
+}
+
+#[test]
+fn nor_does_it_with_seeds_that_nobody_has_seen() {
+    let asked = std::env::var("UNDERSTUDY_SIMULATION_SEEDS").ok();
+    let count = asked.map_or(FRESH, |text| text.parse().expect("a number of seeds"));
+    for _ in 0..count {
+        let seed = u64::from(rand::random::<u32>());
+        println!("fresh seed {seed}");
+        sound(seed, Size::default());
+    }
+}
+
+/// What the plan did to the tree in a run, with its times.
+fn done(run: &Run) -> Vec<&str> {
+    let lines = run.log.lines();
+    lines
+        .filter(|line| line.split_whitespace().nth(1) == Some("plan"))
+        .collect()
+}
+
+#[test]
+fn one_seed_has_the_same_things_happen_at_the_same_times() {
+    let size = Size {
+        shows: 4,
+        troubles: 16,
+        ..Size::default()
+    };
+    let (first, again) = (sound(3, size), sound(3, size));
+    assert_eq!(done(&first), done(&again));
+    assert_eq!(done(&first).len(), Plan::of(3, size).events.len());
+    assert_eq!(first.counts.get("shows"), again.counts.get("shows"));
+}
+
+#[test]
+fn another_seed_gives_another_log() {
+    let size = Size {
+        shows: 2,
+        troubles: 4,
+        ..Size::default()
+    };
+    let log = |seed| run(&Plan::of(seed, size)).expect("it can be played").log;
+    assert_ne!(log(1), log(2));
+}
