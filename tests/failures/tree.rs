@@ -27,6 +27,8 @@ use understudy::infra::template::Templates;
 use understudy::infra::vault::Vault;
 use understudy::sim::direct::{World, WorldConfig};
 
+use crate::doubles::{Buggy, Switch};
+
 const KEY: &str = "key-gala";
 /// Limit of the guard around the cloud, as in production.
 const CLOUD_LIMIT: Duration = Duration::from_secs(105);
@@ -34,11 +36,20 @@ const CLOUD_LIMIT: Duration = Duration::from_secs(105);
 const SOON: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Bugs that can be switched on.
+#[derive(Clone, Default)]
+pub struct Switches {
+    pub probe: Switch,
+    pub obs: Switch,
+    pub ssh: Switch,
+}
+
 pub struct Tree {
     pub world: World,
     /// Held for as long as the tree is to stand.
     _node: Node,
     pub coordinator: Coordinator,
+    pub switches: Switches,
     pub show: ShowId,
     pub vm: VmId,
     news: Receiver<Item>,
@@ -56,8 +67,9 @@ impl Tree {
         })
         .unwrap();
         let dir = tempfile::tempdir().unwrap();
+        let switches = Switches::default();
         let options = options(&world);
-        let surroundings = surroundings(&world, &dir);
+        let surroundings = surroundings(&world, &switches, &dir);
         let root = Arc::new(Mutex::new(None));
         let clock = Clock::starting_at(world.clock().now());
         let gateway = watching(Arc::clone(&root));
@@ -78,6 +90,7 @@ impl Tree {
             world,
             _node: node,
             coordinator,
+            switches,
             root,
             _dir: dir,
         };
@@ -215,14 +228,23 @@ fn options(world: &World) -> context::Options {
     assembly::options(&config, operations)
 }
 
-fn surroundings(world: &World, dir: &tempfile::TempDir) -> context::World {
+fn surroundings(world: &World, switches: &Switches, dir: &tempfile::TempDir) -> context::World {
     let vault = Arc::new(Vault::open(&dir.path().join("secrets.key")).unwrap());
     let parts = world.parts(&vault);
     context::World {
         cloud: Arc::new(Guarded::new(parts.cloud, CLOUD_LIMIT)),
-        probe: parts.probe,
-        obs: Some(parts.obs),
-        ssh: Some(parts.ssh),
+        probe: Arc::new(Buggy {
+            inner: parts.probe,
+            switch: switches.probe.clone(),
+        }),
+        obs: Some(Arc::new(Buggy {
+            inner: parts.obs,
+            switch: switches.obs.clone(),
+        })),
+        ssh: Some(Arc::new(Buggy {
+            inner: parts.ssh,
+            switch: switches.ssh.clone(),
+        })),
         archive: None,
         vault,
         templates: Arc::new(Templates::load(None).unwrap()),
