@@ -118,6 +118,9 @@ impl Actor {
     }
 }
 
+/// The adapter that a link depends on.
+type Picks = fn(&Switches) -> &Switch;
+
 /// What became of a tree one of whose actors failed.
 struct Outcome {
     /// Until it was back.
@@ -135,7 +138,7 @@ async fn kill(actor: Actor) -> Outcome {
         // Whichever started first; what matters is that it is the one that the show is on.
         let vm = tree.vm.clone();
         return outcome(&mut tree, &parent, None, |tree| {
-            assert!(tree.coordinator.kill_vm_actor(&vm))
+            assert!(tree.coordinator.kill_vm_actor(&vm));
         })
         .await;
     }
@@ -267,7 +270,7 @@ async fn the_death_of_no_actor_takes_a_show_off_the_air_or_a_neighbour_along() {
             &outcome,
         );
     }
-    let links: [(Actor, fn(&Switches) -> &Switch); 3] = [
+    let links: [(Actor, Picks); 3] = [
         (Actor::Probe, |switches| &switches.probe),
         (Actor::Obs, |switches| &switches.obs),
         (Actor::Ssh, |switches| &switches.ssh),

@@ -94,7 +94,7 @@ impl Pool {
             Command::Start => (self.stopped, self.available) = (self.stopped - 1, self.available + 1),
             Command::Stop => (self.available, self.stopped) = (self.available - 1, self.stopped + 1),
             Command::Maintain => {
-                (self.available, self.maintained) = (self.available - 1, self.maintained + 1)
+                (self.available, self.maintained) = (self.available - 1, self.maintained + 1);
             }
             Command::EndMaintenance => {
                 (self.maintained, self.available) = (self.maintained - 1, self.available + 1);

@@ -32,7 +32,7 @@ pub struct LiveArgs {
     /// Rehearse on the spare VMs of a running coordinator instead of simulated ones
     #[arg(long, requires = "studio", requires = "scenario")]
     pub live: bool,
-    /// What the rehearsal's studio is made from, as for `show configure`; its [stream] names an ingest and a key that no
+    /// What the rehearsal's studio is made from, as for `show configure`; its `[stream]` names an ingest and a key that no
     /// real show has
     #[arg(long, value_name = "FILE", requires = "live")]
     pub studio: Option<std::path::PathBuf>,

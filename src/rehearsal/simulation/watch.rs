@@ -233,7 +233,9 @@ mod tests {
         machine.load_example_studio("key-gala").unwrap();
         check_air(&State::default(), &world, &record);
         assert!(!record.has_violations());
-        machine.operate(|studio, now| studio.start_stream(now)).unwrap();
+        machine
+            .operate(crate::sim::model::studio::Studio::start_stream)
+            .unwrap();
         let publishes = |ingest: &crate::sim::direct::Ingest| ingest.bytes("key-gala") > 0;
         assert!(world.ingest().until(Duration::from_secs(10), publishes).await);
         check_air(&State::default(), &world, &record);

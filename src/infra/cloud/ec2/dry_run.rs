@@ -32,7 +32,7 @@ impl Ec2Cloud {
         }
         let mut found = vec![describe, self.may_run().await];
         match instance {
-            Some(instance) => found.extend(self.may_change(instance).await),
+            Some(instance) => found.extend(Box::pin(self.may_change(instance)).await),
             None => found.extend(
                 [START, STOP, REBOOT, TERMINATE, CREATE_TAGS].map(|call| Permission {
                     call,
