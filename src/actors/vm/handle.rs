@@ -28,6 +28,8 @@ use crate::infra::ledger::CommitError;
 const QUICK: Duration = Duration::from_secs(5);
 /// Limit on what waits for the cloud: its own time-outs, with retries, fit in.
 const CLOUD: Duration = Duration::from_secs(60);
+/// Limit on the actor of a VM that has just joined the pool being there to be asked.
+const ARRIVAL: Duration = Duration::from_secs(2);
 
 /// A VM did not do what it was told.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -326,6 +328,7 @@ impl Machines {
         limit: Duration,
         message: impl FnOnce(RpcReplyPort<Result<R, VmError>>) -> Message,
     ) -> Result<R, VmError> {
+        self.directory.arrival(vm, ARRIVAL).await;
         self.directory.ask(vm, limit, message).await?
     }
 }
