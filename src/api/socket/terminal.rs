@@ -296,6 +296,10 @@ impl Showing {
 
     /// Whether the client has shown it.
     async fn show(&self, event: OutputEvent) -> bool {
+        // Whoever has been told that it is over is not to type into it any more.
+        if event.done {
+            self.client.terminals.lock().remove(&self.terminal_id);
+        }
         let payload = json!({
             "terminalId": self.terminal_id,
             "vmId": event.vm_id,
