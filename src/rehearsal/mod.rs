@@ -21,4 +21,5 @@ pub mod scenario;
 pub mod simulation;
 pub mod stage;
 mod strike;
+mod wait;
 pub mod watch;

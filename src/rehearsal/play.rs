@@ -23,6 +23,7 @@ use super::judge;
 use super::report::{FailoverReport, Gap, Invariants, ScenarioReport, ShowReport, Strike};
 use super::scenario::{Command, Ends, Part, Scenario};
 use super::stage::{Setting, Stage, stream_key};
+use super::wait::until;
 use super::watch::{self, Watch};
 use crate::actors::coordinator::Coordinator;
 use crate::config::Config;
@@ -267,16 +268,7 @@ impl Drill<'_> {
         limit: Duration,
         look: impl AsyncFn() -> Option<T>,
     ) -> anyhow::Result<T> {
-        let wait = async {
-            loop {
-                if let Some(found) = look().await {
-                    return found;
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let found = tokio::time::timeout(limit, wait).await;
-        found.with_context(|| format!("not within {} s: {what}", limit.as_secs()))
+        until(what, limit, LOOK, look).await
     }
 
     async fn set_up(&self) -> anyhow::Result<()> {

@@ -30,6 +30,7 @@ use super::judge;
 use super::play::{Audience, Happening};
 use super::report::{FailoverReport, Gap, Invariants, Published, ScenarioReport, ShowReport, Strike};
 use super::scenario::{Act, Command, MachineFault, Part, Scenario};
+use super::wait::until;
 use crate::domain::ids::{ShowId, VmId};
 use crate::domain::time::{Timestamp, millis};
 use crate::sim::model::fault::Fault;
@@ -185,16 +186,7 @@ impl Live<'_> {
         limit: Duration,
         look: impl AsyncFn() -> Option<T>,
     ) -> anyhow::Result<T> {
-        let wait = async {
-            loop {
-                if let Some(found) = look().await {
-                    return found;
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let found = tokio::time::timeout(limit, wait).await;
-        found.with_context(|| format!("not within {} s: {what}", limit.as_secs()))
+        until(what, limit, LOOK, look).await
     }
 
     async fn standing(&self) -> Option<Standing> {
