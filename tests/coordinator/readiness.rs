@@ -1,13 +1,7 @@
 //! What a VM must have shown before it is given to a show, and how what is missing is named.
 
-mod support;
-
 use std::time::Duration;
 
-use support::PLENTY;
-use support::eventually::eventually;
-use support::scene::{SOON, Scene};
-use support::studios;
 use understudy::actors::news::Item;
 use understudy::domain::failover::Fence;
 use understudy::domain::ids::VmId;
@@ -16,6 +10,11 @@ use understudy::domain::vm::{Health, Power, Status};
 use understudy::infra::obs::Frame;
 use understudy::sim::model::fault::{Fault, FaultKind};
 use understudy::sim::model::machine::Service;
+
+use crate::support::PLENTY;
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
+use crate::support::studios;
 
 /// The only VM, off, whose machine is prepared and which is then switched on.
 async fn started(prepare: impl FnOnce(&understudy::sim::wire::MachineHandle)) -> (Scene, VmId) {

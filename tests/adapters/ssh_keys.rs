@@ -1,7 +1,5 @@
 //! The SSH adapter against real OpenSSH servers: who is let in, and who is believed.
 
-mod support;
-
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,12 +7,13 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use support::sshd::{Sshd, generate, generate_key, refusal};
 
 use understudy::domain::studio::Secret;
 use understudy::infra::ssh::{
     Config, Connector, Endpoint, Error, HostKeyPolicy, KeySource, RusshConnector, Session,
 };
+
+use crate::support::sshd::{Sshd, generate, generate_key, refusal};
 
 #[tokio::test]
 async fn a_key_that_the_server_does_not_know_is_refused() {

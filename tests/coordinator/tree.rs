@@ -1,12 +1,8 @@
 //! The tree as a whole: what its parts owe each other when one of them fails, is stopped, or is told to.
 
-mod support;
-
 use std::time::Duration;
 
 use futures_util::future::poll_immediate;
-use support::eventually::eventually;
-use support::scene::{SOON, Scene};
 use understudy::actors::coordinator::{Assign, CommandError, Release};
 use understudy::config::{Config, ObsVia};
 use understudy::domain::failover::{Cause, Ending};
@@ -17,6 +13,9 @@ use understudy::domain::vm::{Power, Status};
 use understudy::rehearsal::stage::{Producer, Setting, Stage, stream_key};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
+
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
 
 /// Long for an answer from memory, short against the ledger's patience with a locked journal.
 const SHORTLY: Duration = Duration::from_millis(200);

@@ -1,16 +1,15 @@
 //! A studio that was made on another VM is read again and compared with what it was to be.
 
-mod support;
-
 use std::time::Duration;
 
-use support::scene::{SOON, Scene};
 use understudy::config::ObsRestore;
 use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::show::Phase;
 use understudy::domain::state::State;
 use understudy::domain::studio::{Comparison, MadeBy};
 use understudy::rehearsal::stage::Stage;
+
+use crate::support::scene::{SOON, Scene};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);

@@ -1,10 +1,6 @@
 //! Executions across deaths: what nobody watches any more is written down as such.
 
-mod support;
-
 use std::time::{Duration, Instant};
-
-use support::scene::{SOON, Scene};
 
 use understudy::actors::coordinator::{Coordinator, Work};
 use understudy::actors::executions::run::{Running, Update};
@@ -13,6 +9,8 @@ use understudy::domain::execution::{Ending, ExecutionId};
 use understudy::domain::ids::VmId;
 use understudy::domain::operation::FreeCommand;
 use understudy::domain::state::State;
+
+use crate::support::scene::{SOON, Scene};
 
 async fn scene() -> Scene {
     Scene::set(1, 0, |config| config.ssh.allow_free_commands = true).await
@@ -41,7 +39,7 @@ async fn start(scene: &Scene, coordinator: &Coordinator, vm: &VmId) -> Running {
                 .await
             {
                 // One that could not be started ends at once.
-                let end = tokio::time::timeout(support::BRIEF, running.updates.recv()).await;
+                let end = tokio::time::timeout(crate::support::BRIEF, running.updates.recv()).await;
                 if end.is_err() {
                     return running;
                 }

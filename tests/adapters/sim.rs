@@ -1,19 +1,17 @@
 //! The adapters for show server and SSH against a simulated machine: what the rest of the coordinator rehearses
 //! with speaks what they speak.
 
-mod support;
-
-use support::eventually::eventually;
-use support::ssh::pinning;
-use support::studios::world;
-use support::{BRIEF, PLENTY};
-
 use understudy::domain::ids::ShowId;
 use understudy::domain::instance::InstanceState;
 use understudy::infra::probe::{Error as ProbeError, HttpProbe, Probe};
 use understudy::infra::ssh::{Connector, Endpoint, Error, Exec, Exit, RusshConnector};
 use understudy::sim::model::fault::{Fault, FaultKind};
 use understudy::sim::world::{World, WorldConfig};
+
+use crate::support::eventually::eventually;
+use crate::support::ssh::pinning;
+use crate::support::studios::world;
+use crate::support::{BRIEF, PLENTY};
 
 #[tokio::test]
 async fn a_simulated_show_server_is_probed_in_all_its_states() {

@@ -1,17 +1,16 @@
 //! Executions against real OpenSSH servers: output as it comes, input, terminals, cancelling, and their bounds.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use support::eventually::eventually;
-use support::memory::{peak_memory_kib, reset_peak_memory};
-use support::sshd::Sshd;
-use support::{BRIEF, PLENTY};
 use tokio::time::timeout;
 
 use understudy::infra::ssh::{Error, Exec, Execution, Exit, Piece, Session, Start, Stream, Terminal};
+
+use crate::support::eventually::eventually;
+use crate::support::memory::{peak_memory_kib, reset_peak_memory};
+use crate::support::sshd::Sshd;
+use crate::support::{BRIEF, PLENTY};
 
 fn sh(script: &str) -> Start {
     Start {

@@ -1,11 +1,8 @@
 //! Stops that do not come to an end: refused, forgotten, or slow.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::scene::{SOON, Scene};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 use understudy::actors::coordinator::{Assign, CommandError};
@@ -17,6 +14,8 @@ use understudy::domain::vm::{self, Power, Status};
 use understudy::infra::ledger::Batch;
 use understudy::sim::model::fault::{CloudFault, Fault};
 use understudy::sim::world::WorldConfig;
+
+use crate::support::scene::{SOON, Scene};
 
 /// What the coordinator allows the cloud for a stop here.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);

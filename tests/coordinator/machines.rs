@@ -1,11 +1,7 @@
 //! What is believed of a machine: by the cloud, by its services, by the ledger and by the clock.
 
-mod support;
-
 use std::time::Duration;
 
-use support::eventually::eventually;
-use support::scene::{SOON, Scene};
 use understudy::actors::coordinator::{Assign, CommandError, Release};
 use understudy::actors::news::{Alert, Item, Level};
 use understudy::domain::event::Event;
@@ -21,6 +17,9 @@ use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::model::machine::Service;
 use understudy::sim::model::studio::Studio;
 use understudy::sim::world::WorldConfig;
+
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
 
 fn status(state: &State, vm: &VmId) -> Option<Status> {
     state.vm(vm).map(|vm| vm.status())

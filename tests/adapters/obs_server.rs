@@ -1,7 +1,5 @@
 //! The OBS adapter against servers that break the protocol in every way that could hang or mislead it.
 
-mod support;
-
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,8 +7,6 @@ use std::time::Instant;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use support::studios::{connector, next, refusal};
-use support::{BRIEF, PLENTY};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -18,6 +14,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use understudy::infra::obs::{Connector, Endpoint, Error, Notice, Route, Session};
+
+use crate::support::studios::{connector, next, refusal};
+use crate::support::{BRIEF, PLENTY};
 
 type Socket = WebSocketStream<TcpStream>;
 

@@ -1,14 +1,12 @@
 //! Host certificates, made by OpenSSH's ssh-keygen and shown by its sshd: which are believed, and why others are not.
 
-mod support;
-
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use support::sshd::{Sshd, generate, generate_key, refusal};
-
 use understudy::infra::ssh::{Error, HostKeyPolicy, Session};
+
+use crate::support::sshd::{Sshd, generate, generate_key, refusal};
 
 const INSTANCE: &str = "i-0123456789abcdef0";
 

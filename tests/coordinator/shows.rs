@@ -1,12 +1,8 @@
 //! What is owed to a show: a wish, once recorded, is carried out, whoever dies or stalls on the way.
 
-mod support;
-
 use std::time::Duration;
 
 use futures_util::future::poll_immediate;
-use support::eventually::eventually;
-use support::scene::{SOON, Scene};
 use tokio::task::JoinHandle;
 use understudy::actors::coordinator::{Assign, CommandError, Coordinator, Release, Released, StreamTurned};
 use understudy::config::Config;
@@ -16,6 +12,9 @@ use understudy::domain::show::Phase;
 use understudy::domain::vm::{Power, Status};
 use understudy::rehearsal::stage::stream_key;
 use understudy::sim::world::WorldConfig;
+
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
 
 /// Long enough that another command arrives before a stream has stopped, within what a studio is waited for.
 const SLOW_STOP: Duration = Duration::from_secs(1);

@@ -1,17 +1,16 @@
 //! A stream that is still connecting to its ingest when everybody who knew of it is gone.
 
-mod support;
-
 use std::time::Duration;
 
-use support::eventually::eventually;
-use support::scene::{SOON, Scene};
 use understudy::actors::coordinator::{Assign, Release};
 use understudy::domain::ids::ShowId;
 use understudy::rehearsal::stage::stream_key;
 use understudy::sim::model::studio::stream::Phase;
 use understudy::sim::wire::machine::MachineHandle;
 use understudy::sim::world::WorldConfig;
+
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
 
 fn phase(machine: &MachineHandle) -> Phase {
     machine.operate(|studio, _| studio.output().phase())

@@ -1,20 +1,11 @@
 //! The SSH key from AWS Secrets Manager: moto's, with real OpenSSH servers that take the key or do not.
 
-#![cfg(feature = "secrets-manager")]
-
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use support::PLENTY;
-use support::eventually::eventually;
-use support::moto::Moto;
-use support::secrets::StoredSecret as InMoto;
-use support::sshd::{Sshd, generate, refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -23,6 +14,12 @@ use understudy::infra::aws::AccessKey;
 use understudy::infra::secrets::aws::{Config, StoredSecret};
 use understudy::infra::secrets::{Error as SecretError, SecretStore};
 use understudy::infra::ssh::{Connector, Error, KeySource, KeyStanding, RusshConnector};
+
+use crate::support::PLENTY;
+use crate::support::eventually::eventually;
+use crate::support::moto::Moto;
+use crate::support::secrets::StoredSecret as InMoto;
+use crate::support::sshd::{Sshd, generate, refusal};
 
 const NEVER: Duration = Duration::from_secs(3_600);
 

@@ -2,21 +2,20 @@
 //!
 //! OpenSSH passes no signals on to processes of root, so whether a hang-up is sent is seen here.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, VerifiedPublicKey};
 use russh::{Channel, ChannelId, Sig};
-use support::ssh::pinning;
-use support::sshd::generate_key;
-use support::{BRIEF, PLENTY};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use understudy::infra::ssh::{Connector, Endpoint, Error, Exec, RusshConnector, Session};
+
+use crate::support::ssh::pinning;
+use crate::support::sshd::generate_key;
+use crate::support::{BRIEF, PLENTY};
 
 /// What happened at the server.
 #[derive(Debug, PartialEq)]

@@ -1,10 +1,5 @@
 //! The OBS adapter against simulated studios: capture and restore.
 
-mod support;
-
-use support::PLENTY;
-use support::studios::{connect, input, item, scene, scene_named, sealed, small, world};
-
 use serde_json::json;
 use understudy::domain::studio::{
     Audio, Filter, Json, Monitor, Recording, SceneItem, Studio, Transition, TransitionOverride,
@@ -12,6 +7,9 @@ use understudy::domain::studio::{
 use understudy::infra::obs::{Error, Means, Session};
 use understudy::sim::model::fault::Fault;
 use understudy::sim::wire::MachineView;
+
+use crate::support::PLENTY;
+use crate::support::studios::{connect, input, item, scene, scene_named, sealed, small, world};
 
 /// Restores, finds the studio as wanted, and has nothing to do when it is asked again.
 async fn assert_restores(session: &dyn Session, studio: &Studio) {

@@ -1,14 +1,10 @@
 //! How shows are moved, and when not: stopped, held, or without a spare; by a coordinator that was itself asleep.
 
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::eventually::eventually;
-use support::scene::{SOON, Scene};
 use tokio::process::{Child, Command};
 use understudy::actors::coordinator::{CommandError, Coordinator};
 use understudy::actors::news::Item;
@@ -22,6 +18,9 @@ use understudy::domain::vm::{Power, Status};
 use understudy::rehearsal::stage::{Setting, Stage, stream_key};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
+
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
 
 /// Silence that the coordinator in a process of its own takes for a loss.
 const SILENCE_LIMIT: Duration = Duration::from_secs(6);

@@ -1,19 +1,18 @@
 //! A key in a store that changes, against real OpenSSH servers: nobody is shut out by a rotation.
 
-mod support;
-
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use support::PLENTY;
-use support::eventually::eventually;
-use support::sshd::{Sshd, generate, generate_key, refusal};
 
 use understudy::domain::studio::Secret;
 use understudy::infra::secrets::{self, SecretStore};
 use understudy::infra::ssh::{Connector, Endpoint, Error, KeySource, KeyStanding, RusshConnector};
+
+use crate::support::PLENTY;
+use crate::support::eventually::eventually;
+use crate::support::sshd::{Sshd, generate, generate_key, refusal};
 
 /// A store of one secret, which a test changes.
 #[derive(Debug)]

@@ -1,24 +1,23 @@
 //! Files and tunnels over SSH, against real OpenSSH servers.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use support::eventually::eventually;
-use support::memory::{peak_memory_kib, reset_peak_memory};
-use support::noise::noise;
-use support::sshd::Sshd;
-use support::{BRIEF, PLENTY};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use understudy::infra::ssh::files::{Download, Error, Files, Kind};
 use understudy::infra::ssh::{Error as Ssh, Exec, Session, tunnel};
+
+use crate::support::eventually::eventually;
+use crate::support::memory::{peak_memory_kib, reset_peak_memory};
+use crate::support::noise::noise;
+use crate::support::sshd::Sshd;
+use crate::support::{BRIEF, PLENTY};
 
 async fn all(mut download: Download) -> Result<Vec<u8>, Error> {
     let mut all = Vec::new();

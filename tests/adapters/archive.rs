@@ -1,20 +1,9 @@
 //! Recordings on their way from a real OpenSSH server into moto's S3.
 
-#![cfg(feature = "s3")]
-
-mod support;
-
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use sha2::{Digest, Sha256};
-use support::PLENTY;
-use support::bucket::{Bucket, Spoil};
-use support::eventually::eventually;
-use support::memory::{peak_memory_kib, reset_peak_memory};
-use support::moto::Moto;
-use support::noise::noise;
-use support::sshd::Sshd;
 
 use http::Method;
 use understudy::domain::archive::{Recording, Upload};
@@ -25,6 +14,14 @@ use understudy::infra::archive::{Error, Store, Target, Transmission, TransmitErr
 use understudy::infra::aws::AccessKey;
 use understudy::infra::ssh::Session;
 use understudy::infra::ssh::files::Files;
+
+use crate::support::PLENTY;
+use crate::support::bucket::{Bucket, Spoil};
+use crate::support::eventually::eventually;
+use crate::support::memory::{peak_memory_kib, reset_peak_memory};
+use crate::support::moto::Moto;
+use crate::support::noise::noise;
+use crate::support::sshd::Sshd;
 
 const MIB: u64 = 1 << 20;
 /// The least that S3 takes.

@@ -1,12 +1,8 @@
 //! A show's studio made from its configuration: on the VM it is given, when the configuration changes, and on a spare.
 
-mod support;
-
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use support::scene::{SOON, Scene};
-use support::studios::{connect, sealed, world};
 use understudy::actors::coordinator::{Apply, Assign, CommandError, Configure, Release};
 use understudy::domain::configuration::Made;
 use understudy::domain::ids::{ShowId, VmId};
@@ -15,6 +11,9 @@ use understudy::domain::studio::Secret;
 use understudy::infra::obs::Means;
 use understudy::infra::template::{Stream, Templates};
 use understudy::sim::model::fault::{Fault, FaultKind};
+
+use crate::support::scene::{SOON, Scene};
+use crate::support::studios::{connect, sealed, world};
 
 const KEY: &str = "key-of-gala";
 

@@ -2,19 +2,18 @@
 //! (`address:port`, and `UNDERSTUDY_STUDIO_PASSWORD`), against real OBS. `UNDERSTUDY_STUDIO_CONFIG` is where that keeps its
 //! settings. `tests/studio/with-obs` starts one and sets them.
 
-mod support;
-
 use std::sync::Arc;
 
-use support::ssh::pinning;
-use support::sshd::Sshd;
-use support::{PLENTY, contract, studios};
 use understudy::domain::instance::InstanceState;
 use understudy::domain::studio::Secret;
 use understudy::infra::obs::{Endpoint, Folder, Route};
 use understudy::infra::ssh::{self, Connector, RusshConnector};
 use understudy::sim::model::machine::disk::OBS_CONFIG;
 use understudy::sim::world::{World, WorldConfig};
+
+use crate::support::ssh::pinning;
+use crate::support::sshd::Sshd;
+use crate::support::{PLENTY, contract, studios};
 
 #[tokio::test]
 async fn the_simulated_studio_and_the_real_one_named_keep_the_contract() {

@@ -1,13 +1,9 @@
 //! Stream keys in the journal: sealed, opened for the studio that streams, and what happens without the key.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use support::eventually::eventually;
-use support::scene::{SOON, Scene};
 use understudy::actors::coordinator::{Apply, Configure, Release};
 use understudy::actors::news::{Alert, Item, Level};
 use understudy::domain::cleaning::Subject;
@@ -23,6 +19,9 @@ use understudy::infra::ledger::{Ledger, Options};
 use understudy::infra::vault::Vault;
 use understudy::rehearsal::stage::{Producer, stream_key};
 use understudy::sim::model::machine::disk::{Disk, OBS_CONFIG, OBS_TEMPLATE, Who};
+
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
 
 fn key_of<'a>(state: &'a State, show: &ShowId) -> Option<&'a Sealed> {
     state.show(show)?.studio.as_ref()?.stream.as_ref()?.key.as_ref()

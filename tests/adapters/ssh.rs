@@ -1,16 +1,15 @@
 //! The SSH adapter against real OpenSSH servers: commands, liveness, and servers that misbehave.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::eventually::eventually;
-use support::memory::{peak_memory_kib, reset_peak_memory};
-use support::sshd::{Sshd, refusal};
-use support::{BRIEF, PLENTY};
 use tokio::net::TcpListener;
 
 use understudy::infra::ssh::{Connector, Endpoint, Error, Exec, Exit, Finished, Session};
+
+use crate::support::eventually::eventually;
+use crate::support::memory::{peak_memory_kib, reset_peak_memory};
+use crate::support::sshd::{Sshd, refusal};
+use crate::support::{BRIEF, PLENTY};
 
 fn words(argv: &[&str]) -> Exec {
     Exec {
