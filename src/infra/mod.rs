@@ -15,3 +15,4 @@ pub mod secrets;
 pub mod ssh;
 pub mod template;
 pub mod vault;
+pub mod watch;

@@ -196,6 +196,14 @@ pub const OWNERS: &[Owned] = &[
     ),
 ];
 
+/// Whatever takes part in a simulation.
+const SIMULATED: &[&str] = &[
+    "src/actors/",
+    "src/infra/ledger/",
+    "src/rehearsal/simulation/",
+    "src/sim/direct/",
+];
+
 /// What may not be named among the actors, nor where: by its order, its value or its time two runs of one seed would
 /// differ.
 const BY_CHANCE: &[(&str, &[&str])] = &[
@@ -344,10 +352,15 @@ fn impure(path: &[String], mention: &Mention) -> Option<String> {
 }
 
 fn by_chance(file: &str, path: &[String], in_test: bool) -> Option<String> {
+    let named = path.join("::");
+    if named.starts_with("tokio::sync::watch") && SIMULATED.iter().any(|place| file.starts_with(place)) {
+        return Some(format!(
+            "{named} wakes in an order that it draws, and takes part in simulations here: infra::watch does not"
+        ));
+    }
     if in_test || !file.starts_with("src/actors/") {
         return None;
     }
-    let named = path.join("::");
     let (what, _) = BY_CHANCE.iter().find(|(what, places)| {
         let rest = named.strip_prefix(what);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::")) && !places.contains(&file)

@@ -288,7 +288,7 @@ fn everything_has_a_place_where_it_is_right() {
         ),
         (
             "src/actors/pool.rs",
-            "use ractor::Actor; use tokio::sync::watch; use crate::infra::cloud::Cloud;",
+            "use ractor::Actor; use tokio::sync::mpsc; use crate::infra::cloud::Cloud;",
         ),
         (
             "src/infra/cloud/ec2.rs",
@@ -408,6 +408,19 @@ fn actors_may_not_depend_on_hash_order_wall_time_or_dice() {
             &format!("{named} must not be named in src/actors:"),
         );
     }
+    for file in [
+        "src/actors/pool.rs",
+        "src/sim/direct/world.rs",
+        "src/infra/ledger/mod.rs",
+    ] {
+        refused(
+            file,
+            "use tokio::sync::{mpsc, watch};",
+            1,
+            "tokio::sync::watch wakes in an order",
+        );
+    }
+    accepted("src/sim/wire/cloud.rs", "use tokio::sync::watch;");
     accepted("src/actors/clock.rs", "use std::time::SystemTime;");
     accepted(
         "src/actors/pool.rs",

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::watch;
 
 use super::context::Context;
 use super::coordinator::CommandError;
@@ -31,6 +30,7 @@ use crate::domain::execution::{self, Deed, Ending, ExecutionId};
 use crate::domain::ids::VmId;
 use crate::domain::unix::AbsolutePath;
 use crate::domain::vm::{Occupancy, Power};
+use crate::infra::watch;
 
 /// Limit on being given a ticket and on giving it back: one commit each.
 const QUICK: Duration = Duration::from_secs(10);

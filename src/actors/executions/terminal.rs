@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::Ticket;
@@ -19,6 +19,7 @@ use crate::domain::execution::{Ending, ExecutionId};
 use crate::domain::ids::VmId;
 pub use crate::infra::ssh::Terminal as Kind;
 use crate::infra::ssh::{Control, Error, Execution, Exit, Piece, Session, Start};
+use crate::infra::watch;
 
 /// Longest time that a terminal is open: a working day.
 const OPEN_MAX: Duration = Duration::from_secs(12 * 3_600);

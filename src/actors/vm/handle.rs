@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef, RpcReplyPort};
-use tokio::sync::watch;
 
 use super::{Arguments, Link, Machine, Message, Shell, Studio};
 use crate::actors::context::Context;
@@ -23,6 +22,7 @@ use crate::domain::vm::{self, Status};
 use crate::domain::{show, state};
 use crate::infra::cloud::Error as CloudError;
 use crate::infra::ledger::CommitError;
+use crate::infra::watch;
 
 /// Limit on what a VM actor answers from memory or after one commit.
 const QUICK: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 
 use super::report::Report;
@@ -23,6 +23,7 @@ use crate::actors::{span, task};
 use crate::domain::ids::VmId;
 use crate::domain::instance::Instance;
 use crate::domain::restart::Restart;
+use crate::infra::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Link {

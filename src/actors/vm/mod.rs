@@ -33,7 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use tokio::sync::watch;
 use tracing::Instrument as _;
 
 pub(crate) use self::handle::spec;
@@ -56,6 +55,7 @@ use crate::infra::cloud::{Error as CloudError, StateChange};
 use crate::infra::ledger::CommitError;
 use crate::infra::obs::Session as Studio;
 use crate::infra::ssh::Session as Shell;
+use crate::infra::watch;
 
 /// What a VM actor is told.
 pub enum Message {

@@ -9,13 +9,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot, watch};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
 use crate::domain::event::{Entry, Event};
 use crate::domain::ids::Seq;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
+use crate::infra::watch;
 
 use super::Committed;
 use super::error::{CloseError, CommitError, FatalError, OpenError, StorageError};

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, debug, debug_span, info};
 
@@ -48,6 +48,7 @@ use crate::domain::ids::Seq;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 use crate::infra::metrics::LedgerMetrics;
+use crate::infra::watch;
 
 pub use error::{CloseError, CommitError, Defect, FatalError, OpenError, StorageError, Stranger};
 pub use lock::{Holder, last_holder};

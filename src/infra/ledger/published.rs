@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 use crate::domain::event::Entry;
 use crate::domain::state::State;
 use crate::infra::metrics::LedgerMetrics;
+use crate::infra::watch;
 
 use super::error::FatalError;
 

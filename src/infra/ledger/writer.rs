@@ -17,13 +17,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::domain::event::{Entry, Event};
 use crate::domain::ids::Seq;
 use crate::domain::state::{Rejected, State};
 use crate::domain::time::Timestamp;
+use crate::infra::watch;
 
 use super::Committed;
 use super::error::{CommitError, FatalError, OpenError, StorageError};

@@ -9,9 +9,7 @@
 //! One thread, one runtime, no socket, no disk: hours pass in seconds. Nothing in the tree knows that it is simulated. What is
 //! checked is what can be seen from outside: `watch` has the rules.
 //!
-//! What tokio draws itself, such as the order in which a `watch` wakes those who wait for it, is drawn from the same seed:
-//! one seed gives the same log, byte for byte. That takes `--cfg tokio_unstable` (.cargo/config.toml); without it, what
-//! follows from the same events may differ by milliseconds.
+//! One seed gives the same log, byte for byte: whatever could draw lots is kept out of the tree by `tests/layering`.
 
 pub mod plan;
 mod play;
@@ -47,11 +45,11 @@ pub struct Run {
 /// # Errors
 /// If the stage cannot be set, or a journal does not open again, which is a violation that leaves nothing to go on with.
 pub fn run(plan: &Plan) -> anyhow::Result<Run> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_time().start_paused(true);
-    #[cfg(tokio_unstable)]
-    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&plan.seed.to_le_bytes()));
-    let runtime = runtime.build().context("the runtime of the simulation")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .context("the runtime of the simulation")?;
     runtime.block_on(async {
         let record = Record::begin();
         // What the tree has to say about it, on this thread alone.

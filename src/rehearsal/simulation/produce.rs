@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -19,6 +18,7 @@ use super::watch::ACKNOWLEDGED;
 use crate::actors::coordinator::{Apply, Assign, CommandError, Configure, Coordinator, Release};
 use crate::domain::ids::{RequestKey, Seq, ShowId};
 use crate::domain::studio::Secret;
+use crate::infra::watch;
 use crate::rehearsal::stage::stream_key;
 use crate::sim::direct::World;
 use crate::sim::model::machine::Machine;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::dice::{Dice, Span};
@@ -20,6 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::infra::cloud::{
     self, Error, ErrorKind, MANAGED_BY, StateChange, TAG_MANAGED_BY, TAG_PROJECT, rest,
 };
+use crate::infra::watch;
 use crate::sim::clock::Clock;
 use crate::sim::model::cloud::{Cloud, Faults, LaunchRequest, Refusal};
 use crate::sim::model::fault::CloudFault;

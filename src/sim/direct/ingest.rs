@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::domain::time::millis;
+use crate::infra::watch;
 use crate::sim::clock::Clock;
 use crate::sim::model::ingest::Book;
 pub use crate::sim::model::ingest::{IDLE, Overlap, Stretch};

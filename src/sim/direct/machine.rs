@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -12,6 +12,7 @@ use super::dice::Dice;
 use super::ingest::Ingest;
 use super::publish::{Target, publish};
 use crate::domain::time::Timestamp;
+use crate::infra::watch;
 use crate::sim::clock::Clock;
 use crate::sim::model::fault::{Fault, FaultKind};
 use crate::sim::model::machine::disk::Disk;

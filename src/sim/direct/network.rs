@@ -9,13 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::dice::Dice;
 use super::machine::{Line, Shared};
 use super::machines::Machines;
 use super::process::Process;
+use crate::infra::watch;
 use crate::sim::model::machine::{Fate, Front, Service};
 
 /// Requests in the buffers of one connection. A further one waits for a place.

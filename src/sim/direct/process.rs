@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use crate::infra::watch;
 
 /// A process that may die at any time, as by `kill -9`. Clones are the same one.
 #[derive(Clone, Default)]

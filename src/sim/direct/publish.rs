@@ -60,7 +60,7 @@ async fn send(machine: &Shared, line: &Line, connection: &Connection) {
     let mut up = connection.up();
     loop {
         let present = *fate.borrow_and_update();
-        changes.mark_unchanged();
+        drop(changes.borrow_and_update());
         if present == Fate::Reset {
             return;
         }

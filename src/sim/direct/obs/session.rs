@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::restore;
@@ -16,6 +16,7 @@ use crate::domain::time::{Timestamp, millis};
 use crate::infra::obs::{Error, Frame, Means, Notice, Outputs, Phase, Restored, Scenes, stream_service};
 use crate::infra::ssh::tunnel;
 use crate::infra::vault::Vault;
+use crate::infra::watch;
 use crate::sim::direct::dice::Span;
 use crate::sim::direct::network::Link;
 use crate::sim::model::machine::Machine;
@@ -163,7 +164,7 @@ impl DirectSession {
             match (stopped.await?, phase) {
                 (Ok(()), _) => break,
                 // The answer may be older than the news.
-                (Err(_), _) if phases.has_changed().unwrap_or(false) => {}
+                (Err(_), _) if phases.has_changed() => {}
                 (Err(_), Phase::Settled) => return Ok(()),
                 (Err(_), Phase::Unknown) if self.is_idle().await? => self.settle(),
                 (Err(_), Phase::Unknown | Phase::Starting) => self.next_phase(&mut phases).await?,

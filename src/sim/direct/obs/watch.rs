@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::infra::obs::{NOTICES_KEPT, Notice, Outbox, Phase};
 use crate::infra::ssh::tunnel;
+use crate::infra::watch;
 use crate::sim::direct::dice::Dice;
 use crate::sim::direct::machine::Line;
 use crate::sim::direct::network::flowing;

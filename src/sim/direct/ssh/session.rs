@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::files::DirectFiles;
@@ -15,6 +15,7 @@ use crate::infra::ssh::files::Files;
 use crate::infra::ssh::{
     Commands, Error, Exec, Execution, Exit, Finished, Liveness, Passages, Start, command_line, tunnel,
 };
+use crate::infra::watch;
 use crate::sim::direct::network::{Link, Network};
 use crate::sim::model::machine::{Fate, Service};
 use crate::sim::model::shell::Output;
