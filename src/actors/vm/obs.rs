@@ -2,7 +2,7 @@
 //!
 //! A session that closes is called again at once: whether that is refused tells a dead studio from a lost
 //! connection. A poll that goes unanswered is reported with the time of the last answer, since that is when
-//! the silence began.
+//! the silence began; so is a session that closed, if nothing answers after it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::link::{Conversation, Pace, Target, WATCHED_EVERY};
-use super::report::Report;
+use super::report::{Report, studio_trouble};
+use crate::domain::failover::verdict::Trouble;
 use crate::domain::studio::Output;
 use crate::domain::time::Timestamp;
 use crate::infra::obs::{Error, Notice, Outputs, Route, Session};
@@ -26,7 +27,7 @@ pub async fn run(mut link: Conversation) {
     };
     let first = link.ctx.options.obs.reconnect_initial;
     let mut backoff = first;
-    let mut lost_at: Option<Timestamp> = None;
+    let mut lost: Option<Loss> = None;
     while let Some((target, pace)) = link.target().await {
         let began = link.ctx.now();
         let shell = link.shell.borrow_and_update().clone();
@@ -43,17 +44,17 @@ pub async fn run(mut link: Conversation) {
                     session: Arc::clone(&session),
                 })
                 .await;
-                lost_at = match converse(&mut link, &target, &endpoint.route, session.as_ref(), notices).await
-                {
-                    Ended::Lost { since } => since,
+                lost = match converse(&mut link, &target, &endpoint.route, session.as_ref(), notices).await {
+                    Ended::Lost(loss) => Some(loss),
+                    Ended::Left => None,
                     Ended::Hangs => return link.studio_hangs().await,
                 };
             }
             Err(error) => {
-                let since = lost_at.unwrap_or(began);
+                let since = lost.map_or(began, |loss| loss.trouble_began(&error));
                 if matches!(error, Error::Cut(_)) {
                     // What is found once there is a way again did not begin before.
-                    lost_at = None;
+                    lost = None;
                 }
                 link.report(Report::StudioDown { since, error }).await;
                 let longest = match pace {
@@ -82,10 +83,31 @@ async fn rest(link: &mut Conversation, span: Duration) {
 
 /// How a conversation ended.
 enum Ended {
-    /// The session is lost since then; `None`: the machine is another one.
-    Lost { since: Option<Timestamp> },
+    Lost(Loss),
+    /// The machine is another one.
+    Left,
     /// The adapter did not keep its deadline.
     Hangs,
+}
+
+/// A session that was lost.
+#[derive(Debug, Clone, Copy)]
+struct Loss {
+    /// When it was seen to be.
+    at: Timestamp,
+    /// When the studio last answered on it.
+    heard_at: Timestamp,
+}
+
+impl Loss {
+    /// Since when the studio is what `error` shows, with which it was called next.
+    fn trouble_began(self, error: &Error) -> Timestamp {
+        match studio_trouble(error) {
+            // A process that ended took its connections along.
+            Some(Trouble::Refused) => self.at,
+            Some(Trouble::Silent | Trouble::Cut) | None => self.heard_at,
+        }
+    }
 }
 
 impl Conversation {
@@ -110,10 +132,10 @@ async fn converse(
     let mut unanswered = 0;
     loop {
         let Some((now_target, pace)) = link.target().await else {
-            return Ended::Lost { since: None };
+            return Ended::Left;
         };
         if !now_target.is_same_machine(target) {
-            return Ended::Lost { since: None };
+            return Ended::Left;
         }
         let deadline = link.ctx.options.obs.call_deadline;
         let polled = link.in_time(
@@ -139,17 +161,17 @@ async fn converse(
                 .await;
                 if unanswered >= UNANSWERED_MAX {
                     link.report(Report::StudioLost).await;
-                    return Ended::Lost {
-                        since: Some(heard_at),
-                    };
+                    return Ended::Lost(Loss {
+                        at: heard_at,
+                        heard_at,
+                    });
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, "the session with the studio is lost");
                 link.report(Report::StudioLost).await;
-                return Ended::Lost {
-                    since: Some(link.ctx.now()),
-                };
+                let at = link.ctx.now();
+                return Ended::Lost(Loss { at, heard_at });
             }
         }
         let poll = match pace {
@@ -159,9 +181,8 @@ async fn converse(
         };
         if listen(link, &mut notices, poll).await.is_none() {
             link.report(Report::StudioLost).await;
-            return Ended::Lost {
-                since: Some(link.ctx.now()),
-            };
+            let at = link.ctx.now();
+            return Ended::Lost(Loss { at, heard_at });
         }
     }
 }

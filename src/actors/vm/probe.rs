@@ -1,4 +1,5 @@
-//! The probe link: asks the VM's show server how it is, at the pace ordered.
+//! The probe link: asks the VM's show server how it is, at the pace ordered. While a show depends on it, a question that goes
+//! unanswered is reported with the time of the answer before it, since that is when the silence began.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -7,10 +8,12 @@ use tokio::time::Instant;
 
 use super::link::{Conversation, Pace, WATCHED_EVERY};
 use super::report::Report;
+use crate::domain::time::Timestamp;
 use crate::infra::probe::Error;
 
 pub async fn run(mut link: Conversation) {
     let mut due = Due::default();
+    let mut heard: Option<(Machine, Timestamp)> = None;
     while let Some((target, pace)) = link.target().await {
         let options = &link.ctx.options.probe;
         let (deadline, interval) = match pace {
@@ -32,7 +35,11 @@ pub async fn run(mut link: Conversation) {
         let result = answer.unwrap_or(Err(Error::TimedOut(deadline)));
         let outcome = if result.is_ok() { "ok" } else { "failed" };
         metrics.probe_duration.took([outcome], sent.elapsed());
-        link.report(Report::Probed { began, result }).await;
+        let before = heard
+            .filter(|(of, at)| pace == Pace::OnAir && *of == machine && began.since(*at) <= interval * 2);
+        let since = before.map_or(began, |(_, at)| at);
+        heard = result.is_ok().then(|| (machine, link.ctx.now()));
+        link.report(Report::Probed { began, since, result }).await;
         if hangs {
             return;
         }

@@ -61,7 +61,7 @@ impl Reboot {
 
     pub fn note(&mut self, report: &Report, now: Timestamp) {
         match report {
-            Report::Probed { began, result } => match result {
+            Report::Probed { began, result, .. } => match result {
                 Ok(status) => {
                     let started_at = status
                         .uptime_s
@@ -216,13 +216,17 @@ mod tests {
             version: None,
             response_time: Duration::ZERO,
         };
-        let (began, result) = (later(ms), Ok(status));
-        Report::Probed { began, result }
+        Report::Probed {
+            began: later(ms),
+            since: later(ms),
+            result: Ok(status),
+        }
     }
 
     fn unanswered(ms: u64) -> Report {
         Report::Probed {
             began: later(ms),
+            since: later(ms),
             result: Err(ProbeError::Refused),
         }
     }

@@ -27,6 +27,8 @@ const OUTPUT_SETTLED: Duration = Duration::from_secs(1);
 pub enum Report {
     Probed {
         began: Timestamp,
+        /// The silence began then, if this went unanswered.
+        since: Timestamp,
         result: Result<ServerStatus, ProbeError>,
     },
     StudioUp {
@@ -108,7 +110,7 @@ impl State {
     fn take_in(&mut self, vm: &Vm, report: Report) {
         let now = self.ctx.now();
         match report {
-            Report::Probed { began, result } => self.probed(began, result),
+            Report::Probed { began, since, result } => self.probed(began, since, result),
             Report::StudioUp { session } => {
                 self.studio = Some(session);
                 self.frame = CheckFrame::Unseen;
@@ -164,7 +166,7 @@ impl State {
         }
     }
 
-    fn probed(&mut self, began: Timestamp, result: Result<ServerStatus, ProbeError>) {
+    fn probed(&mut self, began: Timestamp, since: Timestamp, result: Result<ServerStatus, ProbeError>) {
         let now = self.ctx.now();
         self.observation.checked_at = Some(now);
         match result {
@@ -186,7 +188,9 @@ impl State {
             }
             Err(error) => {
                 self.troubles.probe = Some(error.to_string());
-                self.signals.probe = self.signals.probe.worsen(began, probe_trouble(&error));
+                let how = probe_trouble(&error);
+                let since = if how == Trouble::Silent { since } else { began };
+                self.signals.probe = self.signals.probe.worsen(since, how);
                 self.signals.hearsay = Sign::Unknown;
                 self.observation.response_time = None;
                 self.observation.server_obs_connected = None;
@@ -405,7 +409,7 @@ fn up(sign: Sign) -> Option<bool> {
 }
 
 /// `None`: it answered, but not so that it can be used.
-fn studio_trouble(error: &obs::Error) -> Option<Trouble> {
+pub fn studio_trouble(error: &obs::Error) -> Option<Trouble> {
     match error {
         obs::Error::Refused | obs::Error::Closed => Some(Trouble::Refused),
         obs::Error::TimedOut { .. } | obs::Error::Unreachable(_) => Some(Trouble::Silent),

@@ -65,6 +65,7 @@ impl Conversation {
 
 /// Pings until the connection is lost or the machine is another one. `None`: the adapter did not keep its deadline.
 async fn converse(link: &mut Conversation, target: &Target, session: &dyn Liveness) -> Option<()> {
+    let mut heard_at: Option<Timestamp> = None;
     loop {
         let (now_target, pace) = link.target().await?;
         if !now_target.is_same_machine(target) {
@@ -85,9 +86,14 @@ async fn converse(link: &mut Conversation, target: &Target, session: &dyn Livene
             return None;
         };
         if let Err(error) = answer {
-            link.report(Report::ShellDown { since: began, error }).await;
+            // Asked at this pace all the time, it was silent from its last answer on.
+            let since = heard_at
+                .filter(|at| began.since(*at) <= interval * 2)
+                .unwrap_or(began);
+            link.report(Report::ShellDown { since, error }).await;
             return Some(());
         }
+        heard_at = Some(link.ctx.now());
         link.report(Report::ShellAnswered).await;
         tokio::select! {
             // A loss first: the next ping would only say it later.

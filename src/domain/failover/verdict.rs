@@ -83,9 +83,21 @@ impl Sign {
     /// Attempts on this channel go unanswered.
     #[must_use]
     pub fn is_silent(self) -> bool {
+        self.silent_since().is_some()
+    }
+
+    fn silent_since(self) -> Option<Timestamp> {
         match self {
-            Self::Bad { how, .. } => how == Trouble::Silent,
-            Self::Unknown | Self::Good { .. } => false,
+            Self::Bad {
+                since,
+                how: Trouble::Silent,
+            } => Some(since),
+            Self::Unknown
+            | Self::Good { .. }
+            | Self::Bad {
+                how: Trouble::Refused | Trouble::Cut,
+                ..
+            } => None,
         }
     }
 
@@ -265,8 +277,9 @@ pub fn judge(
 
 /// The studio cannot be asked since `cut`.
 fn judge_cut_off(signals: &Signals, cut: Timestamp, policy: &Policy, now: Timestamp) -> Verdict {
-    if signals.ssh.is_silent() && signals.probe.is_silent() {
-        return after(cut, policy.silence_limit, now, Cause::MachineLost);
+    if let (Some(ssh), Some(probe)) = (signals.ssh.silent_since(), signals.probe.silent_since()) {
+        let since = cut.max(ssh).max(probe);
+        return after(since, policy.silence_limit, now, Cause::MachineLost);
     }
     match signals.hearsay {
         Sign::Bad { since, .. } => after(since.max(cut), policy.silence_limit, now, Cause::StudioLost),

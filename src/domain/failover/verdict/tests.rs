@@ -213,6 +213,21 @@ fn of_a_studio_that_cannot_be_asked_the_show_server_is_believed_after_the_silenc
 }
 
 #[test]
+fn a_machine_that_cannot_be_asked_is_lost_once_the_last_of_its_channels_was_silent_for_the_limit() {
+    let dark = |probe| Signals {
+        obs: bad(9_000, Trouble::Cut),
+        ssh: bad(8_000, Trouble::Silent),
+        probe: bad(probe, Trouble::Silent),
+        ..on_air()
+    };
+    assert_eq!(verdict(dark(3_000)), lost(Cause::MachineLost, 3_000));
+    assert!(
+        matches!(verdict(dark(2_999)), Verdict::Suspect { .. }),
+        "its show server has answered meanwhile"
+    );
+}
+
+#[test]
 fn trouble_keeps_its_beginning_while_it_lasts() {
     let sign = Sign::good(Timestamp(5)).worsen(Timestamp(10), Trouble::Silent);
     assert_eq!(sign.worsen(Timestamp(20), Trouble::Silent), sign);
