@@ -64,11 +64,12 @@ async fn run(scale: &Scale, size: usize) -> Result<Cost> {
     let folder = crate::folder()?;
     let server = Server::start(folder.path(), size).await?;
     server.until_available(size as u64).await?;
-    let mut caller = http::Client::connect(server.address()).await?;
     tokio::time::sleep(scale.load).await;
     let (began, before) = (Instant::now(), server.processor_time()?);
     tokio::time::sleep(scale.load * 2).await;
     let idle = (server.processor_time()? - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    // Not before: the server closes a connection on which nothing is asked.
+    let mut caller = http::Client::connect(server.address()).await?;
     let mut cost = async |paths: &[(&str, &str)]| {
         let (began, before) = (Instant::now(), server.processor_time()?);
         let mut done = 0_u32;

@@ -26,9 +26,9 @@ pub(super) const SUBSCRIPTIONS: EventSubscription = EventSubscription::GENERAL
     .union(EventSubscription::SCENE_ITEMS)
     .union(EventSubscription::SCENE_ITEM_TRANSFORM_CHANGED);
 
-/// Events kept between the connection and us, allocated for every connection. Losing some costs a needless
-/// capture, no more.
-pub(super) const EVENTS_KEPT: usize = 64;
+/// Events kept between the connection and us, allocated for every connection: 180 bytes each. Losing some costs a
+/// needless capture, no more.
+pub(super) const EVENTS_KEPT: usize = 16;
 
 /// Notices kept for the owner.
 pub(crate) const NOTICES_KEPT: usize = 32;
