@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-studio chaos check bench bench-small bench-studio instructions soak
+.PHONY: help demo test test-studio chaos check check-everything check-product bench bench-small bench-studio instructions soak
 
 # What is kept between clones: the Python environment of the tests, and cargo-deny.
 export UNDERSTUDY_CACHE ?= $(HOME)/.cache/understudy
@@ -47,15 +47,22 @@ chaos: ## The program killed 200 times, stopped, starved and on bad networks; re
 	@{ printf '# Chaos\n\n%s, commit %s\n\n' "$$(date -u +%F)" "$$(git rev-parse --short HEAD)"; cat $(CHAOS)/*.md; } >$(CHAOS)/report
 	@mv $(CHAOS)/report $(CHAOS)/report.md && cat $(CHAOS)/report.md
 
-# The cheap ones first. Without the cloud adapters only the product is linted again: the tests are the same.
+# The cheap ones first. Then two at a time, in folders of their own: much of what the compiler does has one thread.
 check: ## Format, licences and sources, lints, documentation, layers
 	@scripts/setup-build
 	cargo fmt --all --check
 	scripts/cargo-deny --locked --log-level error check licenses bans sources
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-everything check-product
+
+check-everything:
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --lib --bins --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --test layering
+
+# Without the cloud adapters only the product is linted again: the tests are the same.
+LEAN = CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/lean
+check-product:
+	$(LEAN) cargo clippy --locked --lib --bins --no-default-features -- -D warnings
+	$(LEAN) RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
 
 # The program is built outside, where there is a network; OBS takes most of the time that is measured.
 bench-studio: ## Measure both ways of restoring a studio, on real OBS; as root
