@@ -368,14 +368,11 @@ impl Context {
     ) {
         let (ctx, actor) = (Arc::clone(self), actor.clone());
         task::effect(async move {
-            let mut from = ctx.now();
-            loop {
-                tokio::time::sleep(span.saturating_sub(ctx.now().since(from))).await;
-                let counted = ctx.stalls().counted_from(from);
-                if counted == from {
-                    break;
-                }
-                from = counted;
+            let from = ctx.now();
+            let mut left = span;
+            while !left.is_zero() {
+                tokio::time::sleep(left).await;
+                left = ctx.stalls().left(from, span, ctx.now());
             }
             // An actor that has died since has a successor with deadlines of its own.
             let _ = actor.cast(message());

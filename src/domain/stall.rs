@@ -16,6 +16,12 @@ pub const LOOK: Duration = Duration::from_millis(250);
 /// again anyway; and a machine that is merely busy must not put off every verdict.
 const LATE: Duration = Duration::from_secs(2);
 
+/// Whether a timer that fires so late has slept through a stall: for whoever has nothing else to tell by.
+#[must_use]
+pub fn slept_through(late: Duration) -> bool {
+    late > LATE
+}
+
 /// The stalls of this process, as far as they matter: the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stalls {
@@ -53,6 +59,12 @@ impl Stalls {
     #[must_use]
     pub fn counted_from(&self, at: Timestamp) -> Timestamp {
         self.ended_at.map_or(at, |ended| ended.max(at))
+    }
+
+    /// What is left at `now` of the time that was given at `from`, all of it while this process ran.
+    #[must_use]
+    pub fn left(&self, from: Timestamp, span: Duration, now: Timestamp) -> Duration {
+        span.saturating_sub(now.since(self.counted_from(from)))
     }
 
     /// Whether it has run for so long that whoever was silent all that time may be held to be.
@@ -100,6 +112,21 @@ mod tests {
         let (stalls, _) = looked([10_000, 10_250, 30_000]);
         assert_eq!(stalls.counted_from(Timestamp(5_000)), Timestamp(30_000));
         assert_eq!(stalls.counted_from(Timestamp(31_000)), Timestamp(31_000));
+    }
+
+    #[test]
+    fn of_the_time_that_was_given_before_a_stall_all_is_left_after_it() {
+        let (stalls, _) = looked([10_000, 10_250, 30_000]);
+        let left = |from, now| stalls.left(Timestamp(from), 5 * SECOND, Timestamp(now));
+        assert_eq!(left(29_000, 30_000), 5 * SECOND);
+        assert_eq!(left(29_000, 34_000), SECOND);
+        assert_eq!(left(29_000, 40_000), Duration::ZERO);
+        assert_eq!(left(31_000, 32_000), 4 * SECOND);
+    }
+
+    #[test]
+    fn a_timer_that_fires_a_little_late_has_slept_through_nothing() {
+        assert!(!slept_through(SECOND) && slept_through(3 * SECOND));
     }
 
     #[test]

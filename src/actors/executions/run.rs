@@ -18,7 +18,7 @@ use crate::actors::task;
 use crate::domain::execution::{Ending, ExecutionId};
 use crate::domain::ids::VmId;
 use crate::domain::operation::{Plan, PlannedStep};
-use crate::domain::time::millis;
+use crate::domain::time::{Timestamp, millis};
 pub use crate::infra::ssh::Stream;
 use crate::infra::ssh::{Error, Execution, Exit, Piece, Session, Start};
 
@@ -133,7 +133,8 @@ struct Run {
 impl Run {
     async fn follow(mut self, plan: Plan) {
         let began = Instant::now();
-        let Stop { ending, busy } = self.steps(&plan, began + plan.timeout).await;
+        let began_at = self.ctx.now();
+        let Stop { ending, busy } = self.steps(&plan, began_at).await;
         match &ending {
             Ending::ConnectionLost { reason } | Ending::NotStarted { reason } if !busy => {
                 ssh_failed(&self.ctx, &self.vm, reason);
@@ -162,7 +163,7 @@ impl Run {
     }
 
     /// How the plan ends: as its last step, or as the first that failed.
-    async fn steps(&mut self, plan: &Plan, deadline: Instant) -> Stop {
+    async fn steps(&mut self, plan: &Plan, began_at: Timestamp) -> Stop {
         let limit = plan.timeout;
         let mut last = Ending::Exited { status: 0 };
         let mut stop: Option<Stop> = None;
@@ -177,10 +178,13 @@ impl Run {
             if !is_due {
                 continue;
             }
-            let deadline = match stop {
-                None => deadline,
-                Some(_) => deadline.max(Instant::now() + ALWAYS_GRACE),
+            // While this process did not run, nobody could go on to the next step.
+            let left = self.ctx.stalls().left(began_at, limit, self.ctx.now());
+            let left = match stop {
+                None => left,
+                Some(_) => left.max(ALWAYS_GRACE),
             };
+            let deadline = Instant::now() + left;
             let outcome = self.step(index, step, limit, deadline, stop.is_some()).await;
             match (outcome, &stop) {
                 (Ok(ending @ Ending::Exited { status: 0 }), None) => (last, is_begun) = (ending, true),

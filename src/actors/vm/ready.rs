@@ -107,7 +107,11 @@ impl State {
             self.ctx.now(),
             Link::ALL.into_iter().filter(|link| is_needed(*link)),
         );
-        if !self.reboot.is_none_or(|reboot| reboot.is_over(needed, now)) {
+        let stalls = self.ctx.stalls();
+        if !self
+            .reboot
+            .is_none_or(|reboot| reboot.is_over(needed, &stalls, now))
+        {
             missing.push("its reboot".to_owned());
         }
         missing

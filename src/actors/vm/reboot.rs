@@ -16,6 +16,7 @@ use crate::actors::coordinator::PowerTurned;
 use crate::actors::mailbox::answer;
 use crate::actors::task;
 use crate::domain::instance::PowerChange;
+use crate::domain::stall::Stalls;
 use crate::domain::time::Timestamp;
 use crate::domain::vm::{self, Occupancy, Power, Vm};
 use crate::infra::cloud::{Error as CloudError, StateChange};
@@ -118,10 +119,12 @@ impl Reboot {
         }
     }
 
-    /// Whether everything that was heard last over these links is from after the reboot.
-    pub fn is_over(mut self, links: impl Iterator<Item = Link>, now: Timestamp) -> bool {
+    /// Whether everything that was heard last over these links is from after the reboot. While this process did not run it
+    /// would have missed that the machine went down.
+    pub fn is_over(mut self, links: impl Iterator<Item = Link>, stalls: &Stalls, now: Timestamp) -> bool {
         let mut links = links;
-        now.since(self.asked_at) >= UNSEEN || links.all(|link| *self.evidence(link) == Evidence::New)
+        stalls.left(self.asked_at, UNSEEN, now).is_zero()
+            || links.all(|link| *self.evidence(link) == Evidence::New)
     }
 }
 
@@ -258,7 +261,8 @@ mod tests {
         for (ms, report) in reports {
             reboot.note(report, later(*ms));
         }
-        reboot.is_over([Link::Probe, Link::Obs].into_iter(), later(at))
+        let stalls = Stalls::new(later(at));
+        reboot.is_over([Link::Probe, Link::Obs].into_iter(), &stalls, later(at))
     }
 
     #[test]
@@ -307,5 +311,15 @@ mod tests {
     fn a_machine_that_was_never_seen_to_go_down_is_taken_as_it_is_after_a_while() {
         assert!(!is_over(&[], 29_999));
         assert!(is_over(&[], 30_000));
+    }
+
+    #[test]
+    fn a_machine_is_not_taken_as_it_is_because_nobody_was_there_to_see_it_go_down() {
+        let mut stalls = Stalls::new(ASKED);
+        let asleep = stalls.look(later(60_000));
+        assert!(asleep.is_some());
+        let is_over = |at| Reboot::asked(ASKED).is_over(Link::ALL.into_iter(), &stalls, later(at));
+        assert!(!is_over(60_000) && !is_over(89_999));
+        assert!(is_over(90_000));
     }
 }

@@ -25,6 +25,7 @@ use super::command::STDERR;
 use super::connection::{self, Connection};
 use super::outbox::Outbox;
 use super::{Error, Exit, Start, Stream, Terminal, quote};
+use crate::domain::stall;
 
 /// How long a command that was told to end (`TERM`) may take before it is killed.
 const TERM_GRACE: Duration = Duration::from_secs(3);
@@ -308,7 +309,7 @@ impl Running {
             ended = &mut output => return Outcome::Ended(ended),
             _ = self.connection.end.wait() => return Outcome::Ended(Err(Error::Closed)),
             Ok(_) = cancelled.wait_for(|cancelled| *cancelled) => Stop::Cancelled,
-            () = tokio::time::sleep_until(self.out_of_time) => Stop::OutOfTime,
+            () = time_up(self.out_of_time, self.deadline) => Stop::OutOfTime,
             () = reader_gone => Stop::Cancelled,
             never = talk => match never {},
         };
@@ -327,6 +328,18 @@ impl Running {
             }
         }
         Outcome::Stopped(stop, None)
+    }
+}
+
+/// Returns once the time is up, as it was for somebody who was there: if this process did not run when that happened, the
+/// command may have ended long ago, and it has its time again to be heard.
+async fn time_up(mut due: Instant, span: Duration) {
+    loop {
+        tokio::time::sleep_until(due).await;
+        if !stall::slept_through(due.elapsed()) {
+            return;
+        }
+        due = Instant::now() + span;
     }
 }
 
@@ -423,4 +436,30 @@ async fn talk(
     };
     tokio::join!(feed, fit);
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_whose_time_was_up_while_this_process_did_not_run_has_it_again() {
+        const SPAN: Duration = Duration::from_secs(10);
+        let began = Instant::now();
+        let up = tokio::spawn(time_up(began + SPAN, SPAN));
+        tokio::time::sleep(SPAN / 2).await;
+        // At once, as for whoever is stopped and goes on.
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let awake_at = Instant::now();
+        up.await.unwrap();
+        assert_eq!(awake_at.elapsed(), SPAN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_has_no_more_time_than_it_was_given() {
+        const SPAN: Duration = Duration::from_secs(10);
+        let began = Instant::now();
+        time_up(began + SPAN, SPAN).await;
+        assert_eq!(began.elapsed(), SPAN);
+    }
 }
