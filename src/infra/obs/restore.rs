@@ -31,7 +31,7 @@ const COLLECTION_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn restore(link: &Link, want: &Studio, means: &Means) -> Result<Restored, Error> {
     let work = Work::new(link);
-    let by = match file_to_use(link, want, means).await? {
+    let by = match Box::pin(file_to_use(link, want, means)).await? {
         Some(folder) => make_from_file(&work, want, folder).await?,
         None => MadeBy::Requests,
     };

@@ -177,7 +177,7 @@ impl ObwsSession {
         let mut ended = self.link.ended();
         let restored = async {
             let quiet = open_quiet(&self.endpoint, self.link.vault()).await?;
-            restore::restore(&quiet, studio, means).await
+            Box::pin(restore::restore(&quiet, studio, means)).await
         };
         tokio::select! {
             biased;

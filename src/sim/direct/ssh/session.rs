@@ -105,8 +105,13 @@ impl DirectSession {
 async fn ask_for_life(connection: Weak<Connection>, mut fate: watch::Receiver<Fate>, keep_alive: KeepAlive) {
     // An error is the end of the connection.
     while fate.wait_for(|fate| *fate == Fate::Frozen).await.is_ok() {
-        let silence = timeout(keep_alive.patience(), fate.wait_for(|fate| *fate != Fate::Frozen));
-        if silence.await.is_err() {
+        let thaw = async {
+            if fate.wait_for(|fate| *fate != Fate::Frozen).await.is_err() {
+                // What froze it is gone, as with a machine that boots anew: it is silent for good.
+                std::future::pending::<()>().await;
+            }
+        };
+        if timeout(keep_alive.patience(), thaw).await.is_err() {
             if let Some(connection) = connection.upgrade() {
                 connection.end(Error::TimedOut(keep_alive.silence_max()));
             }
