@@ -81,10 +81,15 @@ pub(super) struct State {
     signals: Signals,
     ingest: IngestSign,
     asking_ingest: bool,
+    ingest_asked_at: Option<Timestamp>,
+    /// When it was last found that the ingest cannot be reached from elsewhere either.
+    ingest_away_at: Option<Timestamp>,
     told_ingest_away: bool,
     told_held: bool,
     /// Since when output is to be expected, as far as this actor knows.
     on_air_since: Timestamp,
+    /// When its stream was last seen to begin, bytes and all.
+    output_seen_at: Option<Timestamp>,
     /// When its stream was last seen to end.
     off_air_since: Timestamp,
     judge_due: Option<Timestamp>,
@@ -176,9 +181,12 @@ impl State {
             told_ingest_away: false,
             told_held: false,
             on_air_since: Timestamp(0),
+            ingest_asked_at: None,
+            ingest_away_at: None,
             off_air_since: Timestamp(0),
             judge_due: None,
             inactive_in_a_row: 0,
+            output_seen_at: None,
             move_span: None,
             steps: BTreeMap::new(),
             failures: BTreeMap::new(),

@@ -130,7 +130,7 @@ impl State {
         let evidence = Evidence {
             suspected_at: since,
             decided_at,
-            last_output_at: self.signals.last_output_at,
+            last_output_at: self.signals.last_output_at.max(self.output_seen_at),
             summary: format!("{} on {from}", cause.as_str()),
         };
         let to = target.as_ref().map(|allocation| allocation.vm().clone());

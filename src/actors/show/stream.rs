@@ -224,6 +224,7 @@ impl State {
     pub(super) fn gone_on_air(&mut self, me: &ActorRef<Message>) {
         self.inactive_in_a_row = 0;
         self.on_air_since = self.ctx.now();
+        self.output_seen_at = Some(self.on_air_since);
         let show = self.show();
         if let Some(vm) = &show.vm {
             self.ctx.machines.duty_changed(vm);

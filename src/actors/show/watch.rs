@@ -20,6 +20,8 @@ use crate::domain::vm::Power;
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
 /// A show that is not on air can afford more patience than one that is.
 const PATIENCE_OFF_AIR: u32 = 5;
+/// Between two questions to other VMs whether the ingest answers. Each is a command on a VM.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often another VM is sought for one that did not come up.
 const REPLACE_EVERY: Duration = Duration::from_secs(5);
 
@@ -88,8 +90,9 @@ impl State {
         if self.reserved_vm_failed(&show) && self.retry_replacement(me, &show).await {
             return;
         }
+        let away_at = self.ingest_away_at.unwrap_or_default();
         match verdict::judge(
-            &self.signals,
+            &self.signals.expecting_output_from(away_at),
             self.ingest,
             show.phase == Phase::OnAir,
             &self.policy(&show),
@@ -100,7 +103,10 @@ impl State {
             Verdict::AskIngest { .. } | Verdict::NotThisVm { .. } | Verdict::Lost { .. }
                 if !self.has_listened(now) => {}
             Verdict::AskIngest { .. } => self.ask_ingest(me),
-            Verdict::NotThisVm { .. } => self.tell_ingest_away(&show),
+            Verdict::NotThisVm { .. } => {
+                self.tell_ingest_away(&show);
+                self.ask_ingest(me);
+            }
             Verdict::Lost { cause, since } => self.lost(me, &show, cause, since).await,
         }
     }
@@ -196,9 +202,13 @@ impl State {
     }
 
     fn ask_ingest(&mut self, me: &ActorRef<Message>) {
-        if std::mem::replace(&mut self.asking_ingest, true) {
+        let now = self.ctx.now();
+        let is_too_soon = |at: Timestamp| now.since(at) < ASK_AGAIN;
+        if self.asking_ingest || self.ingest_asked_at.is_some_and(is_too_soon) {
             return;
         }
+        self.asking_ingest = true;
+        self.ingest_asked_at = Some(now);
         let (ctx, me, show) = (Arc::clone(&self.ctx), me.clone(), self.id.clone());
         task::effect(async move {
             let limit = ctx.options.failover.ingest_check_deadline * 4;
@@ -214,7 +224,10 @@ impl State {
         let at = self.ctx.now();
         self.ingest = match reachable {
             Some(true) => IngestSign::Reachable { at },
-            Some(false) => IngestSign::Unreachable { at },
+            Some(false) => {
+                self.ingest_away_at = Some(at);
+                IngestSign::Unreachable { at }
+            }
             None => IngestSign::Unknown,
         };
         if reachable.is_none() && !std::mem::replace(&mut self.told_ingest_away, true) {

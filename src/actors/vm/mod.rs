@@ -252,13 +252,18 @@ impl Actor for Machine {
             .ok_or_else(|| format!("{id} is not in the pool"))?;
         let links = Children::new(ctx.options.restart, ctx.clock);
         let (order, _) = watch::channel(Order::default());
+        let observation = (*ctx.board.latest(&id)).clone();
         let state = State {
             hysteresis: Hysteresis::new(vm.health),
             links,
             order,
-            signals: Signals::default(),
+            // What its predecessor saw last of the output is as true as before; the rest is looked at afresh.
+            signals: Signals {
+                last_output_at: observation.signals.last_output_at,
+                ..Signals::default()
+            },
             good_in_a_row: 0,
-            observation: (*ctx.board.latest(&id)).clone(),
+            observation,
             studio: None,
             shell: watch::Sender::new(None),
             cleaning: clean::Cleaning::default(),

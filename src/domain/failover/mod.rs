@@ -221,7 +221,8 @@ pub struct Timeline {
     pub restore_ms: Option<u64>,
     /// Both of these to output bytes rising on the target.
     pub verify_ms: Option<u64>,
-    /// Last output from the old VM to first from the new one.
+    /// Last output from the old VM to first from the new one. Unknown where this process has seen none from the old VM:
+    /// it failed while no coordinator ran, and nobody knows when.
     pub off_air_ms: Option<u64>,
 }
 
@@ -241,8 +242,11 @@ impl Record {
                 .zip(f.restored_at)
                 .zip(on_air)
                 .map(|((fenced, restored), to)| between(fenced.max(restored), to)),
-            off_air_ms: on_air
-                .map(|to| between(f.evidence.last_output_at.unwrap_or(f.evidence.suspected_at), to)),
+            off_air_ms: f
+                .evidence
+                .last_output_at
+                .zip(on_air)
+                .map(|(from, to)| between(from, to)),
         }
     }
 }
@@ -367,6 +371,17 @@ mod tests {
             off_air_ms: Some(1_001),
         };
         assert_eq!(record.timeline(), expected);
+        let mut unseen = record;
+        unseen.failover.evidence.last_output_at = None;
+        let off_air_ms = None;
+        assert_eq!(
+            unseen.timeline(),
+            Timeline {
+                off_air_ms,
+                ..expected
+            },
+            "nobody knows since when"
+        );
     }
 
     #[test]

@@ -18,7 +18,8 @@
 //!    studio. The machine is lost if nothing on it has answered for `silence_limit`, the show server included; the
 //!    studio is, if the show server has said for as long that it is not connected to it.
 //! 5. The studio answers but no bytes leave for `silence_limit`: output silent, if the ingest can be reached
-//!    from another VM; not this VM's fault if it cannot; until that is known, ask.
+//!    from another VM; not this VM's fault if it cannot. That is asked after half that time, and the time counts from
+//!    when the ingest was last found away: a studio needs some to connect again.
 //! 6. Anything else is fine: a show server that is down does not take a show off the air.
 //!
 //! A missing signal is unknown, and unknown is never a failure. Bad needs an attempt that failed, not just the
@@ -302,19 +303,20 @@ fn judge_output(signals: &Signals, ingest: IngestSign, policy: &Policy, now: Tim
     let OutputSign::Flat { since } = signals.output else {
         return Verdict::Fine;
     };
-    if now.since(since) < policy.silence_limit {
-        return Verdict::Suspect {
-            since,
-            recheck_at: since + policy.silence_limit,
-        };
-    }
     let fresh = |at: Timestamp| at >= since && now.since(at) <= policy.silence_limit;
+    // Asked while it may still be away: one that is back by the time of the verdict would clear itself.
+    let ask_after = policy.silence_limit / 2;
     match ingest {
-        IngestSign::Reachable { at } if fresh(at) => Verdict::Lost {
-            cause: Cause::OutputSilent,
-            since,
-        },
         IngestSign::Unreachable { at } if fresh(at) => Verdict::NotThisVm { since },
+        IngestSign::Reachable { at } if fresh(at) => {
+            after(since, policy.silence_limit, now, Cause::OutputSilent)
+        }
+        IngestSign::Unknown | IngestSign::Reachable { .. } | IngestSign::Unreachable { .. }
+            if now.since(since) < ask_after =>
+        {
+            let recheck_at = since + ask_after;
+            Verdict::Suspect { since, recheck_at }
+        }
         IngestSign::Unknown | IngestSign::Reachable { .. } | IngestSign::Unreachable { .. } => {
             Verdict::AskIngest { since }
         }

@@ -168,6 +168,51 @@ fn a_silent_output_is_this_vms_fault_only_if_the_ingest_answers_elsewhere() {
 }
 
 #[test]
+fn the_ingest_is_asked_for_while_a_short_absence_of_it_can_still_be_seen() {
+    let flat = |ago_ms| {
+        let output = OutputSign::Flat {
+            since: Timestamp(NOW.0 - ago_ms),
+        };
+        Signals { output, ..on_air() }
+    };
+    let judged = |ago_ms, ingest| judge(&flat(ago_ms), ingest, true, &POLICY, NOW);
+    let suspect = |ago_ms, recheck_in_ms| Verdict::Suspect {
+        since: Timestamp(NOW.0 - ago_ms),
+        recheck_at: Timestamp(NOW.0 + recheck_in_ms),
+    };
+    assert_eq!(judged(1_499, IngestSign::Unknown), suspect(1_499, 1));
+    let since = Timestamp(NOW.0 - 1_500);
+    assert_eq!(judged(1_500, IngestSign::Unknown), Verdict::AskIngest { since });
+    let reachable = IngestSign::Reachable { at: NOW };
+    assert_eq!(judged(1_500, reachable), suspect(1_500, 1_500));
+    let away = IngestSign::Unreachable { at: NOW };
+    assert_eq!(judged(1_500, away), Verdict::NotThisVm { since });
+}
+
+/// Away for exactly the silence limit: it answers again at the very moment of the verdict.
+#[test]
+fn silence_counts_from_when_the_ingest_was_last_found_away() {
+    let output = OutputSign::Flat {
+        since: Timestamp(NOW.0 - 3_500),
+    };
+    let away_at = Timestamp(NOW.0 - 1_000);
+    let signals = Signals { output, ..on_air() }.expecting_output_from(away_at);
+    let reachable = |at| judge(&signals, IngestSign::Reachable { at }, true, &POLICY, at);
+    assert!(matches!(
+        reachable(NOW),
+        Verdict::Suspect { .. } | Verdict::AskIngest { .. }
+    ));
+    let later = away_at + POLICY.silence_limit;
+    assert_eq!(
+        reachable(later),
+        Verdict::Lost {
+            cause: Cause::OutputSilent,
+            since: away_at
+        }
+    );
+}
+
+#[test]
 fn an_output_that_was_flat_before_the_show_went_on_air_is_not_held_against_it() {
     let flat = Signals {
         output: OutputSign::Flat { since: Timestamp(1) },
