@@ -4,6 +4,8 @@
 //! acknowledged, and nothing else. A command that was not answered is repeated with its key until it is; a command that
 //! was carried out twice would show in the show's epoch, which rises by one with every assignment.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -13,8 +15,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::LIMIT;
 use crate::process::{Answer, Client};
 use crate::scene::text;
+use crate::support::eventually::eventually;
 
 /// Pause before a command that was not carried out is repeated.
 const AGAIN: Duration = Duration::from_millis(25);
@@ -47,18 +51,22 @@ pub struct Page {
 /// The callers at work.
 pub struct Callers {
     stop: watch::Sender<bool>,
+    /// Commands that were acknowledged to any of them.
+    acknowledged: Arc<AtomicU64>,
     tasks: JoinSet<Page>,
 }
 
 impl Callers {
     pub fn begin(client: &Client, count: u64, seed: u64) -> Self {
         let stop = watch::Sender::new(false);
+        let acknowledged = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         for number in 0..count {
             let caller = Caller {
                 client: client.clone(),
                 rng: StdRng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(number)),
                 stop: stop.subscribe(),
+                acknowledged: Arc::clone(&acknowledged),
                 page: Page {
                     show: format!("book-{number}"),
                     ..Page::default()
@@ -67,7 +75,20 @@ impl Callers {
             };
             tasks.spawn(caller.work());
         }
-        Self { stop, tasks }
+        Self {
+            stop,
+            acknowledged,
+            tasks,
+        }
+    }
+
+    /// Returns once so many commands have been acknowledged.
+    pub async fn until_acknowledged(&self, count: u64) {
+        let what = format!("{count} commands acknowledged");
+        eventually(&what, LIMIT, async || {
+            (self.acknowledged.load(Ordering::Relaxed) >= count).then_some(())
+        })
+        .await;
     }
 
     /// Lets everybody finish what is begun, and gives the book.
@@ -85,6 +106,7 @@ struct Caller {
     client: Client,
     rng: StdRng,
     stop: watch::Receiver<bool>,
+    acknowledged: Arc<AtomicU64>,
     page: Page,
     commands: u64,
 }
@@ -165,6 +187,7 @@ impl Caller {
                 && body["phase"] != "releasing"
             {
                 self.page.acknowledged += 1;
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
                 return Ok(body.clone());
             }
             if !is_passing(&last) && last.done().is_none() {

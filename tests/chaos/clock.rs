@@ -11,7 +11,7 @@ use crate::process::{Launch, Process};
 use crate::report::Report;
 use crate::scene::{self, is_on_air, moves, never_two_publishers, on_air, until_on_air};
 
-/// Longer than every deadline by which a failure is told.
+/// Longer than every deadline by which a failure is told: for so long nothing is to happen.
 const A_WHILE: Duration = Duration::from_secs(4);
 
 /// The library that makes a program believe another wall clock; scripts/setup-test installs it.

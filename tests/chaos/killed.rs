@@ -43,6 +43,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let mut crashes = 0;
     let mut away = Duration::ZERO;
     for cycle in 1..=cycles {
+        // Whatever is under way at that instant: it must not be one that anything here chooses.
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..KILL_WITHIN_MS))).await;
         if cycle % CRASH_EVERY == 0 {
             crash_studio(&stage, &process, &unlucky, crashes).await;

@@ -172,6 +172,7 @@ async fn a_way_to_a_vm_that_fails_is_no_studio_that_is_lost() {
     let shows = HARMLESS.len();
     let detour = Detour::set(u32::try_from(shows).unwrap() + 1, "ssh").await;
     let shows = detour.in_trouble(HARMLESS).await;
+    // The trouble itself: nothing is to happen for so long.
     tokio::time::sleep(LONG).await;
     let mut report = Report::new("proxied-harmless", "A bad network to one VM (OBS through SSH)");
     for (show, trouble) in shows.iter().zip(HARMLESS) {

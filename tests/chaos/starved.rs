@@ -39,6 +39,7 @@ async fn without_descriptors_new_clients_wait_or_are_refused_and_the_pool_goes_o
         clients.push(TcpStream::connect(process.address()).await.unwrap());
     }
     let used = descriptors(&process);
+    // The trouble itself: nothing is to happen for so long.
     tokio::time::sleep(LONG).await;
     drop(clients);
     eventually("it answers again", LIMIT, async || {

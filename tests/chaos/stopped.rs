@@ -17,7 +17,7 @@ use crate::support::eventually::eventually;
 /// Longer than every deadline that these tests set, and than the silence that counts as loss.
 const LONG: Duration = Duration::from_secs(8);
 
-/// Stops the program for longer than its deadlines.
+/// Stops the program for longer than its deadlines. How long is the trouble itself: nothing else could tell when it is over.
 async fn asleep(process: &Process) {
     process.signal("STOP").await;
     tokio::time::sleep(LONG).await;
@@ -162,6 +162,7 @@ async fn what_really_failed_meanwhile_is_mended_and_nothing_else_is_touched() {
     let instance = scene::instance(&process, "gala").await;
     process.signal("STOP").await;
     stage.world.fault(&instance, Fault::StudioCrash).unwrap();
+    // As in `asleep`.
     tokio::time::sleep(LONG).await;
     process.signal("CONT").await;
     eventually("the show moved", LIMIT, async || {

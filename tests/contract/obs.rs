@@ -99,6 +99,7 @@ async fn a_silent_output_is_active_and_sends_nothing(ground: &Ground) {
     ground.fault(&id, Fault::OutputSilent).await;
     ground.until_published("k", false).await;
     let silent = session.output().await.unwrap();
+    // Nothing is to happen for so long.
     tokio::time::sleep(BRIEF).await;
     let later = session.output().await.unwrap();
     assert!(later.active && later.bytes == silent.bytes);

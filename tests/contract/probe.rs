@@ -90,6 +90,7 @@ async fn an_unreachable_machine_is_silent_and_answers_when_it_is_back(ground: &G
     assert_eq!(ask(ground, &id, BRIEF).await, SILENCE);
     // What waits while it comes back is answered then.
     let (answered, ()) = tokio::join!(ask(ground, &id, PLENTY), async {
+        // How long it is away: the question is asked meanwhile, and nobody could tell that it waits.
         tokio::time::sleep(BRIEF).await;
         ground.heal(&id, FaultKind::Blackhole).await;
     });

@@ -378,6 +378,12 @@ async fn a_coordinator_that_was_asleep_looks_afresh_before_it_moves_anything() {
     assert_eq!(moves["current"], Value::Null);
     assert_eq!(ingest.publishers(&key).len(), 1);
 
+    // Without a spare that can be used at once the show would go back to its old VM, and that move has no such figure.
+    eventually("the other VM available", SOON, async || {
+        let pool = process.get("/api/admin/vm-pool").await?;
+        (pool["counts"]["available"] == 1).then_some(())
+    })
+    .await;
     // It has seen the output rise again: its next move says when it last did.
     stage.world.fault(&instance, Fault::StudioCrash).unwrap();
     let moved = eventually("a move with a reason", SOON, async || {
@@ -386,6 +392,7 @@ async fn a_coordinator_that_was_asleep_looks_afresh_before_it_moves_anything() {
     })
     .await;
     assert_eq!(moved["cause"], "studio-lost");
+    assert_eq!(moved["ending"], "on-air", "{moved}");
     let off_air = moved["timeline"]["offAirMs"].as_u64().map(Duration::from_millis);
     assert!(off_air.unwrap() < clock.now().since(awake_at), "{moved}");
 }
