@@ -278,6 +278,7 @@ impl State {
         for vm in state.vms() {
             if let Some(instance) = seen.remove(vm.instance_id()) {
                 self.missed.remove(vm.instance_id());
+                self.ctx.machines.ensure(&self.ctx, &vm.id);
                 self.ctx
                     .machines
                     .sighted(&vm.id, Sighting::Listed(instance), began);

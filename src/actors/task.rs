@@ -4,9 +4,11 @@
 //! The first is for an effect whose result is cast back. The second is for work that is one long conversation rather
 //! than a mailbox: a link to a machine, the gateway's server.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -41,6 +43,28 @@ pub(super) struct Task(AbortHandle);
 /// what it casts.
 pub(super) fn effect<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(work.in_current_span())
+}
+
+/// Why work did not come to its end. Only a defect here panics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unended {
+    #[error("it broke off: a defect of understudy, of which the log says more")]
+    Panicked,
+    #[error("it took longer than {0:?}")]
+    TooLong(Duration),
+}
+
+/// Work that ends within the limit, whatever becomes of it: for whoever waits for its result and does nothing else about
+/// it meanwhile. An adapter that panics, or does not keep its own deadline, must not leave him waiting for ever.
+pub(super) async fn ended<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Unended> {
+    match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => {
+            tracing::error!("work of an actor panicked; it counts as failed");
+            Err(Unended::Panicked)
+        }
+        Err(_) => Err(Unended::TooLong(limit)),
+    }
 }
 
 /// Sends this actor a message after a while, on account of what is being done now. What belongs to nothing, such as a

@@ -1,31 +1,22 @@
-//! The supervision matrix, and the page that is written from it.
+//! The supervision matrix: a line for each actor, a column for each way to fail.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use ractor::{ActorCell, ActorId};
-use tokio::time::Instant;
-use understudy::domain::failover::verdict::{Sign, Signals};
+use ractor::ActorCell;
 
-use crate::doubles::{Bug, Switch};
-use crate::tree::{Switches, Tree, children, collect};
+use crate::doubles::Bug;
+use crate::page;
+use crate::tree::{Tree, children};
+use crate::ways::{self, How, Outcome};
 
-/// Where the table stands in docs/failures.md.
-const BEGIN: &str =
-    "<!-- The table below is written by tests/failures: UPDATE_DOCS=1 cargo test --test failures -->\n";
-const END: &str = "<!-- Up to here. -->\n";
-/// Virtual time in which everything that follows from a failure has followed.
-const AFTERMATH: Duration = Duration::from_secs(60);
-/// Virtual time within which whoever died is back.
-const BACK: Duration = Duration::from_secs(200);
 /// What takes less than this in virtual time happens at once: no deadline and no pause was waited for.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// An actor of the tree.
+/// An actor of the tree, or the ledger's thread beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Actor {
+pub enum Actor {
+    Root,
     Stalls,
     Machines,
     Shows,
@@ -38,26 +29,13 @@ enum Actor {
     Probe,
     Obs,
     Ssh,
+    Ledger,
 }
 
 impl Actor {
-    const ALL: [Self; 12] = [
-        Self::Stalls,
-        Self::Machines,
-        Self::Shows,
-        Self::Executions,
-        Self::Pool,
-        Self::Cloud,
-        Self::Gateway,
-        Self::Vm,
-        Self::Show,
-        Self::Probe,
-        Self::Obs,
-        Self::Ssh,
-    ];
-
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
+            Self::Root => "root",
             Self::Stalls => "stalls",
             Self::Machines => "machines",
             Self::Shows => "shows",
@@ -70,15 +48,17 @@ impl Actor {
             Self::Probe => "probe link",
             Self::Obs => "OBS link",
             Self::Ssh => "SSH link",
+            Self::Ledger => "ledger (a thread)",
         }
     }
 
-    /// What dies with it and is not there again at once.
+    /// What is gone with it and is not there again at once.
     fn lost(self) -> &'static str {
         match self {
+            Self::Root | Self::Ledger => "as with `kill -9`: nothing that was acknowledged",
             Self::Stalls => "nothing",
-            Self::Machines => "every VM's actor with it, and their sessions; all are started anew",
-            Self::Shows => "every show's actor with it; each goes on from the ledger",
+            Self::Machines => "every VM's actor, and their sessions; all are started anew",
+            Self::Shows => "every show's actor; each goes on from the ledger",
             Self::Executions => "what runs is cancelled and recorded as ended unknown",
             Self::Pool => "promises not yet durable, which their shows ask for again",
             Self::Cloud => "who waits for a look is answered 503",
@@ -92,14 +72,13 @@ impl Actor {
     }
 
     /// Who has it as a child, and which one it is. The links are those of the VM that started first.
-    fn find(self, tree: &Tree) -> (ActorCell, ActorCell) {
+    pub fn find(self, tree: &Tree) -> (ActorCell, ActorCell) {
         let parts = tree.parts();
         let [stalls, machines, shows, executions, pool, cloud, gateway] = &parts[..] else {
             panic!("{} parts", parts.len());
         };
         let of = |parent: &ActorCell, number: usize| (parent.clone(), children(parent)[number].clone());
-        let root = stalls.try_get_supervisor().expect("its supervisor is the root");
-        let part = |cell: &ActorCell| (root.clone(), cell.clone());
+        let part = |cell: &ActorCell| (tree.root(), cell.clone());
         let first_vm = || children(machines)[0].clone();
         match self {
             Self::Stalls => part(stalls),
@@ -114,117 +93,63 @@ impl Actor {
             Self::Probe => of(&first_vm(), 0),
             Self::Obs => of(&first_vm(), 1),
             Self::Ssh => of(&first_vm(), 2),
+            Self::Root | Self::Ledger => unreachable!("nobody has it as a child"),
         }
     }
 }
 
-/// The adapter that a link depends on.
-type Picks = fn(&Switches) -> &Switch;
+/// What can happen to no actor but a task's: none returns an error (`source`).
+const NO_ERROR: &str = "cannot be";
 
-/// What became of a tree one of whose actors failed.
-struct Outcome {
-    /// Until it was back.
-    back: Duration,
-    /// Actors that neither failed nor belonged to the one that did, and are not there any more.
-    touched: usize,
-    untouched_show: bool,
-    alerts: Vec<String>,
+/// A line of the table. What must hold for every actor and every way alike is asserted as it is written.
+struct Line {
+    actor: Actor,
+    cells: Vec<String>,
+    alerts: BTreeSet<String>,
 }
 
-async fn kill(actor: Actor) -> Outcome {
-    let mut tree = Tree::with_a_show().await;
-    let (parent, victim) = actor.find(&tree);
-    if actor == Actor::Vm {
-        // Whichever started first; what matters is that it is the one that the show is on.
-        let vm = tree.vm.clone();
-        return outcome(&mut tree, &parent, None, |tree| {
-            assert!(tree.coordinator.kill_vm_actor(&vm));
-        })
-        .await;
+impl Line {
+    fn of(actor: Actor) -> Self {
+        Self {
+            actor,
+            cells: Vec::new(),
+            alerts: BTreeSet::new(),
+        }
     }
-    outcome(&mut tree, &parent, Some(&victim), |_| victim.kill()).await
-}
 
-/// Makes it fail and looks what follows. Without a victim it is whichever child of the parent is gone then.
-async fn outcome(
-    tree: &mut Tree,
-    parent: &ActorCell,
-    victim: Option<&ActorCell>,
-    fail: impl FnOnce(&Tree),
-) -> Outcome {
-    let before = tree.everybody();
-    let siblings: Vec<ActorCell> = children(parent);
-    let families: Vec<(ActorId, BTreeSet<ActorId>)> = siblings
-        .iter()
-        .map(|cell| (cell.get_id(), family(cell)))
-        .collect();
-    let newest = before.iter().map(ActorId::pid).max();
-    let failed_at = Instant::now();
-    fail(tree);
-    let back = tree.until("somebody new in its place", |_| {
-        let now = children(parent);
-        let is_gone = victim.is_none_or(|victim| now.iter().all(|cell| cell.get_id() != victim.get_id()));
-        let is_there = now.iter().any(|cell| Some(cell.get_id().pid()) > newest);
-        (is_gone && is_there && now.len() == siblings.len()).then(|| failed_at.elapsed())
-    });
-    let back = tokio::time::timeout(BACK, back)
-        .await
-        .expect("it is back in time");
-    tokio::time::sleep(AFTERMATH).await;
-    let now = tree.everybody();
-    let died: BTreeSet<ActorId> = families
-        .into_iter()
-        .filter(|(id, _)| !now.contains(id))
-        .flat_map(|(_, family)| family)
-        .collect();
-    Outcome {
-        back,
-        touched: before.difference(&now).filter(|id| !died.contains(id)).count(),
-        untouched_show: tree.is_untouched(),
-        alerts: tree.alerts(),
+    fn says(&mut self, text: &str) {
+        self.cells.push(text.to_owned());
     }
-}
 
-/// It and everybody below it.
-fn family(cell: &ActorCell) -> BTreeSet<ActorId> {
-    let mut found = BTreeSet::from([cell.get_id()]);
-    collect(cell, &mut found);
-    found
-}
-
-/// The links of all VMs, whose adapter has a bug when they call next; sessions are ended so that they call.
-async fn buggy_link(actor: Actor, switch: fn(&Switches) -> &Switch, bug: Bug) -> Outcome {
-    let mut tree = Tree::with_a_show().await;
-    let machines = children(&tree.parts()[1]);
-    let (number, sign): (usize, fn(&Signals) -> Sign) = match actor {
-        Actor::Obs => (1, |signals| signals.obs),
-        Actor::Ssh => (2, |signals| signals.ssh),
-        _ => (0, |signals| signals.probe),
-    };
-    let switch = switch(&tree.switches).clone();
-    switch.set(Some(bug));
-    for vm in &machines {
-        children(vm)[number].kill();
+    /// `{back}` in the text is how long it took.
+    fn shows(&mut self, text: &str, outcome: Outcome) {
+        let actor = self.actor;
+        assert!(
+            outcome.untouched_show,
+            "{actor:?}, {text}: its show noticed: {outcome:?}"
+        );
+        assert_eq!(
+            outcome.touched, 0,
+            "{actor:?}, {text}: neighbours died with it: {outcome:?}"
+        );
+        self.cells.push(text.replace("{back}", &after(outcome.back)));
+        self.alerts.extend(outcome.alerts);
     }
-    let what = format!("{} called again ({bug:?})", actor.name());
-    let back = tree.until(&what, |_| switch.called_again()).await;
-    switch.set(None);
-    let mended_at = tree.world.clock().now();
-    // Whoever was given up for its many deaths is tried afresh after a minute.
-    let what = format!("{} heard again ({bug:?})", actor.name());
-    tree.until(&what, |_| {
-        let signals = tree.coordinator.board().latest(&tree.vm).signals;
-        matches!(sign(&signals), Sign::Good { at } if at > mended_at).then_some(())
-    })
-    .await;
-    tokio::time::sleep(AFTERMATH).await;
-    let now = children(&tree.parts()[1]);
-    let ids = |cells: &[ActorCell]| cells.iter().map(ActorCell::get_id).collect::<BTreeSet<_>>();
-    Outcome {
-        back,
-        touched: ids(&machines).difference(&ids(&now)).count(),
-        untouched_show: tree.is_untouched(),
-        alerts: tree.alerts(),
+
+    fn write(self) {
+        let Self { actor, cells, alerts } = self;
+        let [panic, error, kill, hang, flood] = &cells[..] else {
+            panic!("{} cells", cells.len());
+        };
+        let alerts = if alerts.is_empty() {
+            "none".to_owned()
+        } else {
+            Vec::from_iter(alerts).join(", ")
+        };
+        let (name, lost) = (actor.name(), actor.lost());
+        page::has(&format!(
+            "| {name} | {panic} | {error} | {kill} | {hang} | {flood} | {lost} | {alerts} |"
+        ));
     }
 }
 
@@ -236,84 +161,162 @@ fn after(span: Duration) -> String {
     }
 }
 
-/// One line of the table. What must hold for every actor alike is asserted here.
-fn row(table: &mut String, actor: &str, trouble: &str, noticed: &str, lost: &str, outcome: &Outcome) {
-    assert!(outcome.untouched_show, "{actor}, {trouble}: its show noticed");
-    assert_eq!(outcome.touched, 0, "{actor}, {trouble}: neighbours died with it");
-    let alerts = if outcome.alerts.is_empty() {
-        "none".to_owned()
+/// How a line begins for whoever has a supervisor that starts it again, whatever has ended it.
+async fn supervised(actor: Actor) -> Line {
+    let mut line = Line::of(actor);
+    line.shows("back {back}", ways::panic(actor).await);
+    if actor == Actor::Gateway {
+        line.shows("back {back}", ways::end(actor).await);
     } else {
-        outcome.alerts.join(", ")
-    };
-    let back = after(outcome.back);
-    writeln!(
-        table,
-        "| {actor} | {trouble} | {noticed} | {back} | {lost} | nothing | {alerts} |"
-    )
-    .unwrap();
+        line.says(NO_ERROR);
+    }
+    line.shows("back {back}", ways::kill(actor).await);
+    line
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_death_of_no_actor_takes_a_show_off_the_air_or_a_neighbour_along() {
-    let mut table = String::from(
-        "| actor | trouble | who notices | back | what is lost | what its show and its neighbours see | alert |\n\
-         |---|---|---|---|---|---|---|\n",
+async fn without_its_root_the_tree_is_missed_and_shows_stay_on_air() {
+    const ENDS: &str = "`serve` ends within 0.5 s, to be started again";
+    let mut line = Line::of(Actor::Root);
+    ways::root(How::Panic).await;
+    line.says(ENDS);
+    line.says(NO_ERROR);
+    ways::root(How::Kill).await;
+    line.says(ENDS);
+    let outcome = ways::stalled_start().await;
+    assert!(
+        (AT_ONCE..Duration::from_secs(6)).contains(&outcome.back),
+        "{outcome:?}"
     );
-    for actor in Actor::ALL {
-        let outcome = kill(actor).await;
-        row(
-            &mut table,
-            actor.name(),
-            "panic, error, kill",
-            "its supervisor",
-            actor.lost(),
-            &outcome,
-        );
-    }
-    let links: [(Actor, Picks); 3] = [
-        (Actor::Probe, |switches| &switches.probe),
-        (Actor::Obs, |switches| &switches.obs),
-        (Actor::Ssh, |switches| &switches.ssh),
-    ];
-    for (actor, switch) in links {
-        let outcome = buggy_link(actor, switch, Bug::Panic).await;
-        row(
-            &mut table,
-            actor.name(),
-            "its adapter panics",
-            "its VM's actor",
-            "what the adapter was doing",
-            &outcome,
-        );
-        let outcome = buggy_link(actor, switch, Bug::Hang).await;
-        let noticed = "the link itself: the adapter's own deadline and 5 s";
-        row(
-            &mut table,
-            actor.name(),
-            "its adapter hangs",
-            noticed,
-            "what is known over this channel: it is unknown or silent",
-            &outcome,
-        );
-    }
-    is_written(&table);
+    line.shows(
+        "a part that starts waits for the ledger: started {back}, whatever that says",
+        outcome,
+    );
+    line.says("only its parts write to it, by dying");
+    line.write();
 }
 
-/// docs/failures.md has this table.
-fn is_written(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let (head, rest) = page
-        .split_once(BEGIN)
-        .expect("the page says where the table begins");
-    let (old, tail) = rest.split_once(END).expect("the page says where the table ends");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{head}{BEGIN}\n{table}\n{END}{tail}")).unwrap();
-        return;
+#[tokio::test(start_paused = true)]
+async fn nobody_sees_anything_of_it_when_the_watch_for_stalls_fails() {
+    let mut line = supervised(Actor::Stalls).await;
+    line.says("cannot be: it waits for its clock alone");
+    line.says("nobody writes to it");
+    line.write();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_show_sees_anything_of_it_when_a_supervisor_fails() {
+    for (actor, flood) in [
+        (
+            Actor::Machines,
+            "one message for an instance that joins or leaves",
+        ),
+        (Actor::Shows, "one message for a show that begins"),
+    ] {
+        let mut line = supervised(actor).await;
+        line.says("cannot be: nothing is waited for when a child starts");
+        line.says(flood);
+        line.write();
     }
-    assert_eq!(
-        old.trim(),
-        table.trim(),
-        "docs/failures.md is out of date: run again with UPDATE_DOCS=1"
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_show_sees_anything_of_it_when_executions_fail() {
+    let mut line = supervised(Actor::Executions).await;
+    let stalled = ways::stall(Actor::Executions).await;
+    line.shows("the ledger's limit: answers 504 {back}", stalled);
+    let flooded = ways::flood(Actor::Executions).await;
+    line.shows("each is answered; 429 beyond `executions.total_max`", flooded);
+    line.write();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_show_sees_anything_of_it_when_the_pool_fails() {
+    let mut line = supervised(Actor::Pool).await;
+    line.says("cannot be: it waits for nothing");
+    line.shows("each is answered", ways::flood(Actor::Pool).await);
+    line.write();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_show_sees_anything_of_it_when_the_cloud_or_its_adapter_fails() {
+    let mut line = supervised(Actor::Cloud).await;
+    let panicked = ways::cloud(Bug::Panic).await;
+    assert!(panicked.back < AT_ONCE, "{panicked:?}");
+    line.shows("", panicked);
+    line.cells.pop();
+    let hung = ways::cloud(Bug::Hang).await;
+    let stalled = ways::stall(Actor::Cloud).await;
+    let ledger = after(stalled.back);
+    line.shows("", stalled);
+    line.cells.pop();
+    line.shows(
+        &format!("its adapter's call fails {{back}} (a guard ends it), a wait for the ledger {ledger}"),
+        hung,
     );
+    line.shows(
+        "each is answered; one look serves all who wait",
+        ways::flood(Actor::Cloud).await,
+    );
+    line.write();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_show_sees_anything_of_it_when_the_gateways_task_fails() {
+    let mut line = supervised(Actor::Gateway).await;
+    line.says("cannot be: each connection is a task of its own, with limits");
+    line.says("`server.connections_max`; who comes then is answered 503");
+    line.write();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_show_stays_on_air_when_the_actor_of_its_vm_fails() {
+    let mut line = supervised(Actor::Vm).await;
+    let stalled = ways::stall(Actor::Vm).await;
+    line.shows("the ledger's limit: answers 504 {back}", stalled);
+    line.shows("each is answered", ways::flood(Actor::Vm).await);
+    line.write();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_show_stays_on_air_when_its_own_actor_fails() {
+    let mut line = supervised(Actor::Show).await;
+    let stalled = ways::stall(Actor::Show).await;
+    line.shows("the ledger's limit: answers 504 {back}", stalled);
+    line.shows("each is answered", ways::flood(Actor::Show).await);
+    line.write();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_show_stays_on_air_when_a_link_to_its_vm_fails() {
+    for (actor, flood) in [
+        (Actor::Probe, "one question at a time"),
+        (Actor::Obs, "64 reports wait for its VM's actor, then it waits"),
+        (Actor::Ssh, "one question at a time"),
+    ] {
+        let mut line = Line::of(actor);
+        line.shows("back {back}", ways::link(actor, Bug::Panic).await);
+        line.says("as when it hangs: it ends itself");
+        line.shows("back {back}", ways::kill(actor).await);
+        let hung = ways::link(actor, Bug::Hang).await;
+        line.shows(
+            "back {back}: its adapter's deadline and 5 s; the channel is unknown or silent",
+            hung,
+        );
+        line.says(flood);
+        line.write();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shows_stay_on_air_when_the_ledger_fails() {
+    let mut line = Line::of(Actor::Ledger);
+    line.says("as an error");
+    ways::full().await;
+    line.says("`serve` ends within 0.5 s and says why");
+    line.says("cannot be without the process");
+    let stalled = ways::stall(Actor::Show).await;
+    line.shows("commits are answered 504 {back}", stalled);
+    line.says("`ledger.queue_max` wait, the rest are answered 503");
+    line.write();
 }

@@ -1,10 +1,12 @@
 //! The tree on the simulated world, with a way to each of its actors.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorId};
+use tokio::sync::Notify;
 use tokio::sync::broadcast::Receiver;
 use understudy::actors::clock::Clock;
 use understudy::actors::context;
@@ -22,7 +24,8 @@ use understudy::domain::state::State;
 use understudy::domain::studio::Secret;
 use understudy::domain::vm::Status;
 use understudy::infra::cloud::guarded::Guarded;
-use understudy::infra::ledger::Ledger;
+use understudy::infra::cloud::{MANAGED_BY, TAG_MANAGED_BY, TAG_PROJECT};
+use understudy::infra::ledger::{Ledger, MemoryJournal};
 use understudy::infra::template::Templates;
 use understudy::infra::vault::Vault;
 use understudy::sim::direct::{World, WorldConfig};
@@ -34,11 +37,14 @@ const KEY: &str = "key-gala";
 const CLOUD_LIMIT: Duration = Duration::from_secs(105);
 /// In virtual time.
 const SOON: Duration = Duration::from_secs(600);
+/// Captures and cleanings with which a show begins are over by then.
+const SETTLED: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Bugs that can be switched on.
+/// Defects that can be switched on.
 #[derive(Clone, Default)]
 pub struct Switches {
+    pub cloud: Switch,
     pub probe: Switch,
     pub obs: Switch,
     pub ssh: Switch,
@@ -46,10 +52,11 @@ pub struct Switches {
 
 pub struct Tree {
     pub world: World,
-    /// Held for as long as the tree is to stand.
-    _node: Node,
+    pub node: Node,
     pub coordinator: Coordinator,
+    pub journal: MemoryJournal,
     pub switches: Switches,
+    pub gateway: Server,
     pub show: ShowId,
     pub vm: VmId,
     news: Receiver<Item>,
@@ -72,9 +79,11 @@ impl Tree {
         let surroundings = surroundings(&world, &switches, &dir);
         let root = Arc::new(Mutex::new(None));
         let clock = Clock::starting_at(world.clock().now());
-        let gateway = watching(Arc::clone(&root));
-        let ledger = Ledger::in_memory();
-        let node = Node::start(clock, ledger, options, surroundings, |_| Some(gateway))
+        let gateway = Server::default();
+        let spec = gateway.spec(Arc::clone(&root));
+        let journal = MemoryJournal::default();
+        let ledger = Ledger::open_in_memory(&journal).unwrap();
+        let node = Node::start(clock, ledger, options, surroundings, |_| Some(spec))
             .await
             .unwrap();
         let coordinator = node.coordinator();
@@ -88,15 +97,17 @@ impl Tree {
             show: ShowId::new("gala").unwrap(),
             vm: VmId::new("none").unwrap(),
             world,
-            _node: node,
+            node,
             coordinator,
+            journal,
             switches,
+            gateway,
             root,
             _dir: dir,
         };
         tree.go_on_air().await;
         // What belongs to the beginning is over: captures, cleanings.
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        tokio::time::sleep(SETTLED).await;
         tree.news = tree.coordinator.news();
         tree
     }
@@ -149,6 +160,28 @@ impl Tree {
             .unwrap_or_else(|_| panic!("never: {what}"))
     }
 
+    /// Another instance comes to the pool, running.
+    pub fn place_another(&self) {
+        let tags = [
+            ("Name", "another"),
+            (TAG_PROJECT, &self.world.config().project),
+            (TAG_MANAGED_BY, MANAGED_BY),
+        ];
+        let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.world.place_with(tags.into(), true).unwrap();
+    }
+
+    pub fn root(&self) -> ActorCell {
+        self.root.clone()
+    }
+
+    /// A VM that no show has.
+    pub fn spare(&self) -> VmId {
+        let state = self.coordinator.state();
+        let mut free = state.vms().filter(|vm| vm.is_free());
+        free.next().expect("one of three is free").id.clone()
+    }
+
     /// The parts of the tree in the order in which they started: stalls, machines, shows, executions, pool, cloud, gateway.
     pub fn parts(&self) -> Vec<ActorCell> {
         children(&self.root)
@@ -165,7 +198,8 @@ impl Tree {
     pub fn is_untouched(&self) -> bool {
         let state = self.coordinator.state();
         let show = state.show(&self.show).expect("it is remembered");
-        let stretches = self.world.ingest().stretches();
+        let mut stretches = self.world.ingest().stretches();
+        stretches.retain(|stretch| stretch.key == KEY);
         show.phase == Phase::OnAir
             && show.vm.as_ref() == Some(&self.vm)
             && show.epoch.0 == 1
@@ -201,16 +235,45 @@ pub fn collect(below: &ActorCell, found: &mut BTreeSet<ActorId>) {
     }
 }
 
-/// A gateway that serves nobody and says who started it.
-fn watching(root: Arc<Mutex<Option<ActorCell>>>) -> Spec {
-    let idle = task::spec(Restart::Permanent, || Box::pin(std::future::pending()));
-    let start = Arc::clone(&idle.start);
-    Spec {
-        start: Arc::new(move |supervisor| {
-            *root.lock().unwrap() = Some(supervisor.clone());
-            start(supervisor)
-        }),
-        ..idle
+/// Stands where the gateway does: a task that goes on until it is told to end, and serves nobody.
+#[derive(Clone, Default)]
+pub struct Server {
+    told: Arc<Notify>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// It panics now.
+    pub fn panic(&self) {
+        self.panics.store(true, Ordering::Relaxed);
+        self.told.notify_one();
+    }
+
+    /// It ends now, which is an error.
+    pub fn end(&self) {
+        self.told.notify_one();
+    }
+
+    async fn serve(self) {
+        self.told.notified().await;
+        assert!(
+            !self.panics.swap(false, Ordering::Relaxed),
+            "a server with a defect"
+        );
+    }
+
+    /// How it is started; says who did.
+    fn spec(&self, root: Arc<Mutex<Option<ActorCell>>>) -> Spec {
+        let server = self.clone();
+        let task = task::spec(Restart::Permanent, move || Box::pin(server.clone().serve()));
+        let start = Arc::clone(&task.start);
+        Spec {
+            start: Arc::new(move |supervisor| {
+                *root.lock().unwrap() = Some(supervisor.clone());
+                start(supervisor)
+            }),
+            ..task
+        }
     }
 }
 
@@ -231,8 +294,12 @@ fn options(world: &World) -> context::Options {
 fn surroundings(world: &World, switches: &Switches, dir: &tempfile::TempDir) -> context::World {
     let vault = Arc::new(Vault::open(&dir.path().join("secrets.key")).unwrap());
     let parts = world.parts(&vault);
+    let cloud = Arc::new(Buggy {
+        inner: parts.cloud,
+        switch: switches.cloud.clone(),
+    });
     context::World {
-        cloud: Arc::new(Guarded::new(parts.cloud, CLOUD_LIMIT)),
+        cloud: Arc::new(Guarded::new(cloud, CLOUD_LIMIT)),
         probe: Arc::new(Buggy {
             inner: parts.probe,
             switch: switches.probe.clone(),

@@ -31,6 +31,7 @@ use super::coordinator::CommandError;
 use super::executions::run::{self, Stream, Update};
 use super::executions::{Begin, Ticket};
 use super::news::Level;
+use super::task::{self, Unended};
 use crate::domain::cleaning::{Finding, Leftover, Policy, Report, Subject, Way};
 use crate::domain::execution::{Deed, Ending};
 use crate::domain::ids::VmId;
@@ -125,12 +126,12 @@ async fn clean_once(ctx: &Arc<Context>, vm: &VmId, leftover: &Leftover) -> Repor
         recordings: None,
     };
     work.open(leftover);
-    if tokio::time::timeout(limit, work.run()).await.is_err() {
-        let late = match &work.awaits {
-            Some(why) => format!("it took longer than {limit:?}: {why}"),
-            None => format!("it took longer than {limit:?}"),
+    if let Err(unended) = task::ended(limit, work.run()).await {
+        let found = match (unended, &work.awaits) {
+            (Unended::TooLong(_), Some(why)) => format!("{unended}: {why}"),
+            (Unended::TooLong(_), None) | (Unended::Panicked, _) => unended.to_string(),
         };
-        work.find(Subject::Reset, false, &late);
+        work.find(Subject::Reset, false, &found);
     }
     Report {
         show: leftover.show.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::release::Quiet;
 use crate::actors::context::{Context, FailoverOptions, ObsVia};
+use crate::actors::task::{self, Unended};
 use crate::domain::configuration::Configuration;
 use crate::domain::failover::Fence;
 use crate::domain::failover::verdict::{CloudSign, Sign};
@@ -179,9 +180,10 @@ pub(super) async fn within<T>(
     what: &str,
     work: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
-    match tokio::time::timeout(limit, work).await {
+    match task::ended(limit, work).await {
         Ok(result) => result,
-        Err(_) => Err(format!("{what} took longer than {limit:?}")),
+        Err(Unended::TooLong(limit)) => Err(format!("{what} took longer than {limit:?}")),
+        Err(why @ Unended::Panicked) => Err(format!("{what}: {why}")),
     }
 }
 

@@ -132,6 +132,48 @@ pub enum Message {
     Tick,
 }
 
+impl Message {
+    /// A command for which nobody waits any more. It is not begun: whoever gave it was told that it may not have been, and
+    /// may have given up for how many others wait here.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Assign { reply, .. } => reply.is_closed(),
+            Self::Release { reply, .. } => reply.is_closed(),
+            Self::Start { reply } | Self::Stop { reply } => reply.is_closed(),
+            Self::Failover(order) => order.reply.is_closed(),
+            Self::Hold { reply, .. } | Self::SetUp { reply, .. } => reply.is_closed(),
+            // The last look at its studio was part of a command that was begun.
+            Self::LastLook { .. }
+            | Self::Signals { .. }
+            | Self::StudioUp { .. }
+            | Self::StudioChanged { .. }
+            | Self::StreamNoticed { .. }
+            | Self::VmReady { .. }
+            | Self::VmFailed { .. }
+            | Self::Judge
+            | Self::IngestAnswered { .. }
+            | Self::Drive
+            | Self::DriveDue
+            | Self::StepEnded { .. }
+            | Self::StreamStarted { .. }
+            | Self::StreamStopped { .. }
+            | Self::StartAgain { .. }
+            | Self::StopAgain { .. }
+            | Self::StudioMended { .. }
+            | Self::MendAgain { .. }
+            | Self::Settled
+            | Self::Silenced { .. }
+            | Self::Archived { .. }
+            | Self::Cleaned { .. }
+            | Self::ReleaseAgain(_)
+            | Self::CaptureDue { .. }
+            | Self::Captured { .. }
+            | Self::IdleCheck
+            | Self::Tick => false,
+        }
+    }
+}
+
 /// An operator's order to move the show.
 pub struct Order {
     /// The VM to move to; any spare if `None`.

@@ -158,6 +158,9 @@ impl Actor for ShowActor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        if message.is_abandoned() {
+            return Ok(());
+        }
         let span = span::of_show(&state.id);
         state.receive(&me, message).instrument(span).await;
         Ok(())
@@ -178,15 +181,15 @@ impl State {
             signals: Signals::default(),
             ingest: IngestSign::default(),
             asking_ingest: false,
+            ingest_asked_at: None,
+            ingest_away_at: None,
             told_ingest_away: false,
             told_held: false,
             on_air_since: Timestamp(0),
-            ingest_asked_at: None,
-            ingest_away_at: None,
+            output_seen_at: None,
             off_air_since: Timestamp(0),
             judge_due: None,
             inactive_in_a_row: 0,
-            output_seen_at: None,
             move_span: None,
             steps: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -208,10 +211,8 @@ impl State {
     async fn receive(&mut self, me: &ActorRef<Message>, message: Message) {
         match message {
             Message::Assign { ask, reply } => {
-                if !reply.is_closed() {
-                    let result = self.assign(me, ask).await;
-                    answer(reply, result);
-                }
+                let result = self.assign(me, ask).await;
+                answer(reply, result);
             }
             Message::Release { ask, reply } => self.release(me, ask, reply).await,
             Message::Start { reply } => self.start(me, reply).await,

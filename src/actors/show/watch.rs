@@ -212,7 +212,7 @@ impl State {
         let (ctx, me, show) = (Arc::clone(&self.ctx), me.clone(), self.id.clone());
         task::effect(async move {
             let limit = ctx.options.failover.ingest_check_deadline * 4;
-            let asked = tokio::time::timeout(limit, effects::ingest_is_reachable(&ctx, &show)).await;
+            let asked = task::ended(limit, effects::ingest_is_reachable(&ctx, &show)).await;
             let _ = me.cast(Message::IngestAnswered {
                 reachable: asked.unwrap_or(None),
             });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ractor::{ActorRef, RpcReplyPort};
 
-use super::link::{Order, Pace, Target};
+use super::link::{GRACE, Order, Pace, Target};
 use super::{Message, State, VmError};
 use crate::actors::coordinator::Checked;
 use crate::actors::task;
@@ -13,6 +13,7 @@ use crate::domain::ids::{Epoch, RequestKey, ShowId};
 use crate::domain::show::{self, Phase};
 use crate::domain::state::State as LedgerState;
 use crate::domain::vm::{self, Occupancy, Power, Status, Vm};
+use crate::infra::probe;
 
 impl State {
     pub(super) async fn assign(
@@ -134,9 +135,13 @@ impl State {
         task::effect(async move {
             let server = std::net::SocketAddr::new(ip, ctx.settings().service_port);
             let limit = ctx.options.probe.deadline;
-            let result = ctx.world.probe.activate(server, wanted.as_ref(), limit).await;
-            if let Err(error) = result {
-                tracing::debug!(%server, %error, "the show server was not told about its show");
+            let told = ctx.world.probe.activate(server, wanted.as_ref(), limit);
+            match task::ended(limit + GRACE, told).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%server, %error, "the show server was not told about its show");
+                }
+                Err(why) => tracing::error!(%server, %why, "the show server was not told about its show"),
             }
             let _ = me.cast(Message::Notified { show: wanted });
         });
@@ -164,8 +169,13 @@ impl State {
                 .ip_of(&vm.instance)
                 .filter(|_| up)
                 .map(|ip| std::net::SocketAddr::new(ip, ctx.settings().service_port));
+            let limit = ctx.options.probe.deadline;
             let result = match server {
-                Some(server) => Some(ctx.world.probe.status(server, ctx.options.probe.deadline).await),
+                Some(server) => {
+                    let asked = task::ended(limit + GRACE, ctx.world.probe.status(server, limit)).await;
+                    // A defect here: for whoever asked it is as if the server had been silent.
+                    Some(asked.unwrap_or(Err(probe::Error::TimedOut(limit))))
+                }
                 None => None,
             };
             let node = result.as_ref().map(Result::is_ok);

@@ -31,6 +31,42 @@ const CLOUD: Duration = Duration::from_secs(60);
 /// Limit on the actor of a VM that has just joined the pool being there to be asked.
 const ARRIVAL: Duration = Duration::from_secs(2);
 
+impl Message {
+    /// A command for which nobody waits any more. It is not begun: whoever gave it was told that it may not have been, and
+    /// may have given up for how many others wait here.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let power = |reply: &RpcReplyPort<Result<PowerTurned, VmError>>| reply.is_closed();
+        match self {
+            Self::Assign { reply, .. } => reply.is_closed(),
+            Self::Start { reply } | Self::Stop { reply } => reply.as_ref().is_some_and(power),
+            Self::Reboot { reply, .. } | Self::Terminate { reply } => power(reply),
+            Self::CutPower { reply } | Self::Archive { reply } => reply.is_closed(),
+            Self::Maintain { reply, .. } => reply.is_closed(),
+            Self::Check { reply } => reply.is_closed(),
+            Self::Studio { reply } => reply.is_closed(),
+            Self::Shells { reply } => reply.is_closed(),
+            // What has been done is taken in, whoever waits for it; the rest nobody waits for.
+            Self::Rebooted { .. }
+            | Self::Terminated { .. }
+            | Self::DutyChanged
+            | Self::Sighted { .. }
+            | Self::PowerCalled { .. }
+            | Self::PowerOverdue { .. }
+            | Self::PowerRetry { .. }
+            | Self::ReadyOverdue { .. }
+            | Self::Reported(..)
+            | Self::Notified { .. }
+            | Self::Silenced
+            | Self::Cleaned { .. }
+            | Self::ArchiveEnded
+            | Self::FrameChecked { .. }
+            | Self::Settled
+            | Self::RestartLink(_)
+            | Self::KillLink(_) => false,
+        }
+    }
+}
+
 /// A VM did not do what it was told.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum VmError {
@@ -197,16 +233,22 @@ impl Machines {
     ) -> Result<(), CommitError> {
         ctx.commit(vec![Event::vm(&id, vm::Event::Adopted { instance })])
             .await?;
-        let spec = spec(ctx, &id);
-        self.supervisor.cast(
-            &(),
-            supervisor::Message::Start {
-                key: id,
+        self.ensure(ctx, &id);
+        Ok(())
+    }
+
+    /// A VM of the pool has an actor, whoever waited for the ledger to take it in: that may have been decided later than
+    /// anybody waits.
+    pub(crate) fn ensure(&self, ctx: &Arc<Context>, id: &VmId) {
+        if self.directory.get(id).is_none() {
+            let (key, spec) = (id.clone(), spec(ctx, id));
+            let start = supervisor::Message::Start {
+                key,
                 spec,
                 reply: None,
-            },
-        );
-        Ok(())
+            };
+            self.supervisor.cast(&(), start);
+        }
     }
 
     /// The VM has left the pool: its actor is stopped for good.

@@ -107,7 +107,7 @@ pub const WATCHED_EVERY: Duration = Duration::from_secs(1);
 /// five seconds at most.
 const REPORTS_MAX: usize = 64;
 /// How much longer than its deadline an adapter may take before the link ends with it.
-const GRACE: Duration = Duration::from_secs(5);
+pub const GRACE: Duration = Duration::from_secs(5);
 
 /// A place among the reports that wait; given up when the report was taken.
 pub type Place = OwnedSemaphorePermit;

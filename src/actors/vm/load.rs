@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::link::Reports;
+use super::link::{GRACE, Reports};
 use super::report::Report;
 use crate::actors::context::Context;
 use crate::domain::load::{DISK, FILES, Load, Sample};
@@ -39,7 +39,8 @@ pub async fn watch(
         let Ok(_place) = ctx.loads.acquire().await else {
             continue;
         };
-        match look(session.as_ref()).await {
+        let looked = tokio::time::timeout(2 * DEADLINE + GRACE, look(session.as_ref())).await;
+        match looked.unwrap_or(Err(Error::TimedOut(2 * DEADLINE))) {
             Ok(now) => {
                 let load = Load::between(before.as_ref(), &now);
                 before = Some(now);

@@ -307,6 +307,9 @@ impl Actor for Machine {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        if message.is_abandoned() {
+            return Ok(());
+        }
         let span = span::of_vm(&state.id);
         state.receive(&me, message).instrument(span).await;
         Ok(())

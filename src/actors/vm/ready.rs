@@ -13,6 +13,7 @@ use super::clean::Cleaning;
 use super::link::Link;
 use super::report::stray;
 use super::{Message, State, Studio};
+use crate::actors::task::Unended;
 use crate::actors::{show, task};
 use crate::domain::failover::verdict::Sign;
 use crate::domain::vm::{self, Health, Vm};
@@ -163,14 +164,15 @@ impl State {
         let is_held = vm.occupancy.tenant().is_some();
         let me = me.clone();
         task::effect(async move {
-            let frame = tokio::time::timeout(FRAME_DEADLINE, studio.check_frame(!is_held)).await;
+            let frame = task::ended(FRAME_DEADLINE, studio.check_frame(!is_held)).await;
             let result = match frame {
                 Ok(Ok(Frame::Drawn)) => Ok(()),
                 // What a show wants to be seen may be black.
                 Ok(Ok(Frame::Blank)) if is_held => Ok(()),
                 Ok(Ok(Frame::Blank)) => Err("blank: OBS draws nothing".to_owned()),
                 Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err(format!("none within {} s", FRAME_DEADLINE.as_secs())),
+                Err(Unended::TooLong(limit)) => Err(format!("none within {} s", limit.as_secs())),
+                Err(why @ Unended::Panicked) => Err(why.to_string()),
             };
             let _ = me.cast(Message::FrameChecked { studio, result });
         });

@@ -23,6 +23,9 @@ use crate::infra::{obs, ssh};
 /// A look at the output that is this much younger than the end of a show is not of that show's stream.
 const OUTPUT_SETTLED: Duration = Duration::from_secs(1);
 
+/// Limit on stopping an abandoned stream: longer than OBS needs to end one.
+const SILENCE: Duration = Duration::from_secs(15);
+
 /// From a link to its VM.
 pub enum Report {
     Probed {
@@ -367,8 +370,15 @@ impl State {
         tracing::warn!(vm = %self.id, "it still publishes though its show has left it; stopping its stream");
         let me = me.clone();
         task::effect(async move {
-            if let Err(error) = studio.stop_stream().await {
-                tracing::warn!(%error, "could not stop an abandoned stream; trying again at the next check");
+            let trouble = match task::ended(SILENCE, studio.stop_stream()).await {
+                Ok(stopped) => stopped.err().map(|error| error.to_string()),
+                Err(why) => Some(why.to_string()),
+            };
+            if let Some(error) = trouble {
+                tracing::warn!(
+                    error,
+                    "could not stop an abandoned stream; trying again at the next check"
+                );
             }
             let _ = me.cast(Message::Silenced);
         });

@@ -1,0 +1,85 @@
+//! What bounds the mailboxes, which have no bound of their own.
+
+use std::time::Duration;
+
+use understudy::domain::vm::Occupancy;
+use understudy::infra::obs::Notice;
+
+use crate::doubles::NOTICES_MAX;
+use crate::tree::Tree;
+
+/// What the disk takes for a commit; whoever waits for one waits for five seconds.
+const STALLED_COMMIT: Duration = Duration::from_secs(20);
+/// Less than that.
+const A_WHILE: Duration = Duration::from_secs(3);
+/// Far more than may wait.
+const TALKATIVE: usize = 1_000;
+/// Reports of one link that may wait, with what is in its hands and on its way to it.
+const WAITING_MAX: usize = 64 + NOTICES_MAX + 2;
+
+#[tokio::test(start_paused = true)]
+async fn a_studio_that_does_not_stop_talking_waits_while_the_actor_of_its_vm_does() {
+    let tree = Tree::with_a_show().await;
+    let spare = tree.spare();
+    let state = tree.coordinator.state();
+    let address = state.vm(&spare).unwrap().instance.private_ip;
+    let address = address.expect("it has one");
+    let studio = tree.switches.obs.notices(address).expect("there is a session");
+
+    tree.journal.slow_down(STALLED_COMMIT);
+    let coordinator = tree.coordinator.clone();
+    let vm = spare.clone();
+    let busy = tokio::spawn(async move { coordinator.maintenance(vm, true, None).await });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut taken = 0;
+    for _ in 0..TALKATIVE {
+        taken += usize::from(studio.try_send(Notice::Changed).is_ok());
+        tokio::time::sleep(A_WHILE / u32::try_from(TALKATIVE).unwrap()).await;
+    }
+    assert!(!busy.is_finished(), "nobody was kept waiting");
+    assert!(taken <= WAITING_MAX, "{taken} wait for an actor that takes none");
+    assert!(taken > 2 * NOTICES_MAX, "the link took none itself: {taken}");
+
+    tree.journal.slow_down(Duration::ZERO);
+    let _ = busy.await.unwrap();
+    for _ in 0..TALKATIVE {
+        let sent = tokio::time::timeout(A_WHILE, studio.send(Notice::Changed)).await;
+        sent.expect("it is heard again").expect("over the same session");
+    }
+    assert!(tree.is_untouched());
+}
+
+/// So that commands which pile up while the disk stalls, one caller after the other giving up, cost nothing afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_command_that_nobody_waits_for_any_more_is_not_begun() {
+    const IMPATIENT: Duration = Duration::from_millis(10);
+    // In time, if only just: whoever comes next is looked at.
+    const SLOW_COMMIT: Duration = Duration::from_secs(4);
+    let tree = Tree::with_a_show().await;
+    let (spare, show) = (tree.spare(), tree.show.clone());
+    let coordinator = &tree.coordinator;
+    tree.journal.slow_down(SLOW_COMMIT);
+    let (busy_show, busy_vm) = (
+        coordinator.hold(show.clone(), false, None),
+        coordinator.maintenance(spare.clone(), true, None),
+    );
+    let given_up = async {
+        tokio::time::sleep(IMPATIENT).await;
+        let held = tokio::time::timeout(IMPATIENT, coordinator.hold(show.clone(), true, None));
+        let ended = tokio::time::timeout(IMPATIENT, coordinator.maintenance(spare.clone(), false, None));
+        assert!(
+            held.await.is_err() && ended.await.is_err(),
+            "they were not kept waiting"
+        );
+        tree.journal.slow_down(Duration::ZERO);
+    };
+    let (_, _, ()) = tokio::join!(busy_show, busy_vm, given_up);
+    tokio::time::sleep(STALLED_COMMIT).await;
+    let state = coordinator.state();
+    assert!(!state.show(&show).unwrap().held);
+    let spare = state.vm(&spare).unwrap();
+    assert!(
+        matches!(spare.occupancy, Occupancy::Maintenance { .. }),
+        "{spare:?}"
+    );
+}
