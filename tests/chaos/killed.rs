@@ -32,8 +32,12 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let mut rng = StdRng::seed_from_u64(seed);
     println!("seed {seed}");
     let launch = Launch {
-        // Often, so that kills meet snapshots too.
-        environment: vec![key("LEDGER__SNAPSHOT_EVERY", "100")],
+        environment: vec![
+            // Often, so that kills meet snapshots too.
+            key("LEDGER__SNAPSHOT_EVERY", "100"),
+            // Its studio crashes on one VM after the other, and no operator looks why.
+            key("FAILOVER__CAP", &(1 + cycles / CRASH_EVERY).to_string()),
+        ],
         ..Launch::default()
     };
     let (stage, mut process) = scene::begin(8, 0, launch).await;
