@@ -10,7 +10,7 @@ use understudy::actors::coordinator::{Assign, Coordinator, Release};
 use understudy::actors::root::Node;
 use understudy::assembly;
 use understudy::config::{self, Config};
-use understudy::domain::ids::{InstanceId, ShowId, VmId};
+use understudy::domain::ids::{InstanceId, RequestKey, ShowId, VmId};
 use understudy::domain::instance::{InstanceState, PowerChange};
 use understudy::domain::show::Phase;
 use understudy::domain::state::State;
@@ -163,6 +163,34 @@ async fn a_show_goes_on_air_survives_its_studio_and_is_released() {
     })
     .await;
     assert!(scene.world.ingest().publishers("k").is_empty());
+    node.stop().await.unwrap();
+}
+
+/// Whoever was not answered asks again, and by then the show may be elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_repeated_assign_is_told_the_vm_that_the_show_was_moved_to() {
+    let scene = Scene::set(WorldConfig::default());
+    let node = scene.coordinator().await;
+    let coordinator = node.coordinator();
+    until(&coordinator, "two VMs available", |state| {
+        (state.count(Status::Available) > 1).then_some(())
+    })
+    .await;
+    let show = ShowId::new("Final 2026").unwrap();
+    let ask = Assign {
+        key: RequestKey::new("once").ok(),
+        ..Assign::default()
+    };
+    let first = coordinator.assign(show.clone(), ask.clone()).await.unwrap();
+    scene.set_up(&coordinator, &show, &first.vm, "k").await;
+    coordinator.start_show(show.clone(), None).await.unwrap();
+    until(&coordinator, "on air", on_air(&show, 0)).await;
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    let now = until(&coordinator, "on air after the move", on_air(&show, 1)).await;
+    let again = coordinator.assign(show.clone(), ask).await.unwrap();
+    assert_ne!(first.vm, now);
+    assert_eq!((again.vm, again.repeated), (now, true));
+    assert!(again.epoch > first.epoch);
     node.stop().await.unwrap();
 }
 

@@ -51,19 +51,21 @@ impl State {
         Ok(describe_assignment(&self.ctx, &ledger, &self.id, &vm, false))
     }
 
+    /// Whoever repeats an assign is told the VM that the show has now: it may have been moved since. A show that has none
+    /// has given its VM back, and what the first answer said may be another show's VM by now.
     fn repeated_assign(&self, key: Option<&RequestKey>) -> Result<Option<Assigned>, CommandError> {
         let ledger = self.ctx.state();
         match key.and_then(|key| ledger.done(key)) {
             None => Ok(None),
             Some(done) if done.request == Request::Assign && done.show == self.id => {
-                if ledger.vm_of_show(&self.id).is_none_or(|vm| vm.id != done.vm) {
+                let Some(vm) = ledger.vm_of_show(&self.id) else {
                     let message = format!(
                         "the assignment of VM {} that this Idempotency-Key made is over; use a new key",
                         done.vm
                     );
                     return Err(CommandError::Refused(message));
-                }
-                let assigned = describe_assignment(&self.ctx, &ledger, &self.id, &done.vm, true);
+                };
+                let assigned = describe_assignment(&self.ctx, &ledger, &self.id, &vm.id, true);
                 Ok(Some(assigned))
             }
             Some(_) => Err(CommandError::KeyReused),
