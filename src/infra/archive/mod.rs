@@ -65,10 +65,27 @@ pub struct Part {
     pub checksum: Option<String>,
 }
 
-/// SHA-256 of some bytes, base64, as the store is told it.
+/// SHA-256 of bytes that come one after the other, base64, as the store is told it.
+#[derive(Default)]
+pub struct Checksum(Sha256);
+
+impl Checksum {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    #[must_use]
+    pub fn finish(self) -> String {
+        STANDARD.encode(self.0.finalize())
+    }
+}
+
+/// SHA-256 of some bytes, base64.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> String {
-    STANDARD.encode(Sha256::digest(bytes))
+    let mut sum = Checksum::default();
+    sum.update(bytes);
+    sum.finish()
 }
 
 /// What the store must say of an object made of such parts: the SHA-256 of their SHA-256, one after the other

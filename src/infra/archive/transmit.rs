@@ -3,6 +3,7 @@
 //! It is read once, in order. While one part is sent the next is read, and no more than two are in memory. A part that
 //! did not arrive is sent again a few times; after that whoever asked for the file decides.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::{Error as StoreError, Store, Target, checksum};
+use super::{Checksum, Error as StoreError, Store, Target};
 use crate::domain::archive::{StoredPart, Upload};
 use crate::infra::ssh::files::{self, Download, Files};
 
 /// Parts in memory: one that is sent, and the next, which is read or waits.
 const PARTS_AT_ONCE: usize = 2;
+/// Bytes that are hashed before others have their turn: less than a millisecond's work.
+const HASHED_AT_ONCE: usize = 128 << 10;
 /// Attempts to send a part, after the first.
 const RETRIES: usize = 4;
 const BACKOFF_INITIAL: Duration = Duration::from_millis(500);
@@ -85,20 +88,13 @@ async fn put(
             detail: "there is no part of this number".to_owned(),
         })
     })?;
-    // Hashing megabytes takes long for a thread that others wait for.
-    let hashed = bytes.clone();
-    let checksum = tokio::task::spawn_blocking(move || checksum(&hashed)).await;
-    let checksum = checksum.map_err(|error| {
-        failed(StoreError::Unavailable {
-            call: "UploadPart",
-            detail: error.to_string(),
-        })
-    })?;
+    let checksum = checksum_of(&bytes).await;
     let backoff = ExponentialBuilder::default()
         .with_min_delay(BACKOFF_INITIAL)
         .with_max_delay(BACKOFF_MAX)
         .with_max_times(RETRIES)
-        .with_jitter();
+        .with_jitter()
+        .with_jitter_seed(jitter_seed(&target, number));
     let tag = (|| store.put(&target, part, bytes.clone(), &checksum))
         .retry(backoff)
         .when(StoreError::is_retryable)
@@ -108,6 +104,24 @@ async fn put(
         .await
         .map_err(failed)?;
     Ok((number, StoredPart { tag, checksum }))
+}
+
+/// Hashing megabytes takes long for a thread that others wait for: they have their turn in between. Another thread would be
+/// no quicker, and when it ends would not depend on a simulation's seed.
+async fn checksum_of(bytes: &[u8]) -> String {
+    let mut sum = Checksum::default();
+    for block in bytes.chunks(HASHED_AT_ONCE) {
+        sum.update(block);
+        tokio::task::yield_now().await;
+    }
+    sum.finish()
+}
+
+/// Pauses are to differ from part to part, and not from one simulation of a seed to the next.
+fn jitter_seed(target: &Target, number: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&target.key, &target.upload_id, number).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A file that is read part by part.
