@@ -47,11 +47,6 @@ impl<K: Ord + Clone, M: Message> Directory<K, M> {
         self.0.by_key.load().get(key).cloned()
     }
 
-    /// Everybody, by key.
-    pub fn all(&self) -> Vec<ActorRef<M>> {
-        self.0.by_key.load().values().cloned().collect()
-    }
-
     pub fn publish(&self, key: K, actor: ActorRef<M>) {
         self.0.by_key.rcu(|map| map.update(key.clone(), actor.clone()));
         self.0.arrivals.notify_waiters();

@@ -18,7 +18,7 @@ use super::executions::ExecutionsActor;
 use super::news::Item;
 use super::pool::PoolActor;
 use super::supervisor::{Arguments, Spec, Supervisor, Tally};
-use super::{show, task, vm};
+use super::{show, supervisor, task, vm};
 use crate::domain::restart::Restart;
 use crate::infra::ledger::{CloseError, Ledger};
 
@@ -130,7 +130,7 @@ impl Node {
     /// Kills every actor at once, as the end of the process would, and leaves the ledger as it is. What they had begun
     /// outside may go on: for simulations, whose ledger and world end with it.
     pub fn kill(self) {
-        self.root.kill();
+        supervisor::kill(&self.root);
     }
 
     /// Takes the tree down in order: no new commands, commits in flight finish, the ledger is closed.

@@ -232,6 +232,16 @@ impl<K: Ord + Clone + Debug> Children<K> {
     }
 }
 
+/// Kills an actor and everything below it, for drills. ractor takes the children of a dead actor in the order of a hash,
+/// which would make two runs of one seed differ: here each comes before its children, and these in the order in which they
+/// were started.
+pub(super) fn kill(actor: &ActorCell) {
+    let mut children = actor.get_children();
+    children.sort_unstable_by_key(ActorCell::get_id);
+    actor.kill();
+    children.iter().for_each(kill);
+}
+
 /// Who died, how and why; `None` if the event tells of no death.
 fn obituary(event: SupervisionEvent) -> Option<(ActorId, Death, String)> {
     match event {

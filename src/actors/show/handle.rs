@@ -43,11 +43,10 @@ impl Shows {
         self.directory.get(show).inspect(|actor| actor.kill()).is_some()
     }
 
-    /// Kills the supervisor, and with it every show's actor: those first, one after the other, since ractor takes a
-    /// dead supervisor's children in no order. For drills.
+    /// Kills the supervisor, and with it every show's actor. For drills.
     pub(crate) fn kill_all(&self) -> bool {
-        self.directory.all().iter().for_each(|actor| actor.kill());
-        self.supervisor.get(&()).inspect(|actor| actor.kill()).is_some()
+        let supervisor = self.supervisor.get(&());
+        supervisor.inspect(|actor| supervisor::kill(actor)).is_some()
     }
 
     /// Whether the show has an actor that accepts messages.

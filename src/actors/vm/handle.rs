@@ -206,7 +206,8 @@ impl Machines {
 
     /// Kills a VM's actor, as a bug in it would. For drills.
     pub(crate) fn kill(&self, vm: &VmId) -> bool {
-        self.directory.get(vm).inspect(|actor| actor.kill()).is_some()
+        let actor = self.directory.get(vm);
+        actor.inspect(|actor| supervisor::kill(actor)).is_some()
     }
 
     /// Kills one of a VM's links. For drills. Whether the VM has an actor.
@@ -214,11 +215,10 @@ impl Machines {
         self.directory.cast(vm, Message::KillLink(link))
     }
 
-    /// Kills the supervisor, and with it every VM's actor: those first, one after the other, since ractor takes a
-    /// dead supervisor's children in no order. For drills.
+    /// Kills the supervisor, and with it every VM's actor. For drills.
     pub(crate) fn kill_all(&self) -> bool {
-        self.directory.all().iter().for_each(|actor| actor.kill());
-        self.supervisor.get(&()).inspect(|actor| actor.kill()).is_some()
+        let supervisor = self.supervisor.get(&());
+        supervisor.inspect(|actor| supervisor::kill(actor)).is_some()
     }
 
     /// Takes an instance into the pool and starts its actor.
