@@ -2,7 +2,10 @@
 //!
 //! `UNDERSTUDY_SIMULATION_SEEDS` says how many fresh seeds are played beside the fixed ones.
 
+mod defects;
 mod pool;
+
+use std::process::Command;
 
 use understudy::rehearsal::simulation::report::Failure;
 use understudy::rehearsal::simulation::{Plan, Run, Size, run};
@@ -16,13 +19,13 @@ const FRESH: u64 = 0;
 /// Plays a seed; what breaks a rule is told with as few events as break it.
 fn sound(seed: u64, size: Size) -> Run {
     let plan = Plan::of(seed, size);
-    let run = run(&plan).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    let played = run(&plan).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
     assert!(
-        run.violations.is_empty(),
+        played.violations.is_empty(),
         "seed {seed}\n{}",
-        Failure::investigate(&plan, run)
+        Failure::investigate(&plan, played, run, |_| ())
     );
-    run
+    played
 }
 
 #[test]
@@ -59,6 +62,27 @@ fn one_seed_gives_the_same_log_byte_for_byte() {
         assert_eq!(differs, None, "seed {seed}: where they part");
         assert_eq!(first, again, "seed {seed}");
     }
+}
+
+/// Whatever a process has of its own, such as the keys of its hash maps.
+#[test]
+fn nor_does_it_differ_from_process_to_process() {
+    let program = || {
+        let size = ["--warm", "4", "--cold", "4", "--shows", "4", "--troubles", "16"];
+        let played = Command::new(env!("CARGO_BIN_EXE_understudy"))
+            .args(["rehearse", "--seed", "5", "--log"])
+            .args(size)
+            .output()
+            .expect("the program runs");
+        assert!(played.status.success(), "{played:?}");
+        String::from_utf8(played.stdout).expect("text")
+    };
+    let (first, again) = (program(), program());
+    let differs = first.lines().zip(again.lines()).find(|(one, other)| one != other);
+    assert_eq!(differs, None, "where they part");
+    assert_eq!(first, again);
+    let here = sound(5, SMALL).log;
+    assert!(first.starts_with(here.trim_end()), "and from this one's");
 }
 
 #[test]

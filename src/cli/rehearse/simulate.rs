@@ -1,8 +1,7 @@
 //! `understudy rehearse --seed S`: the deterministic simulation, one seed or one after the other.
 
-use std::sync::Mutex;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use crate::cli::failure::{Exit, Outcome};
 use crate::cli::span;
 use crate::cli::terminal::Terminal;
 use crate::rehearsal::simulation::report::{Failure, command};
-use crate::rehearsal::simulation::soak::{Tally, Until, soak};
+use crate::rehearsal::simulation::soak::{Progress, Until, soak};
 use crate::rehearsal::simulation::{self, Plan, Run, Size};
 
 /// Between two lines that say how far it is.
@@ -122,23 +121,17 @@ async fn long(seed: u64, size: Size, span: Duration, terminal: &Terminal) -> Out
         span,
     };
     let threads = available_parallelism().map_or(1, std::num::NonZero::get);
-    let teller = terminal.clone();
-    let told = Mutex::new(Instant::now());
-    let progress = move |tally: &Tally| {
-        let Ok(mut told) = told.lock() else { return };
-        if told.elapsed() >= TOLD_EVERY {
-            *told = Instant::now();
-            teller.note(&format!(
-                "{} seeds, {} shows, {} faults, {} seeds with violations",
-                tally.seeds,
-                tally.shows(),
-                tally.faults(),
-                tally.failures.len()
-            ));
+    let progress = Progress::default();
+    let shared = progress.clone();
+    let mut soaked = tokio::task::spawn_blocking(move || soak(seed, size, threads, until, &shared));
+    let mut ticks = tokio::time::interval(TOLD_EVERY);
+    ticks.tick().await;
+    let tally = loop {
+        tokio::select! {
+            tally = &mut soaked => break tally.context("the soak")?,
+            _ = ticks.tick() => terminal.note(&progress.to_string()),
         }
     };
-    let soaked = tokio::task::spawn_blocking(move || soak(seed, size, threads, until, progress));
-    let tally = soaked.await.context("the soak")?;
     if terminal.json {
         let failures: Vec<Value> = tally
             .failures

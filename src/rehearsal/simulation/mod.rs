@@ -11,11 +11,14 @@
 //!
 //! One seed gives the same log, byte for byte: whatever could draw lots is kept out of the tree by `tests/layering`.
 
+mod pace;
 pub mod plan;
 mod play;
+mod process;
 mod produce;
 pub mod record;
 pub mod report;
+pub mod rules;
 pub mod shrink;
 pub mod soak;
 mod watch;
@@ -23,10 +26,12 @@ mod watch;
 use anyhow::Context as _;
 use tracing_subscriber::fmt::MakeWriter;
 
+use self::pace::{PATIENCE, Pace};
 pub use self::plan::{Plan, Size};
 use self::play::Play;
 use self::record::Record;
 pub use self::record::{Counts, Violation};
+use crate::sim::direct::Parts;
 
 /// What came of a plan.
 #[derive(Debug, Clone)]
@@ -45,6 +50,15 @@ pub struct Run {
 /// # Errors
 /// If the stage cannot be set, or a journal does not open again, which is a violation that leaves nothing to go on with.
 pub fn run(plan: &Plan) -> anyhow::Result<Run> {
+    run_over(plan, |parts| parts)
+}
+
+/// The same over a world whose parts were changed: by one that lies, for example, to see which rule tells.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_over(plan: &Plan, over: fn(Parts) -> Parts) -> anyhow::Result<Run> {
+    let pace = Pace::begin(PATIENCE).context("a thread that looks whether time goes on")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -61,10 +75,14 @@ pub fn run(plan: &Plan) -> anyhow::Result<Run> {
             .with_target(false)
             .finish();
         let _said = tracing::subscriber::set_default(said);
-        let mut play = Box::pin(Play::begin(plan, record.clone())).await?;
-        play.perform(plan).await?;
-        play.settle().await?;
-        play.finish().await;
+        tokio::select! {
+            biased;
+            () = pace.stands() => {
+                let what = "everybody is busy, and nobody waits".to_owned();
+                record.violated(rules::PROGRESS, what);
+            }
+            played = Box::pin(play(plan, over, record.clone(), pace.clone())) => played?,
+        }
         Ok(Run {
             virtual_ms: record.now_ms(),
             log: record.log(),
@@ -72,6 +90,14 @@ pub fn run(plan: &Plan) -> anyhow::Result<Run> {
             counts: record.counts(),
         })
     })
+}
+
+async fn play(plan: &Plan, over: fn(Parts) -> Parts, record: Record, pace: Pace) -> anyhow::Result<()> {
+    let mut play = Box::pin(Play::begin(plan, over, record, pace)).await?;
+    play.perform(plan).await?;
+    play.settle().await?;
+    play.finish().await;
+    Ok(())
 }
 
 /// Writes what the tree logs into the record.

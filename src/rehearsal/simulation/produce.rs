@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::plan::{Act, SetUp};
+use super::plan::{Order, SetUp};
 use super::record::Record;
-use super::watch::ACKNOWLEDGED;
+use super::rules::ACKNOWLEDGED;
 use crate::actors::coordinator::{Apply, Assign, CommandError, Configure, Coordinator, Release};
 use crate::domain::ids::{RequestKey, Seq, ShowId};
 use crate::domain::studio::Secret;
@@ -180,22 +180,21 @@ impl Productions {
     }
 
     /// Somebody gives an order about a show.
-    pub(super) fn order(&self, show: ShowId, act: &Act) {
-        let what = format!("{act:?}");
-        match *act {
-            Act::StreamOff { .. } => self.desk.ask(what, |coordinator| async move {
+    pub(super) fn order(&self, show: ShowId, order: Order) {
+        let what = format!("{order:?} of {show}");
+        match order {
+            Order::StreamOff => self.desk.ask(what, |coordinator| async move {
                 coordinator.stop_show(show, None).await.map(|_| ())
             }),
-            Act::StreamOn { .. } => self.desk.ask(what, |coordinator| async move {
+            Order::StreamOn => self.desk.ask(what, |coordinator| async move {
                 coordinator.start_show(show, None).await.map(|_| ())
             }),
-            Act::Hold { held, .. } => self.desk.ask(what, move |coordinator| async move {
+            Order::Hold { held } => self.desk.ask(what, move |coordinator| async move {
                 coordinator.hold(show, held, None).await
             }),
-            Act::Failover { .. } => self.desk.ask(what, |coordinator| async move {
+            Order::Failover => self.desk.ask(what, |coordinator| async move {
                 coordinator.failover(show, None, None).await.map(|_| ())
             }),
-            _ => {}
         }
     }
 

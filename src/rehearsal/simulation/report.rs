@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::Run;
 use super::plan::Plan;
 use super::shrink::shrink;
-use super::{Run, run};
 
 /// Runs that finding fewer events may take.
 const SHRINKING_RUNS_MAX: usize = 120;
@@ -18,25 +18,45 @@ pub struct Failure {
     pub run: Run,
 }
 
+/// How far looking for fewer events is.
+#[derive(Debug, Clone, Copy)]
+pub struct Shrinking {
+    pub runs: usize,
+    /// Events of the smallest plan so far.
+    pub events: usize,
+}
+
 impl Failure {
-    /// Looks for fewer events that break the same rule. `run` is what came of `plan`.
+    /// Looks for fewer events that break the same rule, and tells before each try how far it is. `first` is what came of
+    /// `plan` when it was played.
     #[must_use]
-    pub fn investigate(plan: &Plan, first: Run) -> Self {
+    pub fn investigate(
+        plan: &Plan,
+        first: Run,
+        play: impl Fn(&Plan) -> anyhow::Result<Run>,
+        mut tell: impl FnMut(Shrinking),
+    ) -> Self {
         let rule = first.violations.first().map(|violation| violation.rule);
-        let broken = |run: &Run| rule.is_some_and(|rule| run.violations.iter().any(|v| v.rule == rule));
-        let smallest = shrink(plan, SHRINKING_RUNS_MAX, |part| {
-            run(part).is_ok_and(|run| broken(&run))
+        let is_broken = |run: &Run| rule.is_some_and(|rule| run.violations.iter().any(|v| v.rule == rule));
+        let mut smallest = Self {
+            plan: plan.clone(),
+            run: first,
+        };
+        let mut runs = 0;
+        shrink(plan, SHRINKING_RUNS_MAX, |part| {
+            let events = smallest.plan.events.len();
+            tell(Shrinking { runs, events });
+            runs += 1;
+            match play(part) {
+                Ok(run) if is_broken(&run) => {
+                    let plan = part.clone();
+                    smallest = Self { plan, run };
+                    true
+                }
+                Ok(_) | Err(_) => false,
+            }
         });
-        match run(&smallest) {
-            Ok(again) if broken(&again) => Self {
-                plan: smallest,
-                run: again,
-            },
-            Ok(_) | Err(_) => Self {
-                plan: plan.clone(),
-                run: first,
-            },
-        }
+        smallest
     }
 
     /// What to type to see it again.

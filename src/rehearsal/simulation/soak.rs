@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::plan::{Plan, Size};
 use super::record::Counts;
-use super::report::{Failure, command};
-use super::run;
+use super::report::{Failure, Shrinking, command};
+use super::{Run, run};
 
 /// When to stop.
 #[derive(Debug, Clone, Copy)]
@@ -78,39 +78,95 @@ struct Outcome {
     failure: Option<String>,
 }
 
-fn play(seed: u64, size: Size) -> Outcome {
-    let plan = Plan::of(seed, size);
-    match run(&plan) {
-        Ok(run) => Outcome {
-            virtual_ms: run.virtual_ms,
-            counts: run.counts.clone(),
-            failure: (!run.violations.is_empty()).then(|| Failure::investigate(&plan, run).to_string()),
-        },
-        Err(error) => Outcome {
-            virtual_ms: 0,
-            counts: Counts::new(),
-            failure: Some(format!("{error:#}\nsee it again: {}", command(&plan))),
-        },
+/// A soak as far as it is. Clones share it.
+#[derive(Clone, Default)]
+pub struct Progress(Arc<Mutex<Pages>>);
+
+#[derive(Default)]
+struct Pages {
+    tally: Tally,
+    under_way: BTreeMap<u64, UnderWay>,
+}
+
+struct UnderWay {
+    began: Instant,
+    shrinking: Option<Shrinking>,
+}
+
+impl Progress {
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Plays a seed and writes down what came of it.
+    fn play(&self, seed: u64, size: Size) {
+        let under_way = UnderWay {
+            began: Instant::now(),
+            shrinking: None,
+        };
+        self.pages().under_way.insert(seed, under_way);
+        let plan = Plan::of(seed, size);
+        let outcome = match run(&plan) {
+            Ok(run) => Outcome {
+                virtual_ms: run.virtual_ms,
+                counts: run.counts.clone(),
+                failure: (!run.violations.is_empty()).then(|| self.investigate(&plan, run)),
+            },
+            Err(error) => Outcome {
+                virtual_ms: 0,
+                counts: Counts::new(),
+                failure: Some(format!("{error:#}\nsee it again: {}", command(&plan))),
+            },
+        };
+        let mut pages = self.pages();
+        pages.under_way.remove(&seed);
+        pages.tally.add(seed, outcome);
+    }
+
+    fn investigate(&self, plan: &Plan, first: Run) -> String {
+        let failure = Failure::investigate(plan, first, run, |shrinking| {
+            if let Some(under_way) = self.pages().under_way.get_mut(&plan.seed) {
+                under_way.shrinking = Some(shrinking);
+            }
+        });
+        failure.to_string()
     }
 }
 
-/// Runs the seeds from `first` on, on `threads` threads, and tells after each what there is so far. Every run is on one
-/// thread alone.
-pub fn soak(first: u64, size: Size, threads: usize, until: Until, tell: impl Fn(&Tally) + Sync) -> Tally {
+impl fmt::Display for Progress {
+    /// One line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Pages { tally, under_way } = &*self.pages();
+        let (seeds, shows, faults) = (tally.seeds, tally.shows(), tally.faults());
+        let broken = tally.failures.len();
+        write!(
+            f,
+            "{seeds} seeds, {shows} shows, {faults} faults, {broken} seeds with violations"
+        )?;
+        for (seed, UnderWay { began, shrinking }) in under_way {
+            match shrinking {
+                Some(Shrinking { runs, events }) => write!(
+                    f,
+                    "; seed {seed} breaks a rule: {events} events after {runs} tries to leave some out"
+                )?,
+                None => write!(f, "; seed {seed} for {} s", began.elapsed().as_secs())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the seeds from `first` on, on `threads` threads; `progress` says how far it is. Every run is on one thread alone.
+pub fn soak(first: u64, size: Size, threads: usize, until: Until, progress: &Progress) -> Tally {
     let began = Instant::now();
     let next = AtomicU64::new(0);
-    let tally = Mutex::new(Tally::default());
     let work = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= until.seeds || began.elapsed() >= until.span {
                 return;
             }
-            let seed = first.wrapping_add(number);
-            let outcome = play(seed, size);
-            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            tally.add(seed, outcome);
-            tell(&tally);
+            progress.play(first.wrapping_add(number), size);
         }
     };
     std::thread::scope(|scope| {
@@ -118,5 +174,5 @@ pub fn soak(first: u64, size: Size, threads: usize, until: Until, tell: impl Fn(
             scope.spawn(work);
         }
     });
-    tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+    std::mem::take(&mut progress.pages().tally)
 }

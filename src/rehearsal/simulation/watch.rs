@@ -10,8 +10,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::record::Record;
+use super::rules::{ACKNOWLEDGED, INVARIANTS, ON_AIR, ONE_PUBLISHER, PUBLISHER, REPLAY, UNKNOWN};
 use crate::actors::coordinator::Batch;
-use crate::domain::ids::{InstanceId, ShowId, VmId};
+use crate::domain::ids::{InstanceId, Seq, ShowId, VmId};
 use crate::domain::instance::{Instance, Launch, PowerChange};
 use crate::domain::invariants;
 use crate::domain::show::{Phase, Show};
@@ -21,15 +22,6 @@ use crate::infra::cloud::{Cloud, Error, StateChange};
 use crate::infra::ledger::Ledger;
 use crate::rehearsal::stage::stream_key;
 use crate::sim::direct::World;
-
-pub const INVARIANTS: &str = "the state is sound (invariants 1 and 4)";
-pub const ONE_PUBLISHER: &str = "at most one publisher of a show (invariant 1)";
-pub const PUBLISHER: &str = "who publishes is the show's VM of its epoch (invariant 1)";
-pub const ACKNOWLEDGED: &str = "what was acknowledged is in the journal (invariant 2)";
-pub const ON_AIR: &str = "a VM on air is not stopped by the pool (invariant 4)";
-pub const UNKNOWN: &str = "nothing unknown is touched (invariant 5)";
-pub const REPLAY: &str = "the journal replayed is the state in memory (invariant 8)";
-pub const LIVENESS: &str = "every show that could be on air is, and nothing waits for ever (invariant 7)";
 
 /// Writes down every event of the ledger and checks the state after it, until the ledger is gone.
 pub async fn follow(mut batches: Receiver<Arc<Batch>>, record: Record) {
@@ -51,6 +43,27 @@ fn check_batch(batch: &Batch, record: &Record) {
     }
     for violation in invariants::violations(&batch.state) {
         record.violated(INVARIANTS, violation);
+    }
+}
+
+/// A journal that is opened holds everything that somebody was told had been done.
+pub fn check_acknowledged(state: &State, acknowledged: Seq, record: &Record) {
+    if state.seq < acknowledged {
+        let what = format!(
+            "the journal ends with {}, and {acknowledged} was acknowledged",
+            state.seq
+        );
+        record.violated(ACKNOWLEDGED, what);
+    }
+}
+
+/// A journal may have more than the state in memory: what its process died over. Where both end, they are the same.
+pub fn check_replay(state: &State, replayed: &State, record: &Record) {
+    if replayed.seq < state.seq {
+        let what = format!("{} events in memory, {} in the journal", state.seq, replayed.seq);
+        record.violated(REPLAY, what);
+    } else if replayed.seq == state.seq && replayed != state {
+        record.violated(REPLAY, format!("they differ after event {}", state.seq));
     }
 }
 
@@ -212,6 +225,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::event::Event;
+    use crate::domain::ids::{Attempt, Epoch};
+    use crate::domain::state::Snapshot;
+    use crate::domain::time::Timestamp;
+    use crate::domain::{show, vm};
     use crate::sim::direct::WorldConfig;
 
     fn world() -> (World, InstanceId) {
@@ -256,6 +274,126 @@ mod tests {
         assert!(!record.has_violations());
         cloud.change(&instance, PowerChange::Stop).await.unwrap();
         assert_eq!(record.violations()[0].rule, UNKNOWN);
+    }
+
+    /// A VM in the pool, of this instance, that a show is on air on.
+    fn on_air(instance: &Instance) -> Vec<Event> {
+        let vm = VmId::new("vm-1").unwrap();
+        let gala = ShowId::new("gala").unwrap();
+        let (attempt, epoch) = (Attempt(1), Epoch(1));
+        vec![
+            Event::vm(
+                &vm,
+                vm::Event::Adopted {
+                    instance: instance.clone(),
+                },
+            ),
+            Event::vm(&vm, vm::Event::Starting { attempt }),
+            Event::vm(&vm, vm::Event::Booting),
+            Event::vm(&vm, vm::Event::Ready),
+            Event::show(
+                &gala,
+                show::Event::Assigned {
+                    vm: vm.clone(),
+                    epoch,
+                    by: None,
+                    key: None,
+                },
+            ),
+            Event::show(&gala, show::Event::StreamWanted { wanted: true }),
+            Event::show(&gala, show::Event::WentOnAir { epoch }),
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_of_a_vm_on_air_is_seen() {
+        let (world, instance) = world();
+        let record = Record::begin();
+        let vault = Arc::new(crate::infra::vault::Vault::with_key(&[1; 32]).unwrap());
+        let ledger = Ledger::in_memory();
+        let events = on_air(&world.instance(&instance).unwrap());
+        ledger.commit(Timestamp(1), events).await.unwrap();
+        let cloud = WatchedCloud {
+            cloud: world.parts(&vault).cloud,
+            ledger,
+            record: record.clone(),
+        };
+        cloud.change(&instance, PowerChange::Stop).await.unwrap();
+        assert_eq!(record.violations()[0].rule, ON_AIR);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_publishers_of_one_show_are_seen() {
+        let world = World::start(WorldConfig {
+            warm: 2,
+            cold: 0,
+            ..WorldConfig::default()
+        });
+        let world = world.unwrap();
+        let record = Record::begin();
+        for instance in world.instances() {
+            let machine = world.machine(&instance.instance_id).unwrap();
+            machine.load_example_studio("key-gala").unwrap();
+            let started = machine.operate(crate::sim::model::studio::Studio::start_stream);
+            started.unwrap();
+        }
+        let both = |ingest: &crate::sim::direct::Ingest| ingest.publishers("key-gala").len() == 2;
+        assert!(world.ingest().until(Duration::from_secs(10), both).await);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        check_air(&State::default(), &world, &record);
+        assert_eq!(record.violations()[0].rule, ONE_PUBLISHER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vm_that_two_shows_count_on_is_seen() {
+        let (world, instance) = world();
+        let record = Record::begin();
+        let sound = State::default()
+            .with(&on_air(&world.instance(&instance).unwrap()), Timestamp(1))
+            .unwrap();
+        let batch = |state| Batch {
+            entries: Vec::new(),
+            state: Arc::new(state),
+        };
+        check_batch(&batch(sound.clone()), &record);
+        assert!(!record.has_violations());
+        let mut snapshot = Snapshot::from(&sound);
+        let mut other = Show::clone(&snapshot.shows[0]);
+        other.id = ShowId::new("finals").unwrap();
+        snapshot.shows.push(Arc::new(other));
+        check_batch(&batch(State::from(snapshot)), &record);
+        assert_eq!(record.violations()[0].rule, INVARIANTS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_has_less_or_other_than_was_said_is_seen_and_one_that_has_more_is_sound() {
+        let (world, instance) = world();
+        let events = on_air(&world.instance(&instance).unwrap());
+        let less = State::default().with(&events[..6], Timestamp(1)).unwrap();
+        let more = less.with(&events[6..], Timestamp(1)).unwrap();
+        let stopped = Event::show(
+            &ShowId::new("gala").unwrap(),
+            show::Event::StreamWanted { wanted: false },
+        );
+        let other = less.with(&[stopped], Timestamp(1)).unwrap();
+        let broken = |check: &dyn Fn(&Record)| {
+            let record = Record::begin();
+            check(&record);
+            record.violations().first().map(|violation| violation.rule)
+        };
+        assert_eq!(broken(&|record| check_replay(&less, &more, record)), None);
+        assert_eq!(broken(&|record| check_replay(&more, &more, record)), None);
+        assert_eq!(broken(&|record| check_replay(&more, &less, record)), Some(REPLAY));
+        assert_eq!(
+            broken(&|record| check_replay(&more, &other, record)),
+            Some(REPLAY)
+        );
+        assert_eq!(
+            broken(&|record| check_acknowledged(&more, less.seq, record)),
+            None
+        );
+        let lost = broken(&|record| check_acknowledged(&less, more.seq, record));
+        assert_eq!(lost, Some(ACKNOWLEDGED));
     }
 
     #[tokio::test(start_paused = true)]
