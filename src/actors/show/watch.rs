@@ -239,7 +239,10 @@ impl State {
             );
             self.alert(Level::Critical, "No output", message, show.vm.as_ref());
         }
-        self.judge(me).await;
+        // Where nobody can be asked, that is known at once: it is asked again at the next look, and not before.
+        if reachable.is_some() {
+            self.judge(me).await;
+        }
     }
 
     fn tell_ingest_away(&mut self, show: &Show) {
