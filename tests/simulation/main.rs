@@ -3,6 +3,7 @@
 //! `UNDERSTUDY_SIMULATION_SEEDS` says how many fresh seeds are played beside the fixed ones.
 
 mod defects;
+mod found;
 mod pool;
 
 use std::process::Command;

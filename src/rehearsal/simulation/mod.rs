@@ -17,6 +17,7 @@ mod play;
 mod process;
 mod produce;
 pub mod record;
+mod recordings;
 pub mod report;
 pub mod rules;
 pub mod shrink;

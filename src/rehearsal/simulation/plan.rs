@@ -11,7 +11,7 @@ use self::maker::Maker;
 use crate::actors::coordinator::Link;
 use crate::actors::root::Part;
 use crate::infra::ledger::Death;
-use crate::sim::model::fault::{CloudFault, Fault, FaultKind};
+use crate::sim::model::fault::{ArchiveFault, CloudFault, Fault, FaultKind};
 
 /// How much happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub struct Event {
 /// shows by their number.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
+    /// What the studio of a show is to be made from is said long before it has a VM.
+    Schedule {
+        show: u32,
+    },
     /// A producer wants the show: a VM, a studio, and the stream on.
     Produce {
         show: u32,
@@ -59,7 +63,11 @@ pub enum Act {
     /// The producer gives the VM back.
     Release {
         show: u32,
-        stop_vm: bool,
+        how: GiveBack,
+    },
+    /// The show is not to be after all: the same, before it has begun.
+    Cancel {
+        show: u32,
     },
     /// Somebody gives an order about a show.
     Order {
@@ -79,6 +87,8 @@ pub enum Act {
     WarmTarget {
         vms: u32,
     },
+    /// An operator has the pool launch another VM.
+    Launch,
     /// Something breaks in the world, or is mended.
     World(Change),
     Kill {
@@ -133,6 +143,10 @@ pub enum Change {
         fault: CloudFault,
     },
     MendCloud,
+    BreakArchive {
+        fault: ArchiveFault,
+    },
+    MendArchive,
     IngestDown,
     IngestUp,
     /// Somebody stops the instance in the cloud's console.
@@ -146,8 +160,22 @@ pub enum Change {
 pub enum SetUp {
     /// By hand, in OBS.
     ByHand,
+    /// By hand, and recorded.
+    Recorded,
     /// From a template.
     Configured,
+    /// From a template that was named when it was scheduled.
+    Scheduled,
+}
+
+/// How a VM is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiveBack {
+    AsItIs,
+    /// And stopped.
+    Stopped,
+    /// With its recordings archived.
+    Archived,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +183,7 @@ pub enum Button {
     Start,
     Stop,
     Reboot,
+    Terminate,
 }
 
 /// An actor.
@@ -263,7 +292,10 @@ mod tests {
                         found.insert(variant(change));
                         match change {
                             Change::Break { fault, .. } => found.insert(variant(fault)),
-                            Change::BreakCloud { fault } => found.insert(variant(fault)),
+                            Change::BreakCloud { fault } => found.insert(format!("Cloud{}", variant(fault))),
+                            Change::BreakArchive { fault } => {
+                                found.insert(format!("Archive{}", variant(fault)))
+                            }
                             _ => false,
                         }
                     }
@@ -271,13 +303,18 @@ mod tests {
                         whom: Whom::Part(part),
                     } => found.insert(variant(part)),
                     Act::DieAtCommit { death, .. } => found.insert(variant(death)),
+                    Act::Produce { how, .. } => found.insert(variant(how)),
+                    Act::Release { how, .. } => found.insert(variant(how)),
+                    Act::Press { button, .. } => found.insert(variant(button)),
                     _ => false,
                 };
             }
         }
         let expected = "StudioCrash StudioHang StatusDown StatusHang StatusFlap Blackhole SshDown SshDownAt OutputSilent SlowBoot \
-             BootNeverFinishes ServiceNeverStarts AddressChanges Down Throttled Slow NoCapacity StopsForgotten Mislaid Denied \
-             AnswersLost Machines Shows Executions Pool Cloud BeforeTheSync AfterTheSync Produce Release StreamOff StreamOn Hold \
+             BootNeverFinishes ServiceNeverStarts AddressChanges CloudDown CloudThrottled CloudSlow CloudNoCapacity \
+             CloudStopsForgotten CloudMislaid CloudDenied CloudAnswersLost ArchiveDown ArchiveDenied ArchiveSlow \
+             ArchiveAnswersLost ArchiveDamages BreakArchive MendArchive Schedule Cancel Launch ByHand Recorded Configured \
+             Scheduled AsItIs Stopped Archived Start Stop Reboot Terminate Machines Shows Executions Pool Cloud BeforeTheSync AfterTheSync Produce Release StreamOff StreamOn Hold \
              Failover Maintain Press WarmTarget Mend BreakZone MendZone MendCloud IngestDown IngestUp StopInstance \
              KillCoordinator DiskFull SlowDisk";
         for name in expected.split_whitespace() {

@@ -14,6 +14,7 @@ use super::plan::{Plan, Size};
 use super::process::Process;
 use super::produce::{Desk, Productions};
 use super::record::Record;
+use super::recordings::Recordings;
 use super::{rules, watch};
 use crate::actors::coordinator::Coordinator;
 use crate::domain::ids::{InstanceId, ShowId};
@@ -42,6 +43,7 @@ pub(super) struct Play {
     /// By their numbers in the plan.
     shows: Vec<ShowId>,
     strangers: Vec<InstanceId>,
+    recordings: Recordings,
     size: Size,
 }
 
@@ -82,6 +84,7 @@ impl Play {
             world,
             shows,
             strangers,
+            recordings: Recordings::default(),
             size,
         })
     }
@@ -117,7 +120,8 @@ impl Play {
         Ok(())
     }
 
-    fn look(&self) {
+    fn look(&mut self) {
+        self.recordings.look(&self.world, &self.record);
         watch::check_air(&self.process.state(), &self.world, &self.record);
         for stranger in &self.strangers {
             let touched = self
@@ -182,10 +186,8 @@ impl Play {
         self.process.journal().slow_down(Duration::ZERO);
         self.world.heal_cloud();
         self.world.ingest().bring_back();
-        for number in 0..self.size.warm + self.size.cold {
-            let Some(instance) = self.instance(number) else {
-                continue;
-            };
+        self.world.archive().heal();
+        for instance in self.pool() {
             for kind in acts::every_kind() {
                 self.tell(self.world.heal(&instance, kind));
             }

@@ -24,6 +24,7 @@ use crate::domain::state::State;
 use crate::infra::ledger::{Death, Ledger, MemoryJournal};
 use crate::infra::template::Templates;
 use crate::infra::vault::Vault;
+use crate::sim::direct::world::BUCKET;
 use crate::sim::direct::{Parts, World};
 
 /// The simulation keeps no secret.
@@ -32,6 +33,11 @@ const VAULT_KEY: [u8; 32] = [7; 32];
 const DISK_FREED_AFTER: Duration = Duration::from_secs(5);
 /// A coordinator that is asked to stop has done so within this.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Recordings that are not archived by then stay on their VM, which tries again.
+const ARCHIVED_WITHIN: Duration = Duration::from_secs(60);
+/// VMs that the pool may have beside those that are there at the start.
+const LAUNCHES_MAX: u32 = 2;
 
 /// One life of it.
 struct Life {
@@ -169,7 +175,7 @@ impl Process {
             probe: Arc::clone(&parts.probe),
             obs: Some(Arc::clone(&parts.obs)),
             ssh: Some(Arc::clone(&parts.ssh)),
-            archive: None,
+            archive: Some(Arc::clone(&parts.archive)),
             vault: Arc::clone(&self.vault),
             templates: Arc::clone(&self.templates),
         };
@@ -277,8 +283,10 @@ fn configuration(world: &World, size: Size) -> Config {
     let mut config = Config::default();
     config.pool.project.clone_from(&sim.project);
     config.pool.warm_count = size.warm.min(2);
-    config.pool.max_instances = size.warm + size.cold;
+    config.pool.max_instances = size.warm + size.cold + LAUNCHES_MAX;
     config.pool.max_concurrent = size.warm + size.cold;
+    config.archive.bucket = Some(BUCKET.to_owned());
+    config.archive.deadline = ARCHIVED_WITHIN;
     config.cloud.provider = config::Provider::Rest;
     config.cloud.address = config::Address::Private;
     config.vm.service_port = sim.ports.status;

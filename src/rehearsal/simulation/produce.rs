@@ -12,16 +12,18 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::plan::{Order, SetUp};
+use super::plan::{GiveBack, Order, SetUp};
 use super::record::Record;
 use super::rules::ACKNOWLEDGED;
 use crate::actors::coordinator::{Apply, Assign, CommandError, Configure, Coordinator, Release};
 use crate::domain::ids::{RequestKey, Seq, ShowId};
+use crate::domain::state::State;
 use crate::domain::studio::Secret;
 use crate::infra::watch;
 use crate::rehearsal::stage::stream_key;
 use crate::sim::direct::World;
 use crate::sim::model::machine::Machine;
+use crate::sim::model::studio::Studio;
 
 /// Before somebody who was refused asks again.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -166,10 +168,22 @@ impl Productions {
         self.replace(show, tokio::spawn(producer.work()), true);
     }
 
-    /// The show is over: its VM is given back, however often that has to be asked for.
-    pub(super) fn release(&mut self, show: ShowId, stop_vm: bool) {
-        let work = release(self.desk.clone(), show.clone(), stop_vm);
+    /// What the show is to be made from is said, until it has been heard.
+    pub(super) fn schedule(&mut self, show: ShowId) {
+        self.desk.record.count("scheduled".to_owned());
+        let work = schedule(self.desk.clone(), show.clone());
         self.replace(show, tokio::spawn(work), false);
+    }
+
+    /// The show is over: its VM is given back, however often that has to be asked for.
+    pub(super) fn release(&mut self, show: ShowId, how: GiveBack) {
+        let work = release(self.desk.clone(), show.clone(), how);
+        self.replace(show, tokio::spawn(work), false);
+    }
+
+    pub(super) fn cancel(&mut self, show: ShowId) {
+        self.desk.record.count("cancelled".to_owned());
+        self.release(show, GiveBack::AsItIs);
     }
 
     fn replace(&mut self, show: ShowId, work: JoinHandle<()>, is_wanted: bool) {
@@ -223,23 +237,63 @@ impl Productions {
     }
 }
 
-async fn release(desk: Desk, show: ShowId, stop_vm: bool) {
-    let key = RequestKey::new(format!("release-{show}")).ok();
-    loop {
-        let ask = Release {
-            stop_vm,
-            key: key.clone(),
-            ..Release::default()
-        };
-        let what = format!("release of {show}");
-        let released = desk.command(&what, |coordinator| {
-            coordinator_release(coordinator, show.clone(), ask)
-        });
-        if let Some(Ok(())) = released.await {
-            return;
-        }
+async fn schedule(desk: Desk, show: ShowId) {
+    while set_up(&desk, &show, Apply::Later).await.is_none() {
         sleep(AGAIN_AFTER).await;
     }
+}
+
+/// Says what the show's studio is to be made from.
+async fn set_up(desk: &Desk, show: &ShowId, apply: Apply) -> Option<()> {
+    let ask = Configure {
+        template: "multi-camera".to_owned(),
+        variables: variables(show),
+        stream_server: Some(desk.world.ingest().server_url()),
+        stream_key: Some(Secret::new(stream_key(show))),
+        apply,
+    };
+    let what = format!("set-up of {show}");
+    let id = show.clone();
+    let asked = desk.command(&what, |coordinator| async move {
+        coordinator.set_up_show(id, ask).await
+    });
+    match asked.await? {
+        // Refused while it is on air or on the move: then it was set up before.
+        Ok(()) | Err(CommandError::WrongPhase { .. }) => Some(()),
+        Err(_) => None,
+    }
+}
+
+async fn release(desk: Desk, show: ShowId, how: GiveBack) {
+    let (stop_vm, archive) = match how {
+        GiveBack::AsItIs => (false, false),
+        GiveBack::Stopped => (true, false),
+        GiveBack::Archived => (false, true),
+    };
+    for number in 0_u32.. {
+        let ask = Release {
+            stop_vm,
+            archive,
+            key: RequestKey::new(format!("release-{show}-{number}")).ok(),
+            ..Release::default()
+        };
+        while !is_released(&desk, &show, &ask).await {
+            sleep(AGAIN_AFTER).await;
+        }
+        // An assign that was given up by whoever asked for it may have come after all.
+        sleep(AGAIN_AFTER).await;
+        let present = desk.present();
+        if present.is_some_and(|coordinator| coordinator.state().vm_of_show(&show).is_none()) {
+            return;
+        }
+    }
+}
+
+async fn is_released(desk: &Desk, show: &ShowId, ask: &Release) -> bool {
+    let what = format!("release of {show}");
+    let (id, ask) = (show.clone(), ask.clone());
+    let released = desk.command(&what, |coordinator| coordinator_release(coordinator, id, ask));
+    matches!(released.await, Some(Ok(())))
 }
 
 async fn coordinator_release(
@@ -270,11 +324,18 @@ impl Producer {
     async fn attempt(&mut self) -> Option<()> {
         self.assign().await?;
         match self.how {
-            SetUp::ByHand => {
+            SetUp::ByHand | SetUp::Recorded => {
                 self.ready().await?;
                 self.by_hand().await?;
             }
-            SetUp::Configured => self.configure().await?,
+            SetUp::Configured => set_up(&self.desk, &self.show, Apply::OffAir).await?,
+            // Unless whoever scheduled it was not heard before it began.
+            SetUp::Scheduled => {
+                let state = self.desk.present()?.state();
+                if state.show(&self.show)?.configuration.is_none() {
+                    set_up(&self.desk, &self.show, Apply::OffAir).await?;
+                }
+            }
         }
         let show = self.show.clone();
         let what = format!("start of {show}");
@@ -304,8 +365,17 @@ impl Producer {
         });
         match asked.await? {
             Ok(_) | Err(CommandError::AlreadyAssigned { .. }) => Some(()),
-            Err(CommandError::Refused(_)) => {
-                // The show was moved meanwhile, and the key stands for the VM it had.
+            Err(CommandError::Refused(error)) => {
+                let has_one = |state: Arc<State>| state.vm_of_show(&self.show).is_some();
+                if self
+                    .desk
+                    .present()
+                    .is_some_and(|coordinator| has_one(coordinator.state()))
+                {
+                    let what = format!("{error}, and show {} has a VM", self.show);
+                    self.desk.record.violated(ACKNOWLEDGED, what);
+                }
+                // What had been assigned is over.
                 self.renewed += 1;
                 None
             }
@@ -338,35 +408,18 @@ impl Producer {
                 .filter(|_| show.failover().is_none())
                 .and_then(|vm| state.vm(vm))
                 .and_then(|vm| self.desk.world.machine(vm.instance_id()));
-            if let Some(machine) = machine
-                && machine.inspect(Machine::studio_answers)
-                && let Err(error) = machine.load_example_studio(&key)
-            {
-                self.desk.record.note(&format!("{}  {error}", self.show));
+            if let Some(machine) = machine.filter(|machine| machine.inspect(Machine::studio_answers)) {
+                if let Err(error) = machine.load_example_studio(&key) {
+                    self.desk.record.note(&format!("{}  {error}", self.show));
+                }
+                if self.how == SetUp::Recorded {
+                    // It may be recording already.
+                    let _ = machine.operate(Studio::start_record);
+                }
             }
             sleep(LOOK_EVERY).await;
         }
         None
-    }
-
-    async fn configure(&self) -> Option<()> {
-        let show = self.show.clone();
-        let ask = Configure {
-            template: "multi-camera".to_owned(),
-            variables: variables(&show),
-            stream_server: Some(self.desk.world.ingest().server_url()),
-            stream_key: Some(Secret::new(stream_key(&show))),
-            apply: Apply::OffAir,
-        };
-        let what = format!("set-up of {show}");
-        let asked = self.desk.command(&what, |coordinator| async move {
-            coordinator.set_up_show(show, ask).await
-        });
-        match asked.await? {
-            // Refused while it is on air or on the move: then it was set up before.
-            Ok(()) | Err(CommandError::WrongPhase { .. }) => Some(()),
-            Err(_) => None,
-        }
     }
 }
 

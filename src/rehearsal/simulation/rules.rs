@@ -6,6 +6,7 @@ pub const PUBLISHER: &str = "who publishes is the show's VM of its epoch (invari
 pub const ACKNOWLEDGED: &str = "what was acknowledged is in the journal (invariant 2)";
 pub const ON_AIR: &str = "a VM on air is not stopped by the pool (invariant 4)";
 pub const UNKNOWN: &str = "nothing unknown is touched (invariant 5)";
+pub const KEPT: &str = "a recording leaves its VM only for the archive";
 pub const REPLAY: &str = "the journal replayed is the state in memory (invariant 8)";
 pub const LIVENESS: &str = "every show that could be on air is, and nothing waits for ever (invariant 7)";
 

@@ -6,17 +6,21 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::{Act, Button, Change, Order, SetUp, Size, Whom};
+use super::{Act, Button, Change, GiveBack, Order, SetUp, Size, Whom};
 use crate::actors::coordinator::Link;
 use crate::actors::root::Part;
 use crate::infra::ledger::Death;
-use crate::sim::model::fault::{CloudFault, Fault};
+use crate::sim::model::fault::{ArchiveFault, CloudFault, Fault};
 use crate::sim::model::machine::Service;
 
 /// Between one show and the next.
 const SHOW_EVERY_MS: std::ops::Range<u64> = 2_000..30_000;
 /// From the wish for a show to its end.
 const SHOW_TAKES_MS: std::ops::Range<u64> = 20_000..180_000;
+/// From saying what a show is to be made from to wanting it.
+const SCHEDULED_BEFORE_MS: std::ops::Range<u64> = 1_000..60_000;
+/// From the wish for a show to giving it up: it may have its VM by then, or wait for one, or be about to start.
+const CANCELLED_AFTER_MS: std::ops::Range<u64> = 0..8_000;
 /// Shows that are wanted at the same time, as a part of all VMs: some are left to take over.
 const SHOWS_AT_ONCE: f64 = 0.5;
 /// How long what broke stays broken.
@@ -88,16 +92,34 @@ impl Maker {
             let begins = at.max(free_at[place]);
             let ends = begins + self.between(SHOW_TAKES_MS);
             free_at[place] = ends + 2_000;
-            let how = if self.rng.random_bool(0.3) {
-                SetUp::Configured
-            } else {
-                SetUp::ByHand
+            let how = match self.rng.random_range(0..20) {
+                0..10 => SetUp::ByHand,
+                10..13 => SetUp::Recorded,
+                13..17 => SetUp::Configured,
+                _ => SetUp::Scheduled,
             };
+            if how == SetUp::Scheduled {
+                let before = self.between(SCHEDULED_BEFORE_MS);
+                self.add(begins.saturating_sub(before), Act::Schedule { show });
+            }
             self.add(begins, Act::Produce { show, how });
             // Some are on air to the end, so that the end finds them.
-            if self.rng.random_bool(0.7) {
-                let stop_vm = self.rng.random_bool(0.1);
-                self.add(ends, Act::Release { show, stop_vm });
+            match self.rng.random_range(0..20) {
+                0..3 => {
+                    let cancelled = begins + self.between(CANCELLED_AFTER_MS);
+                    self.add(cancelled, Act::Cancel { show });
+                }
+                3..14 => {
+                    let how = match (how, self.rng.random_range(0..10)) {
+                        (SetUp::Recorded, 0..8) | (_, 8) => GiveBack::Archived,
+                        (_, 9) => GiveBack::Stopped,
+                        (SetUp::ByHand | SetUp::Recorded | SetUp::Configured | SetUp::Scheduled, _) => {
+                            GiveBack::AsItIs
+                        }
+                    };
+                    self.add(ends, Act::Release { show, how });
+                }
+                _ => {}
             }
         }
         self.events
@@ -112,8 +134,9 @@ impl Maker {
         match self.rng.random_range(0..100) {
             0..46 => self.machine_fault(at),
             46..52 => self.zone_fault(at),
-            52..62 => self.cloud_fault(at),
-            62..66 => {
+            52..60 => self.cloud_fault(at),
+            60..63 => self.archive_fault(at),
+            63..66 => {
                 self.change(at, Change::IngestDown);
                 let until = at + self.between(BROKEN_MS);
                 self.change(until, Change::IngestUp);
@@ -172,6 +195,23 @@ impl Maker {
         self.change(at, Change::BreakCloud { fault });
         let until = at + self.between(BROKEN_MS);
         self.change(until, Change::MendCloud);
+    }
+
+    fn archive_fault(&mut self, at: u64) {
+        let delay = Duration::from_millis(self.between(200..15_000));
+        let faults = [
+            ArchiveFault::Down,
+            ArchiveFault::Denied,
+            ArchiveFault::Slow { delay },
+            ArchiveFault::AnswersLost,
+            ArchiveFault::Damages,
+        ];
+        let Some(fault) = faults.choose(&mut self.rng).copied() else {
+            return;
+        };
+        self.change(at, Change::BreakArchive { fault });
+        let until = at + self.between(BROKEN_MS);
+        self.change(until, Change::MendArchive);
     }
 
     fn mended(&mut self, at: u64) -> Option<u64> {
@@ -261,7 +301,7 @@ impl Maker {
     fn operator(&mut self, at: u64) {
         let (show, vm) = (self.show(), self.vm());
         let until = at + self.between(BROKEN_MS);
-        match self.rng.random_range(0..10) {
+        match self.rng.random_range(0..11) {
             0 | 1 => self.order(at, show, Order::Failover),
             2 => {
                 self.order(at, show, Order::Hold { held: true });
@@ -276,7 +316,7 @@ impl Maker {
                 self.add(until, Act::Maintain { vm, enabled: false });
             }
             6 | 7 => {
-                let buttons = [Button::Start, Button::Stop, Button::Reboot];
+                let buttons = [Button::Start, Button::Stop, Button::Reboot, Button::Terminate];
                 let button = buttons.choose(&mut self.rng).copied().unwrap_or(Button::Start);
                 self.add(at, Act::Press { vm, button });
             }
@@ -284,6 +324,7 @@ impl Maker {
                 let vms = self.rng.random_range(0..=self.size.warm);
                 self.add(at, Act::WarmTarget { vms });
             }
+            9 => self.add(at, Act::Launch),
             _ => self.change(at, Change::StopInstance { vm }),
         }
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Play;
-use crate::actors::coordinator::Victim;
+use crate::actors::coordinator::{LaunchVm, Victim};
 use crate::domain::ids::{InstanceId, ShowId, VmId};
+use crate::domain::instance::InstanceState;
 use crate::domain::pool::Settings;
 use crate::rehearsal::simulation::plan::{Act, Button, Change, Whom};
 use crate::rehearsal::simulation::produce::Productions;
@@ -15,12 +16,15 @@ use crate::sim::model::machine::Service;
 impl Play {
     pub(super) fn act(&mut self, act: &Act) {
         match act {
+            Act::Schedule { show } => self.with_show(*show, Productions::schedule),
             Act::Produce { show, how } => self.with_show(*show, |all, show| all.begin(show, *how)),
-            Act::Release { show, stop_vm } => self.with_show(*show, |all, show| all.release(show, *stop_vm)),
+            Act::Release { show, how } => self.with_show(*show, |all, show| all.release(show, *how)),
+            Act::Cancel { show } => self.with_show(*show, Productions::cancel),
             Act::Order { show, order } => self.with_show(*show, |all, show| all.order(show, *order)),
             Act::Maintain { vm, enabled } => self.maintain(*vm, *enabled),
             Act::Press { vm, button } => self.press(*vm, *button),
             Act::WarmTarget { vms } => self.warm_target(*vms),
+            Act::Launch => self.launch(),
             Act::World(change) => self.change_world(change),
             Act::Kill { whom } => self.kill(*whom),
             Act::KillCoordinator { down_ms } => self.process.kill(Duration::from_millis(*down_ms)),
@@ -42,15 +46,19 @@ impl Play {
         }
     }
 
-    /// The instance that a plan means.
-    pub(super) fn instance(&self, number: u32) -> Option<InstanceId> {
-        let pool: Vec<InstanceId> = self
-            .world
-            .instances()
-            .into_iter()
+    /// The instances of the pool, in the order of ids.
+    pub(super) fn pool(&self) -> Vec<InstanceId> {
+        let there = self.world.instances().into_iter();
+        there
+            .filter(|instance| instance.state != InstanceState::Terminated)
             .map(|instance| instance.instance_id)
             .filter(|instance| !self.strangers.contains(instance))
-            .collect();
+            .collect()
+    }
+
+    /// The instance that a plan means.
+    fn instance(&self, number: u32) -> Option<InstanceId> {
+        let pool = self.pool();
         let place = (number as usize).checked_rem(pool.len())?;
         pool.into_iter().nth(place)
     }
@@ -97,6 +105,11 @@ impl Play {
                 world.cloud_fault(*fault);
             }
             Change::MendCloud => world.heal_cloud(),
+            Change::BreakArchive { fault } => {
+                self.record.count(format!("fault archive {}", named(fault)));
+                world.archive().fault(*fault);
+            }
+            Change::MendArchive => world.archive().heal(),
             Change::IngestDown => {
                 self.record.count("fault ingest down".to_owned());
                 world.ingest().take_down();
@@ -147,10 +160,17 @@ impl Play {
                         Button::Start => coordinator.start_vm(vm).await,
                         Button::Stop => coordinator.stop_vm(vm).await,
                         Button::Reboot => coordinator.reboot_vm(vm, false).await,
+                        Button::Terminate => coordinator.terminate_vm(vm).await,
                     };
                     pressed.map(|_| ())
                 });
         }
+    }
+
+    fn launch(&self) {
+        self.desk.ask("launch".to_owned(), |coordinator| async move {
+            coordinator.launch(LaunchVm::default()).await.map(|_| ())
+        });
     }
 
     pub(super) fn warm_target(&self, vms: u32) {

@@ -12,6 +12,12 @@ use crate::sim::model::studio::record::RecordedFile;
 const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Machine {
+    /// The machine's files as they were when somebody last looked at them as they are.
+    #[must_use]
+    pub fn stored(&self) -> &Disk {
+        &self.disk
+    }
+
     /// The machine's files as they are now.
     pub fn disk(&mut self, now: Timestamp) -> &mut Disk {
         self.store_recordings(now);
