@@ -161,8 +161,13 @@ fn busy_percent(before: &str, after: &str) -> Option<f64> {
             .take(8)
             .map(|word| word.parse().ok())
             .collect::<Option<_>>()?;
-        let idle = counters.get(3)? + counters.get(4).copied().unwrap_or(0);
-        Some((counters.iter().sum(), idle))
+        let idle = counters
+            .get(3)?
+            .checked_add(counters.get(4).copied().unwrap_or(0))?;
+        let all = counters
+            .iter()
+            .try_fold(0, |sum: u64, next| sum.checked_add(*next))?;
+        Some((all, idle))
     };
     let ((all_before, idle_before), (all_after, idle_after)) = (read(before)?, read(after)?);
     let all = all_after.checked_sub(all_before).filter(|all| *all > 0)?;
@@ -287,6 +292,14 @@ mod tests {
         assert_eq!(busy_percent(line, line), None);
         assert_eq!(busy_percent("cpu  9 9 9 9", "cpu  1 1 1 1"), None);
         assert_eq!(busy_percent("cpu0 1 1 1 1", "cpu0 2 2 2 2"), None);
+    }
+
+    #[test]
+    fn counters_beyond_all_measure_say_nothing() {
+        let huge = u64::MAX;
+        for strange in [format!("cpu  1 1 1 {huge} 1"), format!("cpu  {huge} 1 1 1 1")] {
+            assert_eq!(busy_percent("cpu  1 1 1 1 1", &strange), None, "{strange}");
+        }
     }
 
     #[test]
