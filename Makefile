@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-studio chaos check check-everything check-product bench bench-small bench-studio instructions soak
+.PHONY: help demo test test-studio chaos check check-everything check-product bench bench-small bench-studio instructions soak fuzz
 
 # What is kept between clones: the Python environment of the tests, and cargo-deny.
 export UNDERSTUDY_CACHE ?= $(HOME)/.cache/understudy
@@ -88,3 +88,7 @@ FOR ?= 1h
 soak: ## Simulate seed after seed (FOR=10m, SEED=1): shows, faults, deaths, and the rules that must hold
 	@scripts/setup-build
 	cargo run --release --no-default-features -- rehearse --seed $${SEED:-$$(( RANDOM * 32768 + RANDOM ))} --soak $(FOR)
+
+fuzz: FOR = 60
+fuzz: ## Fuzz everything that is read from outside (FOR=600 seconds each, TARGETS="journal studio")
+	@scripts/fuzz $(FOR) $(TARGETS)

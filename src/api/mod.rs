@@ -52,7 +52,7 @@ use self::gateway::Gateway;
 pub use self::options::{AuthMode, LaunchFacts, Options};
 use self::reply::json_bytes;
 pub use self::server::{ServeError, serve};
-use self::socket::Sockets;
+pub use self::socket::Sockets;
 
 /// Every route and the Socket.IO transport. [`serve`] is this on a listener, with bounds on connections.
 ///

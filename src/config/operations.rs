@@ -60,13 +60,21 @@ type Settings = BTreeMap<&'static str, String>;
 /// # Errors
 /// [`OperationsError`].
 pub fn load(config: &Config) -> Result<Catalogue, OperationsError> {
+    match &config.ssh.operations_path {
+        Some(path) => parse(config, path, &read(path)?),
+        None => parse(config, Path::new(OWN_FILE), ""),
+    }
+}
+
+/// The built-in operations, and those of a file whose text is at hand over them. `path` is only named in errors.
+///
+/// # Errors
+/// As [`load`], without [`OperationsError::Read`] and [`OperationsError::TooLarge`].
+pub fn parse(config: &Config, path: &Path, text: &str) -> Result<Catalogue, OperationsError> {
     let settings = settings(config)?;
     let mut catalogue = Catalogue::default();
     merge(&mut catalogue, Path::new(OWN_FILE), OPERATIONS, &settings)?;
-    if let Some(path) = &config.ssh.operations_path {
-        let text = read(path)?;
-        merge(&mut catalogue, path, &text, &settings)?;
-    }
+    merge(&mut catalogue, path, text, &settings)?;
     Ok(catalogue)
 }
 

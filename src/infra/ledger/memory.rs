@@ -62,6 +62,14 @@ pub enum Death {
 }
 
 impl MemoryJournal {
+    /// A journal that was written before: each event as JSON, with the time of its commit.
+    #[must_use]
+    pub fn of(rows: impl IntoIterator<Item = (Timestamp, Vec<u8>)>) -> Self {
+        let journal = Self::default();
+        journal.rows().rows.extend(rows);
+        journal
+    }
+
     /// Events in it.
     #[must_use]
     pub fn len(&self) -> usize {
