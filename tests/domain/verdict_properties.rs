@@ -133,17 +133,18 @@ fn cause_by_the_rules(signals: &Signals, ingest: IngestSign, wanted: bool) -> Op
         how: Trouble::Cut,
     } = signals.obs
     {
-        let silent = |sign| {
-            matches!(
-                sign,
-                Sign::Bad {
-                    how: Trouble::Silent,
-                    ..
-                }
-            )
+        let silent_since = |sign| match sign {
+            Sign::Bad {
+                since,
+                how: Trouble::Silent,
+            } => Some(since),
+            _ => None,
         };
-        if silent(signals.ssh) && silent(signals.probe) {
-            return lasts(cut, POLICY.silence_limit).then_some(Cause::MachineLost);
+        if let (Some(ssh), Some(probe)) = (silent_since(signals.ssh), silent_since(signals.probe)) {
+            let all = [cut, ssh, probe]
+                .into_iter()
+                .all(|since| lasts(since, POLICY.silence_limit));
+            return all.then_some(Cause::MachineLost);
         }
         let Sign::Bad { since, .. } = signals.hearsay else {
             return None;

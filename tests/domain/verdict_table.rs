@@ -17,7 +17,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 /// Cloud, OBS, probe, SSH, output, ingest seen from another VM, stream wanted; verdict. Figures are
 /// milliseconds: how long the trouble lasts, or how old the answer is.
 #[rustfmt::skip]
-pub const VERDICTS: [([&str; 7], &str); 35] = [
+pub const VERDICTS: [([&str; 7], &str); 37] = [
     (["running", "good",         "good",         "good",         "rising",     "unknown",          "yes"], "fine"),
     (["unknown", "unknown",      "unknown",      "unknown",      "unknown",    "unknown",          "yes"], "fine"),
     (["down 1",  "good",         "good",         "good",         "rising",     "unknown",          "yes"], "lost: machine-lost"),
@@ -40,7 +40,9 @@ pub const VERDICTS: [([&str; 7], &str); 35] = [
     (["running", "cut 9000",     "unknown",      "silent 9000",  "unknown",    "unknown",          "yes"], "fine"),
     (["running", "cut 9000",     "silent 9000",  "good",         "unknown",    "unknown",          "yes"], "fine"),
     (["running", "cut 2999",     "silent 2999",  "silent 2999",  "unknown",    "unknown",          "yes"], "suspect"),
-    (["running", "cut 3000",     "silent 1000",  "silent 1000",  "unknown",    "unknown",          "yes"], "lost: machine-lost"),
+    (["running", "cut 3000",     "silent 3000",  "silent 3000",  "unknown",    "unknown",          "yes"], "lost: machine-lost"),
+    (["running", "cut 9000",     "silent 2999",  "silent 9000",  "unknown",    "unknown",          "yes"], "suspect"),
+    (["running", "cut 9000",     "silent 9000",  "silent 2999",  "unknown",    "unknown",          "yes"], "suspect"),
     (["down 0",  "cut 0",        "good",         "refused 0",    "unknown",    "unknown",          "yes"], "lost: machine-lost"),
     (["running", "good",         "silent 9000",  "good",         "rising",     "unknown",          "yes"], "fine"),
     (["running", "good",         "silent 9000",  "silent 9000",  "rising",     "unknown",          "yes"], "fine"),
