@@ -83,7 +83,7 @@ pub(super) struct State {
     asking_ingest: bool,
     ingest_asked_at: Option<Timestamp>,
     /// When it was last found that the ingest cannot be reached from elsewhere either.
-    ingest_away_at: Option<Timestamp>,
+    ingest_away_at: Timestamp,
     told_ingest_away: bool,
     told_held: bool,
     /// Since when output is to be expected, as far as this actor knows.
@@ -182,7 +182,7 @@ impl State {
             ingest: IngestSign::default(),
             asking_ingest: false,
             ingest_asked_at: None,
-            ingest_away_at: None,
+            ingest_away_at: Timestamp(0),
             told_ingest_away: false,
             told_held: false,
             on_air_since: Timestamp(0),
@@ -234,10 +234,7 @@ impl State {
             }
             Message::VmReady { vm } => self.vm_ready(me, &vm).await,
             Message::VmFailed { vm, reason } => self.vm_failed(me, &vm, reason).await,
-            Message::Judge => {
-                self.judge_due = None;
-                self.judge(me).await;
-            }
+            Message::Judge => self.judge_if_due(me).await,
             Message::IngestAnswered { reachable } => self.ingest_answered(me, reachable).await,
             Message::LastLook { epoch, studio, order } => {
                 self.looked_last(me, epoch, studio, order).await;

@@ -419,7 +419,7 @@ impl State {
             }
             self.go_on(me, &show);
         }
-        let _ = me.cast(Message::Judge);
+        self.judge_at(me, self.ctx.now());
     }
 }
 

@@ -76,6 +76,15 @@ impl State {
         }
     }
 
+    /// A timer that was set before the look was put off, or brought forward, has nothing to say: each would set the next, and
+    /// there would be more and more of them.
+    pub(super) async fn judge_if_due(&mut self, me: &ActorRef<Message>) {
+        if self.judge_due.is_some_and(|due| due <= self.ctx.now()) {
+            self.judge_due = None;
+            self.judge(me).await;
+        }
+    }
+
     pub(super) async fn judge(&mut self, me: &ActorRef<Message>) {
         let show = self.show();
         if !matches!(show.phase, Phase::OnAir | Phase::OffAir) {
@@ -90,9 +99,8 @@ impl State {
         if self.reserved_vm_failed(&show) && self.retry_replacement(me, &show).await {
             return;
         }
-        let away_at = self.ingest_away_at.unwrap_or_default();
         match verdict::judge(
-            &self.signals.expecting_output_from(away_at),
+            &self.signals.expecting_output_from(self.ingest_away_at),
             self.ingest,
             show.phase == Phase::OnAir,
             &self.policy(&show),
@@ -225,7 +233,7 @@ impl State {
         self.ingest = match reachable {
             Some(true) => IngestSign::Reachable { at },
             Some(false) => {
-                self.ingest_away_at = Some(at);
+                self.ingest_away_at = at;
                 IngestSign::Unreachable { at }
             }
             None => IngestSign::Unknown,
