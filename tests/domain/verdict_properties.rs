@@ -140,17 +140,18 @@ fn cause_by_the_rules(signals: &Signals, ingest: IngestSign, wanted: bool) -> Op
             } => Some(since),
             _ => None,
         };
+        let mut found = Vec::new();
         if let (Some(ssh), Some(probe)) = (silent_since(signals.ssh), silent_since(signals.probe)) {
-            let all = [cut, ssh, probe]
-                .into_iter()
-                .all(|since| lasts(since, POLICY.silence_limit));
-            return all.then_some(Cause::MachineLost);
+            found.push((cut.max(ssh).max(probe), Cause::MachineLost));
         }
-        let Sign::Bad { since, .. } = signals.hearsay else {
-            return None;
-        };
-        let both = lasts(cut, POLICY.silence_limit) && lasts(since, POLICY.silence_limit);
-        return both.then_some(Cause::StudioLost);
+        if let Sign::Bad { since, .. } = signals.hearsay {
+            found.push((cut.max(since), Cause::StudioLost));
+        }
+        found.retain(|(since, _)| lasts(*since, POLICY.silence_limit));
+        return found
+            .into_iter()
+            .min_by_key(|(since, _)| *since)
+            .map(|(_, cause)| cause);
     }
     let (Sign::Good { .. }, OutputSign::Flat { since }, IngestSign::Reachable { at }) =
         (signals.obs, signals.output, ingest)
@@ -162,7 +163,7 @@ fn cause_by_the_rules(signals: &Signals, ingest: IngestSign, wanted: bool) -> Op
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_024, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4_096, ..ProptestConfig::default() })]
 
     #[test]
     fn a_vm_is_lost_when_a_rule_says_so_and_only_then(s in signals(), ingest in ingests(), wanted: bool) {

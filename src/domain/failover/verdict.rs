@@ -16,7 +16,7 @@
 //! 3. The studio is silent for `silence_limit`: studio lost if the machine answers elsewhere, else machine lost.
 //! 4. The way to the studio is cut: it leads through the machine's SSH server, and that is lost. This is no word on the
 //!    studio. The machine is lost if nothing on it has answered for `silence_limit`, the show server included; the
-//!    studio is, if the show server has said for as long that it is not connected to it.
+//!    studio is, if the show server has said for as long that it is not connected to it; what has lasted longer counts.
 //! 5. The studio answers but no bytes leave for `silence_limit`: output silent, if the ingest can be reached
 //!    from another VM; not this VM's fault if it cannot. That is asked after half that time, and the time counts from
 //!    when the ingest was last found away: a studio needs some to connect again.
@@ -278,14 +278,18 @@ pub fn judge(
 
 /// The studio cannot be asked since `cut`.
 fn judge_cut_off(signals: &Signals, cut: Timestamp, policy: &Policy, now: Timestamp) -> Verdict {
-    if let (Some(ssh), Some(probe)) = (signals.ssh.silent_since(), signals.probe.silent_since()) {
-        let since = cut.max(ssh).max(probe);
-        return after(since, policy.silence_limit, now, Cause::MachineLost);
-    }
-    match signals.hearsay {
-        Sign::Bad { since, .. } => after(since.max(cut), policy.silence_limit, now, Cause::StudioLost),
-        Sign::Unknown | Sign::Good { .. } => Verdict::Fine,
-    }
+    let machine = match (signals.ssh.silent_since(), signals.probe.silent_since()) {
+        (Some(ssh), Some(probe)) => Some((cut.max(ssh).max(probe), Cause::MachineLost)),
+        (Some(_) | None, None) | (None, Some(_)) => None,
+    };
+    let studio = match signals.hearsay {
+        Sign::Bad { since, .. } => Some((since.max(cut), Cause::StudioLost)),
+        Sign::Unknown | Sign::Good { .. } => None,
+    };
+    let first = machine.into_iter().chain(studio).min_by_key(|(since, _)| *since);
+    first.map_or(Verdict::Fine, |(since, cause)| {
+        after(since, policy.silence_limit, now, cause)
+    })
 }
 
 fn after(since: Timestamp, limit: Duration, now: Timestamp, cause: Cause) -> Verdict {

@@ -273,6 +273,23 @@ fn a_machine_that_cannot_be_asked_is_lost_once_the_last_of_its_channels_was_sile
 }
 
 #[test]
+fn what_a_show_server_has_said_long_enough_stands_though_the_machine_falls_silent_then() {
+    let silent = Signals {
+        obs: bad(3_000, Trouble::Cut),
+        ssh: bad(0, Trouble::Silent),
+        probe: bad(0, Trouble::Silent),
+        hearsay: bad(3_000, Trouble::Refused),
+        ..on_air()
+    };
+    assert_eq!(verdict(silent), lost(Cause::StudioLost, 3_000));
+    let known_less = Signals {
+        probe: Sign::Unknown,
+        ..silent
+    };
+    assert_eq!(verdict(known_less), verdict(silent));
+}
+
+#[test]
 fn trouble_keeps_its_beginning_while_it_lasts() {
     let sign = Sign::good(Timestamp(5)).worsen(Timestamp(10), Trouble::Silent);
     assert_eq!(sign.worsen(Timestamp(20), Trouble::Silent), sign);
