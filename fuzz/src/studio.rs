@@ -8,6 +8,9 @@
 //! | `GetSceneList? 600 "No such thing"` | it is refused, with this code and comment |
 //! | `GetSceneList! text` | the message that answers it is this text instead |
 //! | `+ text` | a message that the studio says on its own, before the first answer |
+//!
+//! The sockets are real, since `obws` can only dial; time is not. It passes as fast as the sockets allow ([`pass`]), so
+//! that pauses and deadlines of seconds take milliseconds, and how busy the machine is decides nothing.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::Message;
 use understudy::domain::studio::{Secret, Studio};
 use understudy::infra::obs::{Connector as _, Endpoint, Error, Means, ObwsConnector, Route};
@@ -24,10 +28,13 @@ use understudy::infra::vault::Vault;
 use understudy::sim::wire::machine::MachineHandle;
 use understudy::sim::world::{World, WorldConfig};
 
-use super::RUNTIME;
-
-/// All the time that an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// All the time that an answer may take, of the time that passes here.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// After so many looks at the sockets without any news for whoever reads from them, a millisecond has passed. What is
+/// sent on loopback is there at the next look.
+const LOOKS: u32 = 4;
+/// What an input leaves behind is gone after that.
+const AFTERMATH: Duration = Duration::from_millis(20);
 const KEY: &str = "key-fuzzed";
 /// `RequestResponse` (obs-websocket's protocol.md).
 const ANSWER: u64 = 7;
@@ -43,7 +50,36 @@ struct Rig {
     example: Studio,
 }
 
-static RIG: LazyLock<Rig> = LazyLock::new(|| RUNTIME.block_on(set_up()));
+/// Everything runs on the thread that libFuzzer watches.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime on this thread")
+});
+
+static RIG: LazyLock<Rig> = LazyLock::new(|| in_passing_time(set_up()));
+
+fn in_passing_time<T>(what: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(async {
+        tokio::select! {
+            done = what => done,
+            () = pass() => unreachable!("time does not end"),
+        }
+    })
+}
+
+/// Paused time would leap to the next deadline whenever somebody waits for a socket. With this the runtime is never
+/// idle: it looks at the sockets whenever everybody waits, and then time passes.
+async fn pass() {
+    loop {
+        for _ in 0..LOOKS {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+}
 
 async fn set_up() -> Rig {
     let world = World::start(WorldConfig::for_test(1, 0)).await.expect("a world");
@@ -111,12 +147,22 @@ impl Replaced {
         replaced
     }
 
+    /// The text of a message that may have to be replaced: most are not worth the reading.
+    fn concerned<'a>(&self, message: &'a Message) -> Option<&'a str> {
+        let Message::Text(text) = message else {
+            return None;
+        };
+        let mut names = self
+            .data
+            .keys()
+            .chain(self.refused.keys())
+            .chain(self.messages.keys());
+        names.any(|name| text.contains(name)).then_some(text)
+    }
+
     /// What arrives instead of `message`.
     fn pass(&self, message: Message) -> Message {
-        let Message::Text(text) = &message else {
-            return message;
-        };
-        let Some(mut whole) = serde_json::from_str::<Value>(text).ok().filter(is_answer) else {
+        let Some(mut whole) = self.concerned(&message).and_then(answer) else {
             return message;
         };
         let name = whole["d"]["requestType"].as_str().unwrap_or_default().to_owned();
@@ -134,8 +180,10 @@ impl Replaced {
     }
 }
 
-fn is_answer(message: &Value) -> bool {
-    message["op"] == ANSWER
+/// The message, if it answers a request.
+fn answer(text: &str) -> Option<Value> {
+    let message: Value = serde_json::from_str(text).ok()?;
+    (message["op"] == ANSWER).then_some(message)
 }
 
 /// Carries connections to the studio, until it is dropped.
@@ -147,8 +195,11 @@ async fn between(rig: &Rig, replaced: &Arc<Replaced>) {
 
 /// `None` when either side has ended it.
 async fn carry(connection: TcpStream, studio: SocketAddr, replaced: Arc<Replaced>) -> Option<()> {
-    let near = tokio_tungstenite::accept_async(connection).await.ok()?;
     let far = TcpStream::connect(studio).await.ok()?;
+    for side in [&connection, &far] {
+        side.set_nodelay(true).ok()?;
+    }
+    let near = tokio_tungstenite::accept_async(connection).await.ok()?;
     let (far, _) = tokio_tungstenite::client_async(format!("ws://{studio}"), far)
         .await
         .ok()?;
@@ -159,9 +210,10 @@ async fn carry(connection: TcpStream, studio: SocketAddr, replaced: Arc<Replaced
             asked = near_in.next() => far_out.send(asked?.ok()?).await.ok()?,
             told = far_in.next() => {
                 let told = told?.ok()?;
-                let answers = told.to_text().is_ok_and(|text| serde_json::from_str(text).is_ok_and(|told| is_answer(&told)));
-                for said in said.by_ref().take_while(|_| answers) {
-                    near_out.send(Message::text(said.clone())).await.ok()?;
+                if said.len() > 0 && told.to_text().is_ok_and(|text| answer(text).is_some()) {
+                    for said in said.by_ref() {
+                        near_out.send(Message::text(said.clone())).await.ok()?;
+                    }
                 }
                 near_out.send(replaced.pass(told)).await.ok()?;
             }
@@ -180,13 +232,8 @@ pub fn is_kept(studio: &Studio) {
 pub type Made = Result<(Studio, u32), Error>;
 
 /// What the coordinator does with a studio, whatever comes of it.
-async fn converse(rig: &Rig, deadline: Duration) -> Made {
-    let endpoint = Endpoint {
-        connect_deadline: deadline,
-        call_deadline: deadline,
-        ..rig.endpoint.clone()
-    };
-    let (session, mut notices) = rig.connector.connect(&endpoint).await?;
+async fn converse(rig: &Rig) -> Made {
+    let (session, mut notices) = rig.connector.connect(&rig.endpoint).await?;
     let _ = session.output().await;
     let captured = session.capture().await;
     let made = match captured {
@@ -203,20 +250,20 @@ async fn converse(rig: &Rig, deadline: Duration) -> Made {
     made
 }
 
-/// Each answer may take as long as the deadline.
-///
 /// # Errors
 /// Why the studio could not be captured or restored.
-pub fn run(text: &str, deadline: Duration) -> Made {
+pub fn run(text: &str) -> Made {
     let rig = &*RIG;
     // Whatever the input before has made of it.
     rig.machine.load_example_studio(KEY).expect("no stream runs");
-    let made = RUNTIME.block_on(async {
+    let made = in_passing_time(async {
         let replaced = Arc::new(Replaced::read(text));
-        tokio::select! {
+        let made = tokio::select! {
             () = between(rig, &replaced) => unreachable!("a listener of ours ends"),
-            made = converse(rig, deadline) => made
-        }
+            made = converse(rig) => made
+        };
+        tokio::time::sleep(AFTERMATH).await;
+        made
     });
     if let Err(error) = &made {
         assert!(!error.to_string().is_empty(), "refused without a word");
