@@ -112,6 +112,7 @@ fn requests_are_answered() {
     assert_eq!(statuses("files"), [200, 206, 200, 403, 409]);
     assert_eq!(statuses("who-asks"), [401, 401, 204, 200]);
     assert_eq!(statuses("not-json"), [400, 400, 400]);
+    assert_eq!(statuses("not-engine-io"), [400, 200, 404]);
     let twice = [0, 1].map(|_| fuzz::requests::run(&input("requests", "reads")));
     let [first, second] = twice.map(|answers| answers.into_iter().take(2).collect::<Vec<_>>());
     assert_eq!(first, second, "the same input is answered otherwise");
