@@ -302,7 +302,7 @@ impl Context {
     /// Returns once a commit that was not decided in time is decided, however long that takes: the state says how.
     pub(super) async fn decided(&self) {
         // Each round has the ledger's own deadline.
-        while let Err(CommitError::TimedOut) = self.ledger.settled().await {}
+        while let Err(CommitError::TimedOut(_)) = self.ledger.settled().await {}
     }
 
     /// A commit that was not decided in time may be decided yet, either way: then is the time to look what is to be
@@ -312,7 +312,7 @@ impl Context {
         error: &CommitError,
         look: impl FnOnce(&Self) + Send + 'static,
     ) {
-        if matches!(error, CommitError::TimedOut) {
+        if matches!(error, CommitError::TimedOut(_)) {
             let ctx = Arc::clone(self);
             task::effect(async move {
                 ctx.decided().await;

@@ -16,6 +16,9 @@ use understudy::infra::ledger::{CommitError, FatalError, Health, Ledger, Options
 
 use crate::support::{NOW, PATIENCE, Place, adopted, faulted, ready, vm_id};
 
+/// Of ledgers that are kept from writing.
+const DEADLINE: Duration = Duration::from_millis(50);
+
 /// Keeps the writer from writing, as a database shell with an open transaction does.
 struct Obstacle(rusqlite::Connection);
 
@@ -255,14 +258,17 @@ async fn a_full_queue_is_told_at_once_and_empties_again() {
 async fn a_commit_past_its_deadline_is_told_that_its_outcome_is_unknown() {
     let place = Place::new();
     let ledger = Ledger::open(Options {
-        commit_deadline: Duration::from_millis(50),
+        commit_deadline: DEADLINE,
         ..place.options()
     })
     .unwrap();
     let mut batches = ledger.subscribe();
     let obstacle = Obstacle::in_the_way_of(&place);
     let answer = ledger.commit(NOW, vec![adopted("a")]).await;
-    assert!(matches!(answer, Err(CommitError::TimedOut)), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CommitError::TimedOut(limit)) if limit == DEADLINE),
+        "{answer:?}"
+    );
     assert!(ledger.state().vm(&vm_id("a")).is_none());
     obstacle.remove();
     // The writer had begun with it, so here it does become durable.
@@ -329,7 +335,7 @@ async fn a_ledger_has_settled_when_everything_handed_in_before_is_decided() {
 async fn waiting_for_a_ledger_to_settle_ends_when_it_is_slow_or_closed() {
     let place = Place::new();
     let ledger = Ledger::open(Options {
-        commit_deadline: Duration::from_millis(50),
+        commit_deadline: DEADLINE,
         ..place.options()
     })
     .unwrap();
@@ -337,7 +343,10 @@ async fn waiting_for_a_ledger_to_settle_ends_when_it_is_slow_or_closed() {
     let mut held = Box::pin(ledger.commit(NOW, vec![adopted("a")]));
     assert!(poll_immediate(held.as_mut()).await.is_none());
     let answer = ledger.settled().await;
-    assert!(matches!(answer, Err(CommitError::TimedOut)), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CommitError::TimedOut(limit)) if limit == DEADLINE),
+        "{answer:?}"
+    );
     obstacle.remove();
     ledger.close().await.unwrap();
     let answer = ledger.settled().await;

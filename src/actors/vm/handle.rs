@@ -131,9 +131,9 @@ pub fn commit_error(error: CommitError) -> CommandError {
     match error {
         CommitError::Rejected(rejected) => rejected_error(rejected),
         CommitError::QueueFull => CommandError::Busy,
-        CommitError::TimedOut => CommandError::TimedOut {
+        CommitError::TimedOut(limit) => CommandError::TimedOut {
             what: "writing to the ledger",
-            limit: Duration::from_secs(5),
+            limit,
         },
         CommitError::Closed => CommandError::Stopping,
         CommitError::NotStorable { .. } => CommandError::Refused(error.to_string()),

@@ -227,8 +227,8 @@ pub enum CommitError {
     #[error("the ledger is closed")]
     Closed,
     /// No answer within the commit deadline. **Unknown**: the group may still become durable and visible.
-    #[error("the ledger did not answer in time; whether the change was stored is not known")]
-    TimedOut,
+    #[error("the ledger did not answer within {} ms; whether the change was stored is not known", .0.as_millis())]
+    TimedOut(Duration),
 }
 
 /// A ledger that did not close gracefully. Whatever was acknowledged is durable all the same.

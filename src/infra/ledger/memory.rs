@@ -213,7 +213,7 @@ impl Memory {
         };
         match timeout(self.commit_deadline, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(CommitError::TimedOut),
+            Err(_) => Err(CommitError::TimedOut(self.commit_deadline)),
         }
     }
 
@@ -299,7 +299,7 @@ impl Memory {
             }
         };
         if timeout(self.commit_deadline, settled).await.is_err() {
-            return Err(CommitError::TimedOut);
+            return Err(CommitError::TimedOut(self.commit_deadline));
         }
         match published.failure() {
             Some(error) => Err(CommitError::Failed(error)),

@@ -256,7 +256,7 @@ impl Ledger {
                     Ok(Err(_)) => Err(CommitError::Failed(Arc::new(FatalError::WriterDied {
                         path: thread.path.clone(),
                     }))),
-                    Err(_) => Err(CommitError::TimedOut),
+                    Err(_) => Err(CommitError::TimedOut(thread.commit_deadline)),
                 }
             }
         }
@@ -285,7 +285,7 @@ impl Ledger {
                 let failure = self.published.failure();
                 Err(failure.map_or(CommitError::Closed, CommitError::Failed))
             }
-            Err(_) => Err(CommitError::TimedOut),
+            Err(_) => Err(CommitError::TimedOut(thread.commit_deadline)),
         }
     }
 
@@ -387,7 +387,7 @@ fn outcome(answer: &Result<Committed, CommitError>) -> &'static str {
         Err(CommitError::NotStorable { .. }) => "not_storable",
         Err(CommitError::Failed(_)) => "failed",
         Err(CommitError::Closed) => "closed",
-        Err(CommitError::TimedOut) => "timed_out",
+        Err(CommitError::TimedOut(_)) => "timed_out",
     }
 }
 
