@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::cli::failure::{Exit, Outcome};
+use crate::cli::signals::Signals;
 use crate::cli::span;
 use crate::cli::terminal::Terminal;
 use crate::rehearsal::simulation::report::{Failure, command};
-use crate::rehearsal::simulation::soak::{Progress, Until, soak};
+use crate::rehearsal::simulation::soak::{Progress, Tally, Until, soak};
 use crate::rehearsal::simulation::{self, Plan, Run, Size};
 
 /// Between two lines that say how far it is.
@@ -124,14 +126,7 @@ async fn long(seed: u64, size: Size, span: Duration, terminal: &Terminal) -> Out
     let progress = Progress::default();
     let shared = progress.clone();
     let mut soaked = tokio::task::spawn_blocking(move || soak(seed, size, threads, until, &shared));
-    let mut ticks = tokio::time::interval(TOLD_EVERY);
-    ticks.tick().await;
-    let tally = loop {
-        tokio::select! {
-            tally = &mut soaked => break tally.context("the soak")?,
-            _ = ticks.tick() => terminal.note(&progress.to_string()),
-        }
-    };
+    let tally = watch(&mut soaked, &progress, terminal).await?;
     if terminal.json {
         let failures: Vec<Value> = tally
             .failures
@@ -155,4 +150,34 @@ async fn long(seed: u64, size: Size, span: Duration, terminal: &Terminal) -> Out
     } else {
         Exit::Failed
     })
+}
+
+/// Says now and then how far it is, and at once what was found, which must not be lost with the rest. A signal ends it with
+/// the seeds under way; the next one does not wait for them.
+async fn watch(
+    soaked: &mut JoinHandle<Tally>,
+    progress: &Progress,
+    terminal: &Terminal,
+) -> anyhow::Result<Tally> {
+    let mut signals = Signals::listen()?;
+    let mut ticks = tokio::time::interval(TOLD_EVERY);
+    ticks.tick().await;
+    let mut ends = false;
+    loop {
+        tokio::select! {
+            tally = &mut *soaked => return tally.context("the soak"),
+            () = signals.told() => {
+                anyhow::ensure!(!ends, "ended before the seeds under way did");
+                ends = true;
+                progress.end();
+                terminal.note("Ends with the seeds under way; once more to end at once");
+            }
+            _ = ticks.tick() => {
+                for (seed, told) in progress.newly_broken() {
+                    terminal.note(&format!("seed {seed}: {told}"));
+                }
+                terminal.note(&progress.to_string());
+            }
+        }
+    }
 }

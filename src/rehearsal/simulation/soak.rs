@@ -86,6 +86,9 @@ pub struct Progress(Arc<Mutex<Pages>>);
 struct Pages {
     tally: Tally,
     under_way: BTreeMap<u64, UnderWay>,
+    /// Seeds with violations that nobody has been told of.
+    untold: Vec<u64>,
+    ended: bool,
 }
 
 struct UnderWay {
@@ -96,6 +99,23 @@ struct UnderWay {
 impl Progress {
     fn pages(&self) -> MutexGuard<'_, Pages> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins no further seed: those under way are played to their end.
+    pub fn end(&self) {
+        self.pages().ended = true;
+    }
+
+    /// What was found since this was last asked, by seed.
+    #[must_use]
+    pub fn newly_broken(&self) -> Vec<(u64, String)> {
+        let mut pages = self.pages();
+        let untold = std::mem::take(&mut pages.untold);
+        let told = untold.into_iter().filter_map(|seed| {
+            let failure = pages.tally.failures.get(&seed)?;
+            Some((seed, failure.clone()))
+        });
+        told.collect()
     }
 
     /// Plays a seed and writes down what came of it.
@@ -120,6 +140,9 @@ impl Progress {
         };
         let mut pages = self.pages();
         pages.under_way.remove(&seed);
+        if outcome.failure.is_some() {
+            pages.untold.push(seed);
+        }
         pages.tally.add(seed, outcome);
     }
 
@@ -136,7 +159,7 @@ impl Progress {
 impl fmt::Display for Progress {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Pages { tally, under_way } = &*self.pages();
+        let Pages { tally, under_way, .. } = &*self.pages();
         let (seeds, shows, faults) = (tally.seeds, tally.shows(), tally.faults());
         let broken = tally.failures.len();
         write!(
@@ -163,7 +186,7 @@ pub fn soak(first: u64, size: Size, threads: usize, until: Until, progress: &Pro
     let work = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= until.seeds || began.elapsed() >= until.span {
+            if number >= until.seeds || began.elapsed() >= until.span || progress.pages().ended {
                 return;
             }
             progress.play(first.wrapping_add(number), size);
