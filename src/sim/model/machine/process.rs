@@ -116,15 +116,17 @@ pub enum Signal {
 impl Machine {
     /// `systemctl start`: starts what is not running. Starting the studio starts its display.
     pub fn start(&mut self, service: Service, now: Timestamp) {
-        if self.power != Power::Up {
-            return;
-        }
+        let from = match self.power {
+            Power::Up => now,
+            Power::Booting { until: Some(up_at) } => up_at,
+            Power::Booting { until: None } | Power::Off => return,
+        };
         if service == Service::Studio {
             self.start(Service::Display, now);
         }
         match self.process(service) {
             Process::Stopped | Process::Failed => {
-                self.start_at(service, now + self.start_delay(service));
+                self.start_at(service, from + self.start_delay(service));
             }
             Process::Exiting { gone_at, .. } => {
                 self.set(

@@ -183,6 +183,26 @@ fn a_flapping_show_server_alternates_on_time() {
 }
 
 #[test]
+fn a_service_that_is_mended_while_its_machine_boots_starts_with_it() {
+    let service = Service::Status;
+    let begun = FaultKind::ServiceNeverStarts(service);
+    for (fault, kind) in [
+        (Fault::ServiceNeverStarts(service), begun),
+        (Fault::StatusDown, FaultKind::StatusDown),
+    ] {
+        let mut machine = machine();
+        machine.fault(Fault::ServiceNeverStarts(service), T0);
+        machine.power_on(T0);
+        machine.heal(begun, at(1));
+        machine.fault(fault, at(2));
+        machine.heal(kind, at(3));
+        machine.advance(at(UP));
+        machine.advance(at(UP));
+        assert_eq!(fronts(&machine, UP), [Front::Open; 3], "{fault:?}");
+    }
+}
+
+#[test]
 fn a_boot_can_be_slow_never_finish_or_lack_a_service() {
     let mut machine = machine();
     let extra = Duration::from_secs(5);
