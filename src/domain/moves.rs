@@ -160,7 +160,7 @@ impl State {
                 self.free(&failover.from, show, at)?;
                 self.settle(show, to, epoch, true, at)?;
             }
-            (Ending::Moved, Some(to)) if fenced && !published => {
+            (Ending::Moved, Some(to)) if fenced && !(published && show.has_destination()) => {
                 self.free(&failover.from, show, at)?;
                 self.settle(show, to, epoch, false, at)?;
             }

@@ -10,6 +10,7 @@ use understudy::actors::coordinator::{Assign, Coordinator, Release};
 use understudy::actors::root::Node;
 use understudy::assembly;
 use understudy::config::{self, Config};
+use understudy::domain::failover::Ending;
 use understudy::domain::ids::{InstanceId, RequestKey, ShowId, VmId};
 use understudy::domain::instance::{InstanceState, PowerChange};
 use understudy::domain::show::Phase;
@@ -372,4 +373,44 @@ async fn a_show_whose_vm_never_comes_up_looks_for_another_in_peace() {
         after < before + 50,
         "{before} tasks were {after} after a while without news"
     );
+}
+
+/// No stream server of it is known when the show is moved: no spare is to blame for streaming to nowhere.
+#[tokio::test(start_paused = true)]
+async fn a_show_that_was_moved_before_it_was_set_up_goes_on_air_when_it_is() {
+    let scene = Scene::set(WorldConfig::default());
+    let node = scene.coordinator().await;
+    let coordinator = node.coordinator();
+    until(&coordinator, "two VMs available", |state| {
+        (state.count(Status::Available) > 1).then_some(())
+    })
+    .await;
+    let show = ShowId::new("Final 2026").unwrap();
+    let first = coordinator
+        .assign(show.clone(), Assign::default())
+        .await
+        .unwrap()
+        .vm;
+    coordinator.await_ready(&show, SOON).await.unwrap();
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    coordinator.start_show(show.clone(), None).await.unwrap_err();
+    let second = until(&coordinator, "the move over", |state| {
+        let show = state.show(&show)?;
+        show.failover().is_none().then(|| show.vm.clone())?
+    })
+    .await;
+    assert_ne!(first, second);
+    let record = coordinator.state().show(&show).unwrap().records[0].clone();
+    assert!(record.failover.publishing_at.is_some(), "{record:?}");
+    assert_eq!((record.ending, record.failover.lost_at.len()), (Ending::Moved, 0));
+
+    until(&coordinator, "the wish given up", |state| {
+        (!state.show(&show)?.stream_wanted).then_some(())
+    })
+    .await;
+    scene.set_up(&coordinator, &show, &second, "k").await;
+    coordinator.start_show(show.clone(), None).await.unwrap();
+    until(&coordinator, "on air", on_air(&show, 1)).await;
+    assert_eq!(scene.world.ingest().overlaps(), []);
+    node.stop().await.unwrap();
 }

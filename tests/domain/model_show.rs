@@ -251,7 +251,8 @@ impl Model {
                 (m.to.clone()?, true)
             }
             Ending::Moved => {
-                only_if(m.fenced && !m.publishing)?;
+                // The studio that is captured here has nowhere to stream to, the one that is configured has.
+                only_if(m.fenced && !(m.publishing && show.configured && !show.captured))?;
                 (m.to.clone()?, false)
             }
             Ending::Recovered => {

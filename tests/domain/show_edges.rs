@@ -10,7 +10,8 @@ use understudy::domain::vm::{Event, Occupancy, Power, Status};
 
 use crate::fixtures::{
     after, all_of, assigned, at, being_moved, ended, failover_began, fenced, machine, of_show, of_vm,
-    publishing, ready_pool, refuses, restored, show_id, spare_lost, state_of, studio, vm, vm_id, went_on_air,
+    publishing, ready_pool, refuses, restored, set_up, show_id, spare_lost, state_of, studio, vm, vm_id,
+    went_on_air,
 };
 
 fn show(state: &State) -> Arc<Show> {
@@ -166,9 +167,27 @@ fn a_failover_ends_on_air_only_if_the_stream_was_about_to_start() {
     let state = after(&being_moved(), all_of(vec![fenced(2), restored(2)]));
     refuses(&state, of_show(1, ended(2, Ending::OnAir)));
     let state = after(&state, all_of(vec![publishing(2)]));
-    refuses(&state, of_show(1, ended(2, Ending::Moved)));
     let state = after(&state, all_of(vec![ended(2, Ending::OnAir)]));
     assert_eq!(show(&state).phase, Phase::OnAir);
+}
+
+#[test]
+fn a_failover_whose_stream_was_about_to_start_ends_off_the_air_only_if_it_has_nowhere_to_stream_to() {
+    let about_to_publish = vec![fenced(2), restored(2), publishing(2)];
+    let moved = || of_show(1, ended(2, Ending::Moved));
+    let bare = after(&being_moved(), all_of(about_to_publish.clone()));
+    let settled = after(&bare, vec![moved()]);
+    assert_eq!(show(&settled).phase, Phase::OffAir);
+    assert!(show(&settled).may_publish, "its stream may start yet");
+
+    let begun = vec![
+        assigned(1, 1),
+        set_up(false),
+        went_on_air(1),
+        failover_began(2, Some(2)),
+    ];
+    let configured = after(&ready_pool(4), all_of(begun));
+    refuses(&after(&configured, all_of(about_to_publish)), moved());
 }
 
 #[test]

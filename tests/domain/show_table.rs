@@ -92,7 +92,7 @@ pub const BY_STEP: [(&str, [&str; 7]); 28] = [
     ("Compared",                 [NO, NO, NO, NO, NO, NO, NO]),
     ("Publishing",               [NO, NO, NO, NO, NO, "publishing", "publishing"]),
     ("FailoverEnded on air",     [NO, NO, NO, NO, NO, NO, "on air on the spare"]),
-    ("FailoverEnded moved",      [NO, NO, NO, "off air on the spare", NO, "off air on the spare", NO]),
+    ("FailoverEnded moved",      [NO, NO, NO, "off air on the spare", NO, "off air on the spare", "off air on the spare"]),
     ("FailoverEnded recovered",  ["on air", NO, "on air", NO, "on air", NO, NO]),
     ("FailoverEnded returned",   ["off air", "off air", NO, NO, NO, NO, NO]),
     ("FailoverEnded abandoned",  ["off air", "off air", "off air", "off air on the spare", "off air", "off air on the spare", "off air on the spare"]),

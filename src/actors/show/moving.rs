@@ -345,7 +345,8 @@ impl State {
 
     async fn step_failed(&mut self, me: &ActorRef<Message>, step: Step, failover: &Failover, error: String) {
         self.steps.remove(&step);
-        if let Err(why) = effects::wanted(&self.ctx, &self.show()) {
+        let show = self.show();
+        if let Err(why) = effects::wanted(&self.ctx, &show) {
             // No other spare could do better.
             self.tell_unmakeable(failover, &why);
             return self.drive_later(me);
@@ -353,6 +354,11 @@ impl State {
         let count = self.count_failure(step);
         tracing::warn!(show = %self.id, ?step, error, count, "a step of the failover failed");
         match (&failover.to, count >= STEP_TRIES) {
+            // Nor could another spare here. On this one somebody can set up the studio.
+            (Some(to), true) if step == Step::Publish && !show.has_destination() => {
+                self.tell_aimless(to, &error);
+                self.finish(me, failover, Ending::Moved).await;
+            }
             (Some(to), true) => self.lose_spare(me, &to.clone(), error).await,
             (Some(_) | None, _) => self.drive_later(me),
         }
@@ -364,6 +370,15 @@ impl State {
             let title = "The studio cannot be made anywhere";
             self.alert(Level::Critical, title, message, failover.to.as_ref());
         }
+    }
+
+    fn tell_aimless(&self, vm: &VmId, error: &str) {
+        let message = format!(
+            "show {} is on {vm} and off the air: no stream server of it is known, and the stream could not be started \
+             there ({error}). Set up the studio and start its stream.",
+            self.id
+        );
+        self.alert(Level::Critical, "Nowhere to stream to", message, Some(vm));
     }
 
     async fn recovered(&mut self, me: &ActorRef<Message>, failover: &Failover) {

@@ -171,7 +171,8 @@ impl Failover {
 pub enum Ending {
     /// Output bytes rise on the target.
     OnAir,
-    /// The show has its new VM; it was not streaming.
+    /// The show has its new VM and is off the air: it was not streaming, or nobody knows where it streams
+    /// to and the stream there would not start.
     Moved,
     /// The old VM recovered before anything was moved.
     Recovered,
