@@ -16,14 +16,17 @@ demo: ## Two shows on air, one machine fails: watch it (ARGS="--for 20s" ends it
 	@scripts/setup-build
 	cargo run --no-default-features -- demo $(ARGS)
 
+# Everything that can be built in, traces too: one build serves the lints, the tests and the studio's.
+WHOLE = --features otlp
+
 # nextest runs each test in a process of its own, here three for a processor, since most of a test is waiting;
 # documentation tests only run under cargo test. The runner's summary comes last.
 test: ## Every test, with moto's EC2 API, OpenSSH and the official Socket.IO client
 	@scripts/setup-test
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo test --doc && cargo nextest run --test-threads $$(( 3 * $$(getconf _NPROCESSORS_ONLN) )); \
+		cargo test $(WHOLE) --doc && cargo nextest run $(WHOLE) --test-threads $$(( 3 * $$(getconf _NPROCESSORS_ONLN) )); \
 	else \
-		cargo test -- --skip on_real_software; \
+		cargo test $(WHOLE) -- --skip on_real_software; \
 	fi
 
 # Each test in namespaces of its own, so that nothing is left behind and nothing outside is touched.
@@ -31,10 +34,10 @@ STUDIO_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z
 test-studio: ## The proof on real OBS, OpenSSH, systemd and an RTMP ingest; as root
 	@scripts/setup-studio
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		$(STUDIO_RUNNER)=$(CURDIR)/tests/studio/in-namespaces cargo nextest run --profile studio --test studio; \
+		$(STUDIO_RUNNER)=$(CURDIR)/tests/studio/in-namespaces cargo nextest run $(WHOLE) --profile studio --test studio; \
 	else \
-		cargo test --no-run --test studio && for test in $$(cargo test --test studio -- --list | sed -n 's/: test$$//p'); do \
-			$(STUDIO_RUNNER)=$(CURDIR)/tests/studio/in-namespaces cargo test --test studio -- --exact $$test --nocapture; \
+		cargo test $(WHOLE) --no-run --test studio && for test in $$(cargo test $(WHOLE) --test studio -- --list | sed -n 's/: test$$//p'); do \
+			$(STUDIO_RUNNER)=$(CURDIR)/tests/studio/in-namespaces cargo test $(WHOLE) --test studio -- --exact $$test --nocapture; \
 		done; \
 	fi
 
@@ -55,10 +58,10 @@ check: ## Format, licences and sources, lints, documentation, layers
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-everything check-product
 
 check-everything:
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked --test layering
+	cargo clippy --locked --all-targets $(WHOLE) -- -D warnings
+	cargo test --locked $(WHOLE) --test layering
 
-# Without the cloud adapters only the product is linted again: the tests are the same.
+# Without the cloud adapters and traces only the product is linted again: the tests are the same.
 LEAN = CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/lean
 check-product:
 	$(LEAN) cargo clippy --locked --lib --bins --no-default-features -- -D warnings

@@ -94,6 +94,10 @@ pub async fn shell(config: &config::Ssh, pins_path: PathBuf) -> anyhow::Result<O
     connector(&config).await
 }
 
+/// Why traces are not sent.
+pub const WITHOUT_OTLP: &str = "otlp.endpoint is set, and this understudy was built without OTLP; build it with \
+                                `cargo build --features otlp`, or unset otlp.endpoint";
+
 /// What the configuration asks for that this build does not have.
 #[must_use]
 pub fn left_out(config: &Config) -> Vec<String> {
@@ -111,6 +115,10 @@ pub fn left_out(config: &Config) -> Vec<String> {
                 && config.ssh.key_secret_arn.is_some()
                 && cfg!(not(feature = "secrets-manager")),
             super::WITHOUT_SECRETS_MANAGER,
+        ),
+        (
+            config.otlp.endpoint.is_some() && cfg!(not(feature = "otlp")),
+            WITHOUT_OTLP,
         ),
     ];
     wanted

@@ -9,16 +9,17 @@ use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::thread;
 
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{fmt, registry};
+use tracing_subscriber::{Layer, Registry, fmt, registry};
 
 use super::terminal::Terminal;
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, Otlp};
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -27,42 +28,132 @@ pub enum Error {
     Filter(#[from] ParseError),
     #[error("a log has been installed already")]
     Installed(#[from] TryInitError),
+    #[error("{}", crate::assembly::inspect::WITHOUT_OTLP)]
+    #[cfg(not(feature = "otlp"))]
+    WithoutOtlp,
+    #[cfg(feature = "otlp")]
+    #[error(transparent)]
+    Otlp(#[from] super::otlp::Error),
 }
+
+/// What is kept for as long as there is something to log. Dropping it sends the last traces, if any are sent at all.
+#[must_use = "dropping it ends the traces"]
+pub struct Installed {
+    #[cfg(feature = "otlp")]
+    _traces: Option<super::otlp::Traces>,
+}
+
+/// Passes spans on to wherever traces go.
+type TraceLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Installs the log for the whole process. `--json` makes its lines JSON, whatever the configuration says.
 ///
 /// # Errors
 /// [`Error`]; a filter that passed the configuration's check is never refused.
 pub fn install(log: &Log, terminal: &Terminal) -> Result<(), Error> {
+    install_beside(log, terminal, None)
+}
+
+/// The same, and traces beside it if there is a collector for them.
+///
+/// # Errors
+/// [`Error`].
+pub fn install_with_traces(log: &Log, otlp: &Otlp, terminal: &Terminal) -> Result<Installed, Error> {
+    let (installed, traces) = tracing_to(otlp)?;
+    install_beside(log, terminal, traces)?;
+    Ok(installed)
+}
+
+fn install_beside(log: &Log, terminal: &Terminal, traces: Option<TraceLayer>) -> Result<(), Error> {
     let format = match (log.format, terminal.json) {
         (LogFormat::Json, _) | (LogFormat::Human, true) => LogFormat::Json,
         (LogFormat::Human, false) => LogFormat::Human,
     };
     // As for standard output, colours are for terminals.
     let color = terminal.color_on_stderr && io::stderr().is_terminal();
-    subscriber(&log.filter, format, color, io::stderr)?.try_init()?;
+    subscriber(&log.filter, format, color, io::stderr, traces)?.try_init()?;
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
+#[cfg(feature = "otlp")]
+fn tracing_to(otlp: &Otlp) -> Result<(Installed, Option<TraceLayer>), Error> {
+    let traces = match &otlp.endpoint {
+        Some(endpoint) => Some(super::otlp::Traces::to(endpoint, otlp)?),
+        None => None,
+    };
+    let layer = traces.as_ref().map(|traces| {
+        let layer = tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false);
+        // Every step, whatever the log is told to say; and nothing of libraries, for the same reason as there.
+        let ours = filter_fn(|metadata| {
+            metadata.target().starts_with("understudy") && *metadata.level() <= LevelFilter::DEBUG
+        });
+        layer.with_filter(ours).boxed()
+    });
+    Ok((Installed { _traces: traces }, layer))
+}
+
+#[cfg(not(feature = "otlp"))]
+fn tracing_to(otlp: &Otlp) -> Result<(Installed, Option<TraceLayer>), Error> {
+    match &otlp.endpoint {
+        Some(_) => Err(Error::WithoutOtlp),
+        None => Ok((Installed {}, None)),
+    }
+}
+
+/// The log, and beside it the traces if there are any, each with what passes its own filter.
 fn subscriber<W>(
     filter: &str,
     format: LogFormat,
     color: bool,
     writer: W,
+    traces: Option<TraceLayer>,
 ) -> Result<Box<dyn Subscriber + Send + Sync>, ParseError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    let wanted = EnvFilter::try_new(filter)?;
     // A filter of its own and not a directive: a directive for a module or a span would go before it.
-    let registry = registry()
-        .with(EnvFilter::try_new(filter)?)
-        .with(filter_fn(|metadata| *metadata.level() <= most(metadata.target())));
-    let layer = fmt::layer().with_writer(writer);
-    Ok(match format {
-        LogFormat::Json => Box::new(registry.with(layer.json().flatten_event(true))),
-        LogFormat::Human => Box::new(registry.with(layer.with_ansi(color))),
+    let bounded = filter_fn(is_bounded as fn(&Metadata<'_>) -> bool);
+    Ok(match traces {
+        // One filter for all is the quickest.
+        None => Box::new(
+            registry()
+                .with(wanted)
+                .with(bounded)
+                .with(lines(format, color, writer)),
+        ),
+        Some(traces) => Box::new(
+            registry()
+                .with(traces)
+                .with(lines(format, color, writer).with_filter(wanted.and(bounded))),
+        ),
     })
+}
+
+fn lines<S, W>(format: LogFormat, color: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer);
+    match format {
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Human => layer.with_ansi(color).boxed(),
+    }
+}
+
+fn is_bounded(metadata: &Metadata<'_>) -> bool {
+    let (target, level) = (metadata.target(), *metadata.level());
+    // That its queue is full is told as a warning, once; what it cannot send, each time: ours says it once.
+    if target.starts_with("opentelemetry") {
+        return level == Level::WARN && !metadata.name().starts_with("Export.Failed");
+    }
+    level <= most(target)
 }
 
 /// The most that this target may say, whatever the filter asks for.
@@ -143,7 +234,7 @@ mod tests {
         for format in [LogFormat::Human, LogFormat::Json] {
             let kept = Kept::default();
             let writer = kept.clone();
-            let subscriber = subscriber(LOUDEST, format, false, move || writer.clone()).unwrap();
+            let subscriber = subscriber(LOUDEST, format, false, move || writer.clone(), None).unwrap();
             tracing::subscriber::with_default(subscriber, || {
                 let _outer = tracing::error_span!("outer", vm = 1).entered();
                 tracing::trace!(target: "obws::client", json = "hush", "sending message");
@@ -172,7 +263,7 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let filter = config::Log::default().filter;
-        let subscriber = subscriber(&filter, LogFormat::Human, false, move || writer.clone()).unwrap();
+        let subscriber = subscriber(&filter, LogFormat::Human, false, move || writer.clone(), None).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "understudy::api", "kept");
             tracing::debug!(target: "understudy::api", "dropped");
@@ -186,7 +277,7 @@ mod tests {
     fn a_panic_is_one_log_line_with_its_place() {
         let kept = Kept::default();
         let writer = kept.clone();
-        let subscriber = subscriber("info", LogFormat::Json, false, move || writer.clone()).unwrap();
+        let subscriber = subscriber("info", LogFormat::Json, false, move || writer.clone(), None).unwrap();
         let before = panic::take_hook();
         panic::set_hook(Box::new(log_panic));
         let caught = tracing::subscriber::with_default(subscriber, || {

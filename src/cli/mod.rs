@@ -21,6 +21,8 @@ mod files;
 pub mod gateway;
 mod lines;
 pub mod logging;
+#[cfg(feature = "otlp")]
+mod otlp;
 pub mod rehearse;
 pub mod screen;
 pub mod serve;
@@ -261,7 +263,7 @@ pub async fn run(command: Command, terminal: &Terminal) -> Outcome {
 /// Reads the configuration, installs the log, and serves.
 async fn start(args: &ServeArgs, terminal: &Terminal) -> Outcome {
     let loaded = args.load()?;
-    logging::install(&loaded.config.log, terminal)?;
+    let _installed = logging::install_with_traces(&loaded.config.log, &loaded.config.otlp, terminal)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

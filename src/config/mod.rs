@@ -35,7 +35,9 @@ pub(crate) use error::nearest;
 pub use error::{Error, Problem};
 pub use machines::{Address, Cloud, Failover, HostKeys, Obs, ObsRestore, ObsVia, Probe, Provider, Ssh, Vm};
 pub use operations::OperationsError;
-pub use server::{Archive, Auth, Cleanup, Ledger, Log, LogFormat, Metrics, Pool, Server, Shows, Supervision};
+pub use server::{
+    Archive, Auth, Cleanup, Ledger, Log, LogFormat, Metrics, Otlp, Pool, Server, Shows, Supervision,
+};
 pub use source::{Setting, Source, Warning};
 pub use variables::{aliases, environment};
 
@@ -68,6 +70,7 @@ pub struct Config {
     pub supervision: Supervision,
     pub metrics: Metrics,
     pub log: Log,
+    pub otlp: Otlp,
 }
 
 /// A configuration and how it came about.
@@ -193,6 +196,7 @@ impl Config {
             supervision: Supervision::read(&mut reader.section("supervision")),
             metrics: Metrics::read(&mut reader.section("metrics")),
             log: Log::read(&mut reader.section("log")),
+            otlp: Otlp::read(&mut reader.section("otlp")),
         }
     }
 }

@@ -354,6 +354,54 @@ section!("metrics" => Metrics {
     vm_at_once: whole(16, 1..=1000),
 });
 
+/// Traces for an OpenTelemetry collector. Needs a build with the feature `otlp`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Otlp {
+    /// The collector, as `http://host:4318`; `None` sends nothing.
+    pub endpoint: Option<String>,
+    /// `NAME=VALUE`, several of them separated by commas: what the collector knows us by.
+    pub headers: Option<Secret>,
+    /// Share of commands and failovers that are sent, each whole or not at all.
+    pub sample_ratio: f64,
+    /// Limit on sending some spans.
+    pub timeout: Duration,
+    /// Spans that wait to be sent; more are dropped.
+    pub queue_max: usize,
+}
+
+impl Otlp {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            endpoint: section.url_opt("endpoint"),
+            headers: section.secret_variable(
+                "headers",
+                "UNDERSTUDY__OTLP__HEADERS",
+                "NAME=VALUE, several of them separated by commas",
+                |text| text.split(',').all(is_header),
+            ),
+            sample_ratio: section.number("sample_ratio", 1.0, 0.0..=1.0),
+            timeout: section.span("timeout", secs(5), ms(100)..=mins(1)),
+            queue_max: section.whole("queue_max", 2048, 16..=65_536),
+        }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self::read(&mut Reader::default().section("otlp"))
+    }
+}
+
+/// `NAME=VALUE` that can go into a request as it is (RFC 9110, 5.6.2 and 5.5).
+fn is_header(pair: &str) -> bool {
+    let Some((name, value)) = pair.split_once('=') else {
+        return false;
+    };
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let name = name.trim();
+    !name.is_empty() && name.bytes().all(is_of_name) && value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 /// The log on standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {

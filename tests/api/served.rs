@@ -61,7 +61,9 @@ impl Served {
     }
 
     pub async fn with_options(warm: u32, cold: u32, options: Options) -> Self {
-        let served = Self::over(stage(warm, cold).await, options).await;
+        // Each holds a configuration or two, and is within every test's own future.
+        let stage = Box::pin(stage(warm, cold)).await;
+        let served = Box::pin(Self::over(stage, options)).await;
         served.until_available(warm as usize).await;
         served
     }

@@ -91,6 +91,15 @@ async fn what_this_build_cannot_do_is_told_before_it_is_started() {
             cfg!(not(feature = "secrets-manager")),
             "built without AWS Secrets Manager",
         ),
+        (
+            &[
+                CLOUD[0],
+                CLOUD[1],
+                ("UNDERSTUDY__OTLP__ENDPOINT", "http://127.0.0.1:4318"),
+            ],
+            cfg!(not(feature = "otlp")),
+            "built without OTLP",
+        ),
     ] {
         let told = run(variables, &["check-config"]).await;
         let json = run(variables, &["check-config", "--json"]).await;

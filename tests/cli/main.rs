@@ -11,6 +11,8 @@ mod demo;
 mod doctor;
 mod files;
 mod live;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod pool;
 mod program;
 mod real;

@@ -50,7 +50,12 @@ fn the_reference_documents_every_key_with_exactly_its_default() {
     let from_reference = loaded(&live, &[]);
     assert_eq!(from_reference.config, Config::default());
 
-    let secrets = ["server.admin_token", "obs.password", "ssh.key_base64"];
+    let secrets = [
+        "server.admin_token",
+        "obs.password",
+        "ssh.key_base64",
+        "otlp.headers",
+    ];
     for setting in &from_reference.settings {
         let key = setting.key.as_str();
         if secrets.contains(&key) {

@@ -111,6 +111,7 @@ const fn owned(library: &'static str, places: &'static [&'static str], why: &'st
 }
 
 const SPEAKS: &str = "HTTP and Socket.IO are spoken in api alone";
+const TRACES: &str = "everybody says what happens with tracing, and one place sends it";
 const COMMAND_LINE: &str = "the terminal is the command line's";
 
 pub const OWNERS: &[Owned] = &[
@@ -173,6 +174,13 @@ pub const OWNERS: &[Owned] = &[
         &["src/sim/"],
         "it is the simulated studio's server",
     ),
+    owned("opentelemetry*", &["src/cli/otlp.rs"], TRACES),
+    owned(
+        "tracing_opentelemetry",
+        &["src/cli/otlp.rs", "src/cli/logging.rs"],
+        TRACES,
+    ),
+    owned("prost", &[], "it is for tests"),
     owned("clap", &["src/cli/", "src/main.rs"], COMMAND_LINE),
     owned("clap_complete", &["src/cli/"], COMMAND_LINE),
     owned("comfy_table", &["src/cli/"], COMMAND_LINE),
