@@ -11,11 +11,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, RpcReplyPort};
 
 use super::context::Context;
 use super::coordinator::{CloudStanding, CommandError, LaunchVm};
-use super::mailbox::{Directory, NoAnswer, answer};
+use super::mailbox::{ActorRef, Backlog, Directory, Letter, NoAnswer, Waiting, answer};
 use super::task;
 use super::vm::commit_error;
 use crate::domain::ids::{InstanceId, VmId};
@@ -87,6 +87,11 @@ pub enum Why {
 pub struct Sweeper(Directory<(), Message>);
 
 impl Sweeper {
+    /// What waits for the actor.
+    pub(super) fn backlog(&self) -> Backlog {
+        self.0.backlog()
+    }
+
     /// Kills the actor, as a bug in it would. For drills.
     pub(super) fn kill(&self) -> bool {
         self.0.get(&()).inspect(|actor| actor.kill()).is_some()
@@ -144,7 +149,10 @@ fn cloud_error(error: &CloudError) -> CommandError {
     }
 }
 
-pub(super) struct CloudActor;
+#[derive(Default)]
+pub(super) struct CloudActor {
+    waiting: Waiting,
+}
 
 pub(super) struct State {
     ctx: Arc<Context>,
@@ -165,11 +173,16 @@ pub(super) struct State {
 }
 
 impl Actor for CloudActor {
-    type Msg = Message;
+    type Msg = Letter<Message>;
     type State = State;
     type Arguments = Arc<Context>;
 
-    async fn pre_start(&self, me: ActorRef<Message>, ctx: Arc<Context>) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ractor::ActorRef<Self::Msg>,
+        ctx: Arc<Context>,
+    ) -> Result<State, ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         ctx.cloud.0.publish((), me.clone());
         let _ = me.cast(Message::Tick);
         Ok(State {
@@ -188,10 +201,11 @@ impl Actor for CloudActor {
 
     async fn handle(
         &self,
-        me: ActorRef<Message>,
-        message: Message,
+        me: ractor::ActorRef<Self::Msg>,
+        letter: Self::Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let (me, message) = (ActorRef::new(me, &self.waiting), letter.open());
         match message {
             Message::Tick => {
                 state.look(&me);

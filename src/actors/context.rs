@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use ractor::{ActorRef, Message};
+use ractor::Message;
 use tokio::sync::Semaphore;
 
 use super::board::Board;
@@ -15,6 +15,7 @@ use super::cleaning::CleaningOptions;
 use super::clock::Clock;
 use super::coordinator::CloudStanding;
 use super::executions::{ExecutionOptions, Executions};
+use super::mailbox::ActorRef;
 use super::news::{Alert, Item, Level, News};
 use super::{cloud, pool, show, task, vm};
 use crate::domain::event::Event;

@@ -22,7 +22,7 @@ mod cloud;
 pub mod context;
 pub mod coordinator;
 pub mod executions;
-mod mailbox;
+pub mod mailbox;
 pub mod news;
 mod pool;
 pub mod root;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, RpcReplyPort};
 
 use super::context::Context;
-use super::mailbox::{Directory, NoAnswer, answer};
+use super::mailbox::{ActorRef, Backlog, Directory, Letter, NoAnswer, Waiting, answer};
 use super::news::Item;
 use super::span;
 use crate::domain::ids::{ShowId, VmId};
@@ -71,6 +71,11 @@ impl Pool {
         );
     }
 
+    /// What waits for the actor.
+    pub(super) fn backlog(&self) -> Backlog {
+        self.directory.backlog()
+    }
+
     /// Kills the actor, as a bug in it would. For drills.
     pub(super) fn kill(&self) -> bool {
         self.directory.get(&()).inspect(|actor| actor.kill()).is_some()
@@ -84,7 +89,10 @@ impl Pool {
     }
 }
 
-pub(super) struct PoolActor;
+#[derive(Default)]
+pub(super) struct PoolActor {
+    waiting: Waiting,
+}
 
 pub(super) struct State {
     ctx: Arc<Context>,
@@ -94,11 +102,16 @@ pub(super) struct State {
 }
 
 impl Actor for PoolActor {
-    type Msg = Message;
+    type Msg = Letter<Message>;
     type State = State;
     type Arguments = Arc<Context>;
 
-    async fn pre_start(&self, me: ActorRef<Message>, ctx: Arc<Context>) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ractor::ActorRef<Self::Msg>,
+        ctx: Arc<Context>,
+    ) -> Result<State, ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         ctx.pool.poked.store(false, Ordering::Release);
         ctx.pool.directory.publish((), me.clone());
         let _ = me.cast(Message::Tick);
@@ -111,10 +124,11 @@ impl Actor for PoolActor {
 
     async fn handle(
         &self,
-        me: ActorRef<Message>,
-        message: Message,
+        me: ractor::ActorRef<Self::Msg>,
+        letter: Self::Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let (me, message) = (ActorRef::new(me, &self.waiting), letter.open());
         span::of_pool().in_scope(|| state.receive(&me, message));
         Ok(())
     }

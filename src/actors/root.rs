@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorRef, ActorStatus};
+use ractor::{Actor, ActorCell, ActorStatus};
 
 use super::clock::Clock;
 use super::cloud::CloudActor;
@@ -17,7 +17,7 @@ use super::coordinator::Coordinator;
 use super::executions::ExecutionsActor;
 use super::news::Item;
 use super::pool::PoolActor;
-use super::supervisor::{Arguments, Spec, Supervisor, Tally};
+use super::supervisor::{Arguments, Spec, Tally};
 use super::{show, supervisor, task, vm};
 use crate::domain::restart::Restart;
 use crate::infra::ledger::{CloseError, Ledger};
@@ -84,15 +84,19 @@ impl Node {
             (Part::Shows, shows(&ctx)),
             (
                 Part::Executions,
-                part(&ctx, |ctx, root| Box::pin(spawn(ExecutionsActor, ctx, root))),
+                part(&ctx, |ctx, root| {
+                    Box::pin(spawn(ExecutionsActor::default(), ctx, root))
+                }),
             ),
             (
                 Part::Pool,
-                part(&ctx, |ctx, root| Box::pin(spawn(PoolActor, ctx, root))),
+                part(&ctx, |ctx, root| Box::pin(spawn(PoolActor::default(), ctx, root))),
             ),
             (
                 Part::Cloud,
-                part(&ctx, |ctx, root| Box::pin(spawn(CloudActor, ctx, root))),
+                part(&ctx, |ctx, root| {
+                    Box::pin(spawn(CloudActor::default(), ctx, root))
+                }),
             ),
         ];
         if let Some(spec) = gateway(Coordinator::new(Arc::clone(&ctx))) {
@@ -106,7 +110,7 @@ impl Node {
             clock,
             children,
         };
-        let (root, _) = Actor::spawn(None, Supervisor::<Part>::default(), arguments)
+        let root = supervisor::spawn(arguments, None)
             .await
             .map_err(|error| StartError(error.to_string()))?;
         Ok(Self {
@@ -191,8 +195,8 @@ fn machines(ctx: &Arc<Context>) -> Spec {
                 clock: ctx.clock,
                 children: known,
             };
-            let (actor, _) = Actor::spawn_linked(None, Supervisor::default(), arguments, root).await?;
-            ctx.machines.supervised_by(ActorRef::clone(&actor));
+            let actor = supervisor::spawn(arguments, Some(root)).await?;
+            ctx.machines.supervised_by(actor.clone());
             Ok(actor.get_cell())
         })
     })
@@ -212,8 +216,8 @@ fn shows(ctx: &Arc<Context>) -> Spec {
                 clock: ctx.clock,
                 children: placed,
             };
-            let (actor, _) = Actor::spawn_linked(None, Supervisor::default(), arguments, root).await?;
-            ctx.shows.supervised_by(ActorRef::clone(&actor));
+            let actor = supervisor::spawn(arguments, Some(root)).await?;
+            ctx.shows.supervised_by(actor.clone());
             Ok(actor.get_cell())
         })
     })

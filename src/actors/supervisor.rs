@@ -2,7 +2,7 @@
 //!
 //! ractor tells a supervisor of its children's deaths and does nothing else; by default it stops the
 //! supervisor with them. [`Children`] is the part that remembers how each child is started and asks
-//! [`crate::domain::restart`] what to do; any actor can embed one. [`Supervisor`] is an actor that is nothing
+//! [`crate::domain::restart`] what to do; any actor can embed one. [`spawn`] starts an actor that is nothing
 //! but one. Every child is on its own (OTP's one-for-one): the death of one never touches another.
 //!
 //! What the policy says is to be restarted at once is restarted while its death is being handled: no timer, and
@@ -17,9 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Signal, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, Signal, SpawnErr, SupervisionEvent};
 
 use super::clock::Clock;
+use super::mailbox::{ActorRef, Letter, Waiting, answer};
 use crate::domain::restart::{Death, History, Policy, Restart, Verdict};
 use crate::infra::metrics::Metrics;
 
@@ -261,12 +262,29 @@ fn obituary(event: SupervisionEvent) -> Option<(ActorId, Death, String)> {
 }
 
 /// An actor that does nothing but supervise.
-pub struct Supervisor<K>(std::marker::PhantomData<fn(K)>);
+struct Supervisor<K> {
+    waiting: Waiting,
+    keys: std::marker::PhantomData<fn(K)>,
+}
 
-impl<K> Default for Supervisor<K> {
-    fn default() -> Self {
-        Self(std::marker::PhantomData)
-    }
+/// Starts an actor that does nothing but supervise, under somebody or at the top.
+///
+/// # Errors
+/// [`SpawnErr`] if `above` is ending.
+pub async fn spawn<K: Ord + Clone + Debug + Send + Sync + 'static>(
+    arguments: Arguments<K>,
+    above: Option<ActorCell>,
+) -> Result<ActorRef<Message<K>>, SpawnErr> {
+    let waiting = Waiting::default();
+    let supervisor = Supervisor {
+        waiting: waiting.clone(),
+        keys: std::marker::PhantomData,
+    };
+    let (actor, _) = match above {
+        Some(above) => Actor::spawn_linked(None, supervisor, arguments, above).await?,
+        None => Actor::spawn(None, supervisor, arguments).await?,
+    };
+    Ok(ActorRef::new(actor, &waiting))
 }
 
 pub enum Message<K> {
@@ -293,15 +311,16 @@ pub struct Arguments<K> {
 }
 
 impl<K: Ord + Clone + Debug + Send + Sync + 'static> Actor for Supervisor<K> {
-    type Msg = Message<K>;
+    type Msg = Letter<Message<K>>;
     type State = Children<K>;
     type Arguments = Arguments<K>;
 
     async fn pre_start(
         &self,
-        me: ActorRef<Self::Msg>,
+        me: ractor::ActorRef<Self::Msg>,
         arguments: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         let mut children = Children::new(arguments.policy, arguments.clock);
         for (key, spec) in arguments.children {
             let retry = children.start(me.get_cell(), key, spec).await;
@@ -312,16 +331,17 @@ impl<K: Ord + Clone + Debug + Send + Sync + 'static> Actor for Supervisor<K> {
 
     async fn handle(
         &self,
-        me: ActorRef<Self::Msg>,
-        message: Self::Msg,
+        me: ractor::ActorRef<Self::Msg>,
+        letter: Self::Msg,
         children: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        let (me, message) = (ActorRef::new(me, &self.waiting), letter.open());
         match message {
             Message::Start { key, spec, reply } => {
                 let retry = children.start(me.get_cell(), key, spec).await;
                 schedule(&me, retry);
                 if let Some(port) = reply {
-                    super::mailbox::answer(port, ());
+                    answer(port, ());
                 }
             }
             Message::Stop { key } => children.stop(&key),
@@ -335,10 +355,11 @@ impl<K: Ord + Clone + Debug + Send + Sync + 'static> Actor for Supervisor<K> {
 
     async fn handle_supervisor_evt(
         &self,
-        me: ActorRef<Self::Msg>,
+        me: ractor::ActorRef<Self::Msg>,
         event: SupervisionEvent,
         children: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         let retry = children.observe(me.get_cell(), event).await;
         schedule(&me, retry);
         Ok(())

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr};
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::Instrument as _;
 
+use super::mailbox::ActorRef;
 use super::supervisor::Spec;
 use crate::domain::restart::Restart;
 
@@ -110,7 +111,7 @@ impl Actor for Shell {
 
     async fn pre_start(
         &self,
-        me: ActorRef<Ended>,
+        me: ractor::ActorRef<Ended>,
         task: Self::Arguments,
     ) -> Result<Task, ActorProcessingErr> {
         // Of its own: it outlives whatever its actor was started for.
@@ -124,7 +125,12 @@ impl Actor for Shell {
         Ok(Task(abort))
     }
 
-    async fn handle(&self, _: ActorRef<Ended>, Ended: Ended, _: &mut Task) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ractor::ActorRef<Ended>,
+        Ended: Ended,
+        _: &mut Task,
+    ) -> Result<(), ActorProcessingErr> {
         Err("its task has ended".into())
     }
 }

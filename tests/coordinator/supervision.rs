@@ -8,7 +8,8 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::sync::mpsc;
 use understudy::actors::clock::Clock;
-use understudy::actors::supervisor::{Arguments, Message, Spec, Supervisor};
+use understudy::actors::mailbox;
+use understudy::actors::supervisor::{self, Arguments, Message, Spec};
 use understudy::domain::restart::{Policy, Restart};
 
 /// Dies the way it is told.
@@ -59,7 +60,7 @@ impl Actor for Mortal {
 }
 
 struct Family {
-    supervisor: ActorRef<Message<&'static str>>,
+    supervisor: mailbox::ActorRef<Message<&'static str>>,
     births: mpsc::UnboundedReceiver<(&'static str, ActorRef<Die>)>,
     /// Keeps the channel open when the last child is gone for good.
     _sender: Births,
@@ -89,9 +90,7 @@ impl Family {
             clock: Clock::system(),
             children,
         };
-        let (supervisor, _) = Actor::spawn(None, Supervisor::default(), arguments)
-            .await
-            .unwrap();
+        let supervisor = supervisor::spawn(arguments, None).await.unwrap();
         Self {
             supervisor,
             births,
@@ -298,9 +297,7 @@ async fn a_child_that_fails_to_start_counts_as_dead_and_is_tried_again() {
         clock: Clock::system(),
         children: vec![("late", spec)],
     };
-    let (supervisor, _) = Actor::spawn(None, Supervisor::default(), arguments)
-        .await
-        .unwrap();
+    let supervisor = supervisor::spawn(arguments, None).await.unwrap();
     let born = tokio::time::timeout(Duration::from_secs(60), births.recv()).await;
     assert_eq!(born.unwrap().unwrap().0, "late");
     assert_eq!(tries.load(Ordering::SeqCst), 3);
@@ -371,9 +368,7 @@ async fn a_predecessors_state_is_gone_before_its_successor_starts() {
         clock: Clock::system(),
         children: vec![("only", spec)],
     };
-    let (_supervisor, _) = Actor::spawn(None, Supervisor::default(), arguments)
-        .await
-        .unwrap();
+    let _supervisor = supervisor::spawn(arguments, None).await.unwrap();
     for _ in 0..3 {
         let born = tokio::time::timeout(Duration::from_secs(60), census.recv()).await;
         let (count, child) = born.unwrap().unwrap();

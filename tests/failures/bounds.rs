@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use understudy::actors::coordinator::MetricsFormat;
 use understudy::domain::vm::Occupancy;
 use understudy::infra::obs::Notice;
 
@@ -82,4 +83,42 @@ async fn a_command_that_nobody_waits_for_any_more_is_not_begun() {
         matches!(spare.occupancy, Occupancy::Maintenance { .. }),
         "{spare:?}"
     );
+}
+
+/// The figures of the mailboxes of shows: all of them, and the fullest.
+fn waiting_for_shows(tree: &Tree) -> [f64; 2] {
+    let page = tree.coordinator.scrape().text(MetricsFormat::Prometheus).unwrap();
+    ["", "_max"].map(|which| {
+        let series = format!("understudy_actor_messages_waiting{which}{{kind=\"show\"}} ");
+        let figure = page.lines().find_map(|line| line.strip_prefix(&series));
+        figure
+            .unwrap_or_else(|| panic!("no {series} in {page}"))
+            .parse()
+            .unwrap()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_an_actor_is_told_until_the_actor_dies() {
+    const COMMANDS: u8 = 5;
+    let all_but_one = [f64::from(COMMANDS - 1); 2];
+    let tree = Tree::with_a_show().await;
+    tree.journal.slow_down(STALLED_COMMIT);
+    let mut commands = Vec::new();
+    for held in [true, false].into_iter().cycle().take(COMMANDS.into()) {
+        let (coordinator, show) = (tree.coordinator.clone(), tree.show.clone());
+        commands.push(tokio::spawn(
+            async move { coordinator.hold(show, held, None).await },
+        ));
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    // The first of them is being carried out.
+    assert_eq!(waiting_for_shows(&tree), all_but_one);
+    // Whoever sent them has gone.
+    commands.iter().for_each(tokio::task::JoinHandle::abort);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(waiting_for_shows(&tree), all_but_one);
+    assert!(tree.coordinator.kill_show_actor(&tree.show));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(waiting_for_shows(&tree), [0.0, 0.0]);
 }

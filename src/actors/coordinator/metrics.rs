@@ -54,6 +54,7 @@ impl Scrape {
         let metrics = ctx.metrics.clone();
         metrics.text(format, move |page| {
             coordinator(page, &ctx)?;
+            mailboxes(page, &ctx)?;
             pool(page, &moment)?;
             shows(page, &moment)?;
             vms(page, &moment)?;
@@ -104,6 +105,29 @@ fn coordinator(page: &mut Page<'_>, ctx: &Context) -> fmt::Result {
     let (queued, limit) = ctx.ledger.queued().unzip();
     page.figure_if_known(&c::LEDGER_QUEUE, queued.map(count))?;
     page.figure_if_known(&c::LEDGER_QUEUE_LIMIT, limit.map(count))
+}
+
+/// What waits for actors.
+fn mailboxes(page: &mut Page<'_>, ctx: &Context) -> fmt::Result {
+    let kinds = [
+        ("machines", ctx.machines.supervisor_backlog()),
+        ("vm", ctx.machines.backlog()),
+        ("shows", ctx.shows.supervisor_backlog()),
+        ("show", ctx.shows.backlog()),
+        ("executions", ctx.executions.backlog()),
+        ("pool", ctx.pool.backlog()),
+        ("cloud", ctx.cloud.backlog()),
+    ];
+    page.family(&c::ACTOR_MESSAGES_WAITING, |family| {
+        kinds
+            .iter()
+            .try_for_each(|(kind, backlog)| family.series(&[*kind], count(backlog.all)))
+    })?;
+    page.family(&c::ACTOR_MESSAGES_WAITING_MAX, |family| {
+        kinds
+            .iter()
+            .try_for_each(|(kind, backlog)| family.series(&[*kind], count(backlog.most)))
+    })
 }
 
 fn pool(page: &mut Page<'_>, moment: &Moment) -> fmt::Result {

@@ -19,11 +19,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, RpcReplyPort};
 
 use super::context::Context;
 use super::coordinator::CommandError;
-use super::mailbox::{Directory, NoAnswer, answer};
+use super::mailbox::{ActorRef, Backlog, Directory, Letter, NoAnswer, Waiting, answer};
 use super::vm::commit_error;
 use crate::domain::event::Event;
 use crate::domain::execution::{self, Deed, Ending, ExecutionId};
@@ -124,6 +124,11 @@ impl Executions {
         asked.map_err(unanswered)
     }
 
+    /// What waits for the actor.
+    pub(super) fn backlog(&self) -> Backlog {
+        self.directory.backlog()
+    }
+
     /// Kills the actor, as a bug in it would. For drills.
     pub(super) fn kill(&self) -> bool {
         self.directory.get(&()).inspect(|actor| actor.kill()).is_some()
@@ -201,7 +206,10 @@ impl Drop for Ticket {
     }
 }
 
-pub(super) struct ExecutionsActor;
+#[derive(Default)]
+pub(super) struct ExecutionsActor {
+    waiting: Waiting,
+}
 
 pub(super) struct State {
     ctx: Arc<Context>,
@@ -215,11 +223,16 @@ struct Running {
 }
 
 impl Actor for ExecutionsActor {
-    type Msg = Message;
+    type Msg = Letter<Message>;
     type State = State;
     type Arguments = Arc<Context>;
 
-    async fn pre_start(&self, me: ActorRef<Message>, ctx: Arc<Context>) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ractor::ActorRef<Self::Msg>,
+        ctx: Arc<Context>,
+    ) -> Result<State, ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         ctx.settled().await;
         ctx.executions.directory.publish((), me.clone());
         let _ = me.cast(Message::Sweep);
@@ -231,10 +244,11 @@ impl Actor for ExecutionsActor {
 
     async fn handle(
         &self,
-        me: ActorRef<Message>,
-        message: Message,
+        me: ractor::ActorRef<Self::Msg>,
+        letter: Self::Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let (me, message) = (ActorRef::new(me, &self.waiting), letter.open());
         match message {
             Message::Begin { begin, reply } => {
                 if !reply.is_closed() {

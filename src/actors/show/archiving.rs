@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use ractor::ActorRef;
-
 use super::release::Unreleased;
 use super::{Message, State, Task};
 use crate::actors::archive::{self, Owner};
 use crate::actors::coordinator::CommandError;
+use crate::actors::mailbox::ActorRef;
 use crate::domain::archive::Event as Archived;
 use crate::domain::ids::VmId;
 use crate::domain::show::{Event as Fact, Show};

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use ractor::ActorRef;
-
 use super::{Message, State};
 use crate::actors::coordinator::{Assign, Assigned, CommandError, describe_assignment};
-use crate::actors::mailbox::NoAnswer;
+use crate::actors::mailbox::{ActorRef, NoAnswer};
 use crate::actors::news::Level;
 use crate::actors::vm::VmError;
 use crate::domain::failover::Ending;

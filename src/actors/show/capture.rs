@@ -6,10 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
-
 use super::effects::{self, within};
 use super::{Message, State, Task};
+use crate::actors::mailbox::ActorRef;
 use crate::actors::news::Level;
 use crate::domain::ids::{Epoch, VmId};
 use crate::domain::show::{Event as Fact, Phase, Show};

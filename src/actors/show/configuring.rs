@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use ractor::ActorRef;
-
 use super::{Message, State};
 use crate::actors::coordinator::{Apply, CommandError};
+use crate::actors::mailbox::ActorRef;
 use crate::domain::configuration::Configuration;
 use crate::domain::show::{Event as Fact, Phase};
 

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorRef, RpcReplyPort};
+use ractor::{Actor, RpcReplyPort};
 
 use super::{Arguments, Message, ShowActor};
 use crate::actors::context::Context;
 use crate::actors::coordinator::CommandError;
-use crate::actors::mailbox::{Directory, NoAnswer};
+use crate::actors::mailbox::{ActorRef, Backlog, Directory, NoAnswer};
 use crate::actors::supervisor::{self, Spec, Tally};
 use crate::domain::ids::ShowId;
 use crate::domain::restart::Restart;
@@ -36,6 +36,16 @@ impl Shows {
 
     pub(crate) fn supervised_by(&self, supervisor: ActorRef<supervisor::Message<ShowId>>) {
         self.supervisor.publish((), supervisor);
+    }
+
+    /// What waits for the shows' actors.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.directory.backlog()
+    }
+
+    /// What waits for their supervisor.
+    pub(crate) fn supervisor_backlog(&self) -> Backlog {
+        self.supervisor.backlog()
     }
 
     /// Kills a show's actor, as a bug in it would. For drills.
@@ -122,7 +132,7 @@ pub fn spec(ctx: &Arc<Context>, id: &ShowId) -> Spec {
             ..arguments.clone()
         };
         let spawned = async move {
-            let (actor, _) = Actor::spawn_linked(None, ShowActor, arguments, supervisor).await?;
+            let (actor, _) = Actor::spawn_linked(None, ShowActor::default(), arguments, supervisor).await?;
             Ok(actor.get_cell())
         };
         Box::pin(spawned) as BoxFuture<'static, _>

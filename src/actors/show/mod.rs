@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr};
 use tracing::{Instrument as _, Span};
 
 pub(in crate::actors) use self::configuring::SetUp;
@@ -41,7 +41,7 @@ use self::message::Reply;
 pub use self::message::{Ended, Message, Order};
 use super::context::Context;
 use super::coordinator::{CommandError, Released, StreamTurned};
-use super::mailbox::answer;
+use super::mailbox::{ActorRef, Letter, Waiting, answer};
 use super::span;
 use super::task::Task;
 use crate::domain::event::Event;
@@ -62,7 +62,10 @@ const TICK: Duration = Duration::from_secs(5);
 /// Callers that may wait for one and the same thing.
 const WAITING_MAX: usize = 256;
 
-pub(super) struct ShowActor;
+#[derive(Default)]
+pub(super) struct ShowActor {
+    waiting: Waiting,
+}
 
 /// What a show actor starts with.
 #[derive(Clone)]
@@ -125,25 +128,31 @@ enum Step {
 }
 
 impl Actor for ShowActor {
-    type Msg = Message;
+    type Msg = Letter<Message>;
     type State = State;
     type Arguments = Arguments;
 
     async fn pre_start(
         &self,
-        me: ActorRef<Message>,
+        me: ractor::ActorRef<Self::Msg>,
         Arguments {
             ctx,
             id,
             is_successor,
         }: Arguments,
     ) -> Result<State, ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         ctx.shows.publish(id.clone(), me.clone());
         Ok(State::new(ctx, id, is_successor))
     }
 
     /// Here and not before, so that its supervisor never waits for the disk. Messages wait until it is done.
-    async fn post_start(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn post_start(
+        &self,
+        me: ractor::ActorRef<Self::Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         if state.is_successor {
             state.ctx.settled().await;
         }
@@ -154,10 +163,11 @@ impl Actor for ShowActor {
 
     async fn handle(
         &self,
-        me: ActorRef<Message>,
-        message: Message,
+        me: ractor::ActorRef<Self::Msg>,
+        letter: Self::Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let (me, message) = (ActorRef::new(me, &self.waiting), letter.open());
         if message.is_abandoned() {
             return Ok(());
         }
@@ -166,7 +176,12 @@ impl Actor for ShowActor {
         Ok(())
     }
 
-    async fn post_stop(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        me: ractor::ActorRef<Self::Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         state.ctx.shows.withdraw(&state.id, &me);
         Ok(())
     }

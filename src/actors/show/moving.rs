@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
 use tracing::{Instrument as _, Span};
 
 use super::effects::{self, Restoring, within};
 use super::{Ended, Message, Order, State, Step, Task};
 use crate::actors::coordinator::{CommandError, Moving};
-use crate::actors::mailbox::answer;
+use crate::actors::mailbox::{ActorRef, answer};
 use crate::actors::news::Level;
 use crate::actors::{span, task};
 use crate::domain::event::Event;

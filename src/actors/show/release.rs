@@ -18,12 +18,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
-
 use super::{Message, Reply, State, Task, effects, queue};
 use crate::actors::cleaning;
 use crate::actors::coordinator::{CommandError, Release, Released};
-use crate::actors::mailbox::answer;
+use crate::actors::mailbox::{ActorRef, answer};
 use crate::actors::news::Level;
 use crate::actors::task;
 use crate::actors::vm::commit_error;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use ractor::ActorRef;
-
 use super::{Message, State};
 use crate::actors::coordinator::CommandError;
+use crate::actors::mailbox::ActorRef;
 use crate::actors::news::Level;
 use crate::domain::failover::verdict::Sign;
 use crate::domain::failover::{Cause, Ending, Failover};

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
-
 use super::effects::{self, Restoring, within};
 use super::{Message, Reply, State, Task, queue};
 use crate::actors::coordinator::{CommandError, StreamTurned};
-use crate::actors::mailbox::answer;
+use crate::actors::mailbox::{ActorRef, answer};
 use crate::actors::task;
 use crate::domain::failover::Fence;
 use crate::domain::failover::verdict::OutputSign;

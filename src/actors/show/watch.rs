@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
-
 use super::{Message, State, effects};
 use crate::actors::coordinator::CommandError;
+use crate::actors::mailbox::ActorRef;
 use crate::actors::news::Level;
 use crate::actors::task;
 use crate::domain::failover::Cause;

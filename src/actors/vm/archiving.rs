@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use ractor::ActorRef;
-
 use super::{Message, State, VmError};
 use crate::actors::archive::{self, Owner};
+use crate::actors::mailbox::ActorRef;
 use crate::actors::task::Task;
 use crate::domain::vm::{self, Power, Vm};
 

@@ -12,10 +12,9 @@
 
 use std::sync::Arc;
 
-use ractor::ActorRef;
-
 use super::{Message, State};
 use crate::actors::cleaning;
+use crate::actors::mailbox::ActorRef;
 use crate::actors::task::Task;
 use crate::domain::cleaning::{Leftover, Report};
 use crate::domain::vm::{self, Health, Occupancy, Power, Status, Vm};

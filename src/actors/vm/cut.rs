@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorRef, RpcReplyPort};
+use ractor::RpcReplyPort;
 
 use super::{Message, State, VmError};
 use crate::actors::context::Context;
-use crate::actors::mailbox::answer;
+use crate::actors::mailbox::{ActorRef, answer};
 use crate::actors::task;
 use crate::domain::failover::verdict::CloudSign;
 use crate::domain::ids::InstanceId;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use ractor::{ActorRef, RpcReplyPort};
+use ractor::RpcReplyPort;
 
 use super::link::{GRACE, Order, Pace, Target};
 use super::{Message, State, VmError};
 use crate::actors::coordinator::Checked;
+use crate::actors::mailbox::ActorRef;
 use crate::actors::task;
 use crate::domain::event::Event;
 use crate::domain::ids::{Epoch, RequestKey, ShowId};

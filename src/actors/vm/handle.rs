@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ractor::{Actor, ActorRef, RpcReplyPort};
+use ractor::{Actor, RpcReplyPort};
 
 use super::{Arguments, Link, Machine, Message, Shell, Studio};
 use crate::actors::context::Context;
 use crate::actors::coordinator::{Checked, CommandError, PowerTurned};
-use crate::actors::mailbox::{Directory, NoAnswer};
+use crate::actors::mailbox::{ActorRef, Backlog, Directory, NoAnswer};
 use crate::actors::supervisor::{self, Spec, Tally};
 use crate::actors::task;
 use crate::domain::event::Event;
@@ -204,6 +204,16 @@ impl Machines {
         self.supervisor.publish((), supervisor);
     }
 
+    /// What waits for the VMs' actors.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.directory.backlog()
+    }
+
+    /// What waits for their supervisor.
+    pub(crate) fn supervisor_backlog(&self) -> Backlog {
+        self.supervisor.backlog()
+    }
+
     /// Kills a VM's actor, as a bug in it would. For drills.
     pub(crate) fn kill(&self, vm: &VmId) -> bool {
         let actor = self.directory.get(vm);
@@ -389,7 +399,7 @@ pub(crate) fn spec(ctx: &Arc<Context>, id: &VmId) -> Spec {
             ..arguments.clone()
         };
         let spawned = async move {
-            let (actor, _) = Actor::spawn_linked(None, Machine, arguments, supervisor).await?;
+            let (actor, _) = Actor::spawn_linked(None, Machine::default(), arguments, supervisor).await?;
             Ok(actor.get_cell())
         };
         Box::pin(spawned) as futures_util::future::BoxFuture<'static, _>

@@ -11,13 +11,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 
 use super::report::Report;
 use super::{Message, Shell, obs, probe, ssh};
 use crate::actors::context::Context;
+use crate::actors::mailbox::ActorRef;
 use crate::actors::supervisor::{Spec, Tally};
 use crate::actors::{span, task};
 use crate::domain::ids::VmId;

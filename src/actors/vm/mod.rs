@@ -32,7 +32,7 @@ mod ssh;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, RpcReplyPort, SupervisionEvent};
 use tracing::Instrument as _;
 
 pub(crate) use self::handle::spec;
@@ -41,7 +41,7 @@ pub use self::link::Link;
 use self::link::Order;
 use super::context::Context;
 use super::coordinator::{Checked, PowerTurned};
-use super::mailbox::answer;
+use super::mailbox::{ActorRef, Letter, Waiting, answer};
 use super::span;
 use super::supervisor::{Children, Retry};
 use crate::domain::cleaning::{Leftover, Report};
@@ -169,7 +169,10 @@ pub enum Message {
 }
 
 /// The VM actor.
-pub(super) struct Machine;
+#[derive(Default)]
+pub(super) struct Machine {
+    waiting: Waiting,
+}
 
 /// What a VM actor starts with.
 #[derive(Clone)]
@@ -232,19 +235,20 @@ impl State {
 }
 
 impl Actor for Machine {
-    type Msg = Message;
+    type Msg = Letter<Message>;
     type State = State;
     type Arguments = Arguments;
 
     async fn pre_start(
         &self,
-        me: ActorRef<Message>,
+        me: ractor::ActorRef<Self::Msg>,
         Arguments {
             ctx,
             id,
             is_successor,
         }: Arguments,
     ) -> Result<State, ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         let vm = ctx
             .state()
             .vm(&id)
@@ -290,7 +294,12 @@ impl Actor for Machine {
     }
 
     /// Here and not before, so that its supervisor never waits for the disk. Messages wait until it is done.
-    async fn post_start(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn post_start(
+        &self,
+        me: ractor::ActorRef<Self::Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         if state.is_successor {
             state.ctx.settled().await;
         }
@@ -303,10 +312,11 @@ impl Actor for Machine {
 
     async fn handle(
         &self,
-        me: ActorRef<Message>,
-        message: Message,
+        me: ractor::ActorRef<Self::Msg>,
+        letter: Self::Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let (me, message) = (ActorRef::new(me, &self.waiting), letter.open());
         if message.is_abandoned() {
             return Ok(());
         }
@@ -315,17 +325,23 @@ impl Actor for Machine {
         Ok(())
     }
 
-    async fn post_stop(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        me: ractor::ActorRef<Self::Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         state.ctx.machines.withdraw(&state.id, &me);
         Ok(())
     }
 
     async fn handle_supervisor_evt(
         &self,
-        me: ActorRef<Message>,
+        me: ractor::ActorRef<Self::Msg>,
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let me = ActorRef::new(me, &self.waiting);
         let retry = state.links.observe(me.get_cell(), event).await;
         schedule(&me, retry);
         Ok(())

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ractor::{ActorRef, RpcReplyPort};
+use ractor::RpcReplyPort;
 
 use super::{Message, POWER_RETRY_AFTER, State, VmError};
 use crate::actors::coordinator::PowerTurned;
-use crate::actors::mailbox::answer;
+use crate::actors::mailbox::{ActorRef, answer};
 use crate::actors::news::Level;
 use crate::actors::{show, task};
 use crate::domain::failover::verdict::Signals;

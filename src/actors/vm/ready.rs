@@ -7,12 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
-
 use super::clean::Cleaning;
 use super::link::Link;
 use super::report::stray;
 use super::{Message, State, Studio};
+use crate::actors::mailbox::ActorRef;
 use crate::actors::task::Unended;
 use crate::actors::{show, task};
 use crate::domain::failover::verdict::Sign;

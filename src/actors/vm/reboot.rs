@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorRef, RpcReplyPort};
+use ractor::RpcReplyPort;
 
 use super::link::Link;
 use super::report::Report;
 use super::{Message, State, VmError};
 use crate::actors::coordinator::PowerTurned;
-use crate::actors::mailbox::answer;
+use crate::actors::mailbox::{ActorRef, answer};
 use crate::actors::task;
 use crate::domain::instance::PowerChange;
 use crate::domain::stall::Stalls;

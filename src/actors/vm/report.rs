@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
-
 use super::clean::proven;
 use super::ready::CheckFrame;
 use super::{Message, State, Studio};
+use crate::actors::mailbox::ActorRef;
 use crate::actors::news::Item;
 use crate::actors::{show, task};
 use crate::domain::event::Event;

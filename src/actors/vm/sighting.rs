@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use ractor::ActorRef;
-
 use super::{Message, State};
+use crate::actors::mailbox::ActorRef;
 use crate::actors::news::Level;
 use crate::actors::show;
 use crate::domain::failover::verdict::Sign;

@@ -131,6 +131,10 @@ catalogue! {
     PROBE_LATENESS = PROBE, "understudy_probe_lateness_seconds", [],
         "From when a probe was due to when it was sent.";
 
+    ACTOR_MESSAGES_WAITING = Gauge, "understudy_actor_messages_waiting", ["kind"],
+        "Messages in the mailboxes of all actors of a kind; those that are being handled do not count.";
+    ACTOR_MESSAGES_WAITING_MAX = Gauge, "understudy_actor_messages_waiting_max", ["kind"],
+        "Messages in the fullest mailbox of an actor of that kind.";
     ACTOR_RESTARTS = Counter, "understudy_actor_restarts_total", ["kind"],
         "Actors that died and are restarted, at once or after a while.";
     ACTOR_GIVE_UPS = Counter, "understudy_actor_give_ups_total", ["kind"],
