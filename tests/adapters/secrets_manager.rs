@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use understudy::domain::studio::Secret;
@@ -18,7 +17,7 @@ use understudy::infra::ssh::{Connector, Error, KeySource, KeyStanding, RusshConn
 use crate::support::PLENTY;
 use crate::support::eventually::eventually;
 use crate::support::moto::Moto;
-use crate::support::secrets::StoredSecret as InMoto;
+use crate::support::secrets::{StoredSecret as InMoto, answering};
 use crate::support::sshd::{Sshd, generate, refusal};
 
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -208,24 +207,4 @@ async fn what_secrets_manager_refuses_is_told_apart() {
         .await
         .unwrap_err();
     assert!(matches!(error, SecretError::Unavailable { .. }), "{error:?}");
-}
-
-/// A server that answers everything with this error.
-async fn answering(status: &'static str, code: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let body = format!("{{\"__type\":\"{code}\",\"message\":\"said so\"}}");
-            let answer = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\nconnection: close\r\n\
-                 content-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            let mut asked = [0; 16 * 1024];
-            let _ = stream.read(&mut asked).await;
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    format!("http://{address}")
 }

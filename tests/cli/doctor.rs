@@ -17,7 +17,7 @@ use crate::real::Theatre;
 const LIMIT: Duration = Duration::from_secs(45);
 
 /// The environment of a coordinator of this stage, with other values for some variables.
-fn environment(stage: &Stage, listen: &str, others: &[(&str, &str)]) -> Vec<(String, String)> {
+pub fn environment(stage: &Stage, listen: &str, others: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut variables: BTreeMap<String, String> =
         stage.environment(listen.parse().unwrap()).into_iter().collect();
     variables.extend(
@@ -28,7 +28,7 @@ fn environment(stage: &Stage, listen: &str, others: &[(&str, &str)]) -> Vec<(Str
     variables.into_iter().collect()
 }
 
-async fn doctor(environment: &[(String, String)], arguments: &[&str]) -> Run {
+pub async fn doctor(environment: &[(String, String)], arguments: &[&str]) -> Run {
     let environment: Vec<(&str, &str)> = environment
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -40,7 +40,7 @@ async fn doctor(environment: &[(String, String)], arguments: &[&str]) -> Run {
 }
 
 /// The findings of a run, of checks whose name begins so.
-fn findings(run: &Run, check: &str) -> Vec<Value> {
+pub fn findings(run: &Run, check: &str) -> Vec<Value> {
     let all = run.json()["findings"].as_array().unwrap().clone();
     let of_check: Vec<Value> = all
         .into_iter()
@@ -51,7 +51,7 @@ fn findings(run: &Run, check: &str) -> Vec<Value> {
 }
 
 /// The one of these that is so.
-fn the<'f>(findings: &'f [Value], verdict: &str) -> &'f Value {
+pub fn the<'f>(findings: &'f [Value], verdict: &str) -> &'f Value {
     let found: Vec<&Value> = findings
         .iter()
         .filter(|finding| finding["verdict"] == verdict)
@@ -62,7 +62,7 @@ fn the<'f>(findings: &'f [Value], verdict: &str) -> &'f Value {
     one
 }
 
-fn says(finding: &Value, field: &str, part: &str) {
+pub fn says(finding: &Value, field: &str, part: &str) {
     let text = finding[field].as_str().unwrap_or_default();
     assert!(text.contains(part), "{part:?} is not in {field} of {finding:#}");
 }

@@ -9,6 +9,8 @@ mod commands;
 mod configuration;
 mod demo;
 mod doctor;
+#[cfg(all(feature = "s3", feature = "secrets-manager"))]
+mod doctor_aws;
 mod files;
 mod live;
 #[cfg(feature = "otlp")]

@@ -3,6 +3,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::moto::{Moto, succeeds};
 
@@ -51,4 +53,24 @@ impl<'m> StoredSecret<'m> {
             .body(asked.to_string());
         serde_json::from_str(&succeeds(action, request).await).unwrap()
     }
+}
+
+/// A server that answers everything with this error.
+pub async fn answering(status: &'static str, code: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let body = format!("{{\"__type\":\"{code}\",\"message\":\"said so\"}}");
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\nconnection: close\r\n\
+                 content-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut asked = [0; 16 * 1024];
+            let _ = stream.read(&mut asked).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    format!("http://{address}")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::finding::Finding;
 use crate::assembly::inspect;
 use crate::config::{self, Config, HostKeys};
-use crate::infra::ssh::RusshConnector;
+use crate::infra::ssh::{self, RusshConnector};
 
 /// Limit on reading it: it may be in a store, and decoding a protected one takes a second.
 const READ: Duration = Duration::from_secs(8);
@@ -61,7 +61,12 @@ pub async fn look(config: &Config, folder: &Path) -> (Vec<Finding>, Key) {
     let fingerprint = match read {
         Ok(Ok(fingerprint)) => fingerprint,
         Ok(Err(error)) => {
-            let advice = format!("mend what {place} holds: a private key in PEM or OpenSSH's format");
+            let advice = match error {
+                ssh::Error::KeyUnavailable(_) => {
+                    format!("see that {place} is there and that the coordinator's role may read it")
+                }
+                _ => format!("mend what {place} holds: a private key in PEM or OpenSSH's format"),
+            };
             return (vec![Finding::fail(check, error.to_string(), advice)], Key::None);
         }
         Err(_) => {
