@@ -158,6 +158,23 @@ async fn an_interrupted_rehearsal_says_so_and_leaves_no_files() {
 }
 
 #[tokio::test]
+async fn a_soak_that_is_interrupted_ends_with_its_table() {
+    let small = ["--seed", "1", "--soak", "1h", "--shows", "1", "--troubles", "0"];
+    let arguments: Vec<&str> = ["rehearse"].iter().chain(&small).copied().collect();
+    let mut child = program(&[], &arguments).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = tokio::time::timeout(DEADLINE, told.next_line()).await;
+    let line = line.expect("it begins").unwrap().expect("it begins");
+    assert!(line.contains("Ctrl-C"), "{line}");
+    interrupt(&child).await;
+    let ended = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
+    let run = finished(ended.expect("it ends").unwrap());
+    let table = run.answer();
+    assert!(table.contains("virtual hours"), "{run:?}");
+    assert!(table.contains(" 0  seeds with violations"), "{run:?}");
+}
+
+#[tokio::test]
 async fn started_by_a_program_it_tells_every_step_and_ends_with_its_input() {
     let tmp = tempfile::tempdir().unwrap();
     let environment = [("TMPDIR", tmp.path().to_str().unwrap())];

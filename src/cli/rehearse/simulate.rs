@@ -160,6 +160,7 @@ async fn watch(
     terminal: &Terminal,
 ) -> anyhow::Result<Tally> {
     let mut signals = Signals::listen()?;
+    terminal.note("Plays one seed after the other; Ctrl-C ends it with what there is by then");
     let mut ticks = tokio::time::interval(TOLD_EVERY);
     ticks.tick().await;
     let mut ends = false;
