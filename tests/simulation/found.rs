@@ -75,3 +75,10 @@ fn a_coordinator_that_dies_with_its_machines_silent_leaves_nobody_busy() {
         ],
     );
 }
+
+/// Seed 50651: nine shows at a time in a pool for eight are one too many, and no rule is broken by that.
+#[test]
+fn shows_that_there_is_no_room_for_are_turned_away() {
+    let how = SetUp::ByHand;
+    is_sound(1, &[produce(1_000), (1_000, Act::Produce { show: 1, how })]);
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::pace::Pace;
-use super::plan::{Plan, Size};
+use super::plan::{GiveBack, Plan, Size};
 use super::process::Process;
 use super::produce::{Desk, Productions};
 use super::record::Record;
@@ -19,6 +19,7 @@ use super::{rules, watch};
 use crate::actors::coordinator::Coordinator;
 use crate::domain::ids::{InstanceId, ShowId};
 use crate::domain::instance::InstanceState;
+use crate::domain::state::State;
 use crate::domain::vm::Occupancy;
 use crate::rehearsal::stage::stream_key;
 use crate::sim::direct::{Parts, World, WorldConfig};
@@ -194,10 +195,11 @@ impl Play {
         }
     }
 
-    /// What operators do when nothing is wrong any more: VMs come out of maintenance, and shows that were moved so often
-    /// that the coordinator leaves them alone are moved by hand.
-    fn attend(&self, coordinator: &Coordinator) {
+    /// What operators do when nothing is wrong any more: VMs come out of maintenance, shows that were moved so often
+    /// that the coordinator leaves them alone are moved by hand, and those that there is no room for are given back.
+    fn attend(&mut self, coordinator: &Coordinator) {
         let state = coordinator.state();
+        self.turn_away(&state, coordinator.settings().max_concurrent);
         for show in state.shows().filter(|show| show.held) {
             let is_silent = self.world.ingest().publishers(&stream_key(&show.id)).is_empty();
             let move_it = show.stream_wanted && is_silent && show.failover().is_none();
@@ -222,6 +224,20 @@ impl Play {
         let target = self.size.warm.min(2);
         if coordinator.settings().warm_count != target {
             self.warm_target(target);
+        }
+    }
+
+    /// Of more shows than there can be at a time, those that have no VM and came last are given back: nobody has promised
+    /// them one.
+    fn turn_away(&mut self, state: &State, concurrent_max: u32) {
+        let places = state.vms().count().min(concurrent_max as usize);
+        let wanted = self.productions.wanted();
+        let surplus = wanted.len().saturating_sub(places);
+        let without = |show: &ShowId| state.show(show).is_none_or(|show| show.vm.is_none());
+        let last = wanted.into_iter().rev().filter(without);
+        for show in last.take(surplus) {
+            self.record.count("turned away".to_owned());
+            self.productions.release(show, GiveBack::AsItIs);
         }
     }
 
