@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
+
 use crate::domain::studio::Secret;
 
 use super::reader::{Choice, Reader, Section};
@@ -392,14 +394,12 @@ impl Default for Otlp {
     }
 }
 
-/// `NAME=VALUE` that can go into a request as it is (RFC 9110, 5.6.2 and 5.5).
+/// `NAME=VALUE` that can go into a request as it is.
 fn is_header(pair: &str) -> bool {
     let Some((name, value)) = pair.split_once('=') else {
         return false;
     };
-    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let name = name.trim();
-    !name.is_empty() && name.bytes().all(is_of_name) && value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    HeaderName::try_from(name.trim()).is_ok() && HeaderValue::try_from(value.trim()).is_ok()
 }
 
 /// The log on standard error.

@@ -5,12 +5,15 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use http::{HeaderMap, StatusCode};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::program::run;
@@ -20,7 +23,7 @@ use crate::support::eventually::eventually;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came with each request: its head, and its spans.
-type Kept = Arc<Mutex<Vec<(String, Vec<Span>)>>>;
+type Kept = Arc<Mutex<Vec<(HeaderMap, Vec<Span>)>>>;
 
 /// Takes traces over HTTP as a collector does, refuses them, or says nothing.
 struct Collector {
@@ -30,16 +33,14 @@ struct Collector {
 }
 
 impl Collector {
-    async fn start(status: Option<&'static str>) -> Self {
+    async fn start(status: Option<StatusCode>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let kept = Kept::default();
         let shared = Arc::clone(&kept);
-        let task = tokio::spawn(async move {
-            while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(take(connection, Arc::clone(&shared), status));
-            }
-        });
+        let took = move |head: HeaderMap, body: Bytes| take(Arc::clone(&shared), head, body, status);
+        let routes = Router::new().route("/v1/traces", post(took));
+        let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { endpoint, kept, task }
     }
 
@@ -48,7 +49,7 @@ impl Collector {
         kept.iter().flat_map(|(_, spans)| spans.clone()).collect()
     }
 
-    fn heads(&self) -> Vec<String> {
+    fn heads(&self) -> Vec<HeaderMap> {
         let kept = self.kept.lock().unwrap();
         kept.iter().map(|(head, _)| head.clone()).collect()
     }
@@ -60,44 +61,19 @@ impl Drop for Collector {
     }
 }
 
-/// Reads one request and answers it, or keeps whoever asked waiting until they go.
-async fn take(mut connection: TcpStream, kept: Kept, status: Option<&str>) -> Option<()> {
-    let mut bytes = Vec::new();
-    let head_end = loop {
-        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            break at;
-        }
-        if connection.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8(bytes[..head_end].to_vec()).ok()?;
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse::<usize>().ok())?
-    })?;
-    let mut body = bytes.split_off(head_end + 4);
-    while body.len() < length {
-        if connection.read_buf(&mut body).await.ok()? == 0 {
-            return None;
-        }
-    }
-    let request = ExportTraceServiceRequest::decode(&body[..length]).expect("protobuf of the protocol");
+/// Keeps what came, and answers it or lets whoever asked wait until they go.
+async fn take(kept: Kept, head: HeaderMap, body: Bytes, status: Option<StatusCode>) -> StatusCode {
+    let request = ExportTraceServiceRequest::decode(body).expect("protobuf of the protocol");
     let scopes = request
         .resource_spans
         .into_iter()
         .flat_map(|resource| resource.scope_spans);
     let spans = scopes.flat_map(|scope| scope.spans).collect();
     kept.lock().unwrap().push((head, spans));
-    let Some(status) = status else {
-        connection.read_buf(&mut body).await.ok()?;
-        return None;
-    };
-    let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/x-protobuf\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    );
-    connection.write_all(answer.as_bytes()).await.ok()
+    match status {
+        Some(status) => status,
+        None => std::future::pending().await,
+    }
 }
 
 fn text<'s>(span: &'s Span, name: &str) -> Option<&'s str> {
@@ -134,7 +110,7 @@ async fn theatre(collector: &str, headers: &str, log: Stdio) -> Theatre {
 
 #[tokio::test]
 async fn an_assignment_is_one_tree_from_the_request_to_the_ledger() {
-    let collector = Collector::start(Some("200 OK")).await;
+    let collector = Collector::start(Some(StatusCode::OK)).await;
     let theatre = theatre(&collector.endpoint, "authorization=Bearer sesame", Stdio::null()).await;
     let answer = reqwest::Client::new()
         .post(format!("{}/api/competitions/finals/vm/assign", theatre.url))
@@ -183,17 +159,13 @@ async fn an_assignment_is_one_tree_from_the_request_to_the_ledger() {
         );
     }
     let heads = collector.heads();
-    assert!(heads[0].starts_with("POST /v1/traces HTTP/1.1"), "{heads:?}");
-    assert!(
-        heads[0].to_lowercase().contains("authorization: bearer sesame"),
-        "{heads:?}"
-    );
+    assert_eq!(heads[0]["authorization"], "Bearer sesame", "{heads:?}");
     assert!(!format!("{all:?}").contains("sesame"));
 }
 
 #[tokio::test]
 async fn a_collector_that_refuses_is_told_once_and_nothing_else_notices() {
-    let collector = Collector::start(Some("403 Forbidden")).await;
+    let collector = Collector::start(Some(StatusCode::FORBIDDEN)).await;
     let stage = Theatre::stage().await;
     let log = stage.dir().join("log");
     let environment = [

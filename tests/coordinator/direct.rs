@@ -109,6 +109,13 @@ async fn until<T>(coordinator: &Coordinator, what: &str, mut look: impl FnMut(&S
     found.unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
 }
 
+async fn available(coordinator: &Coordinator, count: usize) {
+    until(coordinator, "VMs available", |state| {
+        (state.count(Status::Available) >= count).then_some(())
+    })
+    .await;
+}
+
 fn on_air<'a>(show: &'a ShowId, moves: usize) -> impl FnMut(&State) -> Option<VmId> + use<'a> {
     move |state| {
         let show = state.show(show)?;
@@ -121,10 +128,7 @@ async fn a_show_goes_on_air_survives_its_studio_and_is_released() {
     let scene = Scene::set(WorldConfig::default());
     let node = scene.coordinator().await;
     let coordinator = node.coordinator();
-    until(&coordinator, "a VM available", |state| {
-        (state.count(Status::Available) > 0).then_some(())
-    })
-    .await;
+    available(&coordinator, 1).await;
     let show = ShowId::new("Final 2026").unwrap();
     let assigned = coordinator.assign(show.clone(), Assign::default()).await.unwrap();
     coordinator.await_ready(&show, SOON).await.unwrap();
@@ -173,10 +177,7 @@ async fn a_repeated_assign_is_told_the_vm_that_the_show_was_moved_to() {
     let scene = Scene::set(WorldConfig::default());
     let node = scene.coordinator().await;
     let coordinator = node.coordinator();
-    until(&coordinator, "two VMs available", |state| {
-        (state.count(Status::Available) > 1).then_some(())
-    })
-    .await;
+    available(&coordinator, 2).await;
     let show = ShowId::new("Final 2026").unwrap();
     let ask = Assign {
         key: RequestKey::new("once").ok(),
@@ -201,10 +202,7 @@ async fn a_recording_is_kept_when_the_archive_is_back() {
     let node = scene.coordinator().await;
     let coordinator = node.coordinator();
     let show = ShowId::new("Recorded").unwrap();
-    until(&coordinator, "a VM available", |state| {
-        (state.count(Status::Available) > 0).then_some(())
-    })
-    .await;
+    available(&coordinator, 1).await;
     let assigned = coordinator.assign(show.clone(), Assign::default()).await.unwrap();
     coordinator.await_ready(&show, SOON).await.unwrap();
     let machine = scene
@@ -381,10 +379,7 @@ async fn a_show_that_was_moved_before_it_was_set_up_goes_on_air_when_it_is() {
     let scene = Scene::set(WorldConfig::default());
     let node = scene.coordinator().await;
     let coordinator = node.coordinator();
-    until(&coordinator, "two VMs available", |state| {
-        (state.count(Status::Available) > 1).then_some(())
-    })
-    .await;
+    available(&coordinator, 2).await;
     let show = ShowId::new("Final 2026").unwrap();
     let first = coordinator
         .assign(show.clone(), Assign::default())

@@ -152,7 +152,7 @@ async fn long(seed: u64, size: Size, span: Duration, terminal: &Terminal) -> Out
     })
 }
 
-/// Says now and then how far it is, and at once what was found, which must not be lost with the rest. A signal ends it with
+/// Says now and then how far it is, and soon which seeds break what, which must not be lost with the rest. A signal ends it with
 /// the seeds under way; the next one does not wait for them.
 async fn watch(
     soaked: &mut JoinHandle<Tally>,
@@ -175,7 +175,8 @@ async fn watch(
             }
             _ = ticks.tick() => {
                 for (seed, told) in progress.newly_broken() {
-                    terminal.note(&format!("seed {seed}: {told}"));
+                    let what = told.lines().next().unwrap_or_default();
+                    terminal.note(&format!("seed {seed}: {what}"));
                 }
                 terminal.note(&progress.to_string());
             }
