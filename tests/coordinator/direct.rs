@@ -342,37 +342,6 @@ fn one_seed_gives_one_story_to_the_millisecond_and_another_seed_another() {
     assert_ne!(run(7), run(8));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_show_whose_vm_never_comes_up_looks_for_another_in_peace() {
-    let scene = Scene::set(WorldConfig {
-        warm: 0,
-        cold: 1,
-        ..WorldConfig::default()
-    });
-    let only = scene.world.instances()[0].instance_id.clone();
-    scene.world.fault(&only, Fault::BootNeverFinishes).unwrap();
-    let node = scene.coordinator().await;
-    let coordinator = node.coordinator();
-    until(&coordinator, "the VM known", |state| {
-        state.vms().next().map(|_| ())
-    })
-    .await;
-    let show = ShowId::new("Final 2026").unwrap();
-    let vm = coordinator.assign(show, Assign::default()).await.unwrap().vm;
-    until(&coordinator, "the VM given up", |state| {
-        state.vm(&vm)?.fault.as_ref().map(|_| ())
-    })
-    .await;
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let before = tasks();
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    let after = tasks();
-    assert!(
-        after < before + 50,
-        "{before} tasks were {after} after a while without news"
-    );
-}
-
 /// No stream server of it is known when the show is moved: no spare is to blame for streaming to nowhere.
 #[tokio::test(start_paused = true)]
 async fn a_show_that_was_moved_before_it_was_set_up_goes_on_air_when_it_is() {
