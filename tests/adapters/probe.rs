@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use understudy::domain::ids::ShowId;
 use understudy::infra::probe::{ANSWER_BYTES_MAX, Error, HttpProbe, Probe};
 
-const PLENTY: Duration = Duration::from_secs(10);
+const PLENTY: Duration = Duration::from_secs(60);
 const BRIEF: Duration = Duration::from_millis(150);
 
 /// A server that does `behave` with every connection, and what it counts.
@@ -131,7 +131,7 @@ async fn an_answer_that_drips_does_not_outlast_the_deadline() {
         probe().status(server.address, BRIEF).await,
         Err(Error::TimedOut(BRIEF))
     );
-    assert!(asked.elapsed() < PLENTY / 2, "took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < PLENTY / 4, "took {:?}", asked.elapsed());
 }
 
 #[tokio::test]

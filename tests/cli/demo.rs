@@ -2,7 +2,6 @@
 //! another one on this computer, or the test beside, is waited for.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -80,7 +79,7 @@ async fn whatever_signal_ends_it_it_leaves_no_files() {
         let tmp = tempfile::tempdir().unwrap();
         let mut child = under_way(tmp.path()).await;
         send(&child, signal).await;
-        let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
+        let ended = tokio::time::timeout(DEADLINE, child.wait()).await;
         assert_eq!(ended.expect("it ends").unwrap().code(), Some(0), "{signal}");
         assert_eq!(left_in(tmp.path()), [] as [PathBuf; 0], "{signal}");
     }

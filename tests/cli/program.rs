@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::server::Server;
 
 /// Longer than any limit of the program that a test waits for.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a run ended.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use understudy::rehearsal::stage::{Setting, Stage};
 use understudy::sim::world::WorldConfig;
 
 use crate::live::interrupt;
+use crate::program::DEADLINE;
 use crate::real::Theatre;
 
 /// Everything, and once more by name: a directive for a module goes before one for its crate.
@@ -58,7 +59,7 @@ async fn sign_in(theatre: &Theatre) {
             .starts_with("40")
         {}
     };
-    tokio::time::timeout(Duration::from_secs(20), signed_in)
+    tokio::time::timeout(DEADLINE, signed_in)
         .await
         .expect("no answer in time");
 }

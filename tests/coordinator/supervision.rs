@@ -12,6 +12,8 @@ use understudy::actors::mailbox;
 use understudy::actors::supervisor::{self, Arguments, Message, Spec};
 use understudy::domain::restart::{Policy, Restart};
 
+use crate::support::PLENTY;
+
 /// Dies the way it is told.
 struct Mortal;
 
@@ -153,7 +155,7 @@ async fn until_running(child: &ActorRef<Die>) {
         // Running is set before the first message is waited for.
         tokio::task::yield_now().await;
     };
-    tokio::time::timeout(Duration::from_secs(10), running)
+    tokio::time::timeout(PLENTY, running)
         .await
         .expect("the child does not run");
 }
@@ -407,7 +409,7 @@ async fn a_dying_supervisor_takes_its_children_with_it() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone)
+    tokio::time::timeout(PLENTY, gone)
         .await
         .expect("the child outlived its supervisor");
 }

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::played::played;
 use crate::shipped::{DASHBOARDS, queries, shipped};
+use crate::support::PLENTY;
 use crate::support::eventually::eventually;
 
 /// Until everything has been scraped twice, on a busy machine.
@@ -57,10 +58,7 @@ impl Prometheus {
             .expect("prometheus is missing: scripts/setup-test installs it (Debian's package prometheus)");
         Self {
             address,
-            http: reqwest::Client::builder()
-                .timeout(Duration::from_secs(10))
-                .build()
-                .unwrap(),
+            http: reqwest::Client::builder().timeout(PLENTY).build().unwrap(),
             _process: process,
             _folder: folder,
         }

@@ -27,7 +27,8 @@ pub async fn promtool(arguments: &[&str], input: &str) -> String {
         drop(stdin);
         child.wait_with_output().await.unwrap()
     };
-    let output = tokio::time::timeout(PLENTY, written)
+    // It computes, for seconds on a machine that has nothing else to do.
+    let output = tokio::time::timeout(PLENTY * 2, written)
         .await
         .expect("promtool has ended");
     let said = [output.stdout, output.stderr].concat();

@@ -10,7 +10,7 @@ use understudy::sim::wire::MachineHandle;
 use understudy::sim::world::{World, WorldConfig};
 
 /// Longest that anything here may take. Generous: a test that reaches it has failed.
-pub const DEADLINE: Duration = Duration::from_secs(15);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const PASSWORD: &str = "simulated";
 
 pub async fn world(warm: u32, cold: u32) -> World {
