@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tempfile::TempDir;
 
 use crate::actors::coordinator::{Assign, Coordinator};
 use crate::actors::root::Node;
@@ -20,6 +19,7 @@ use crate::domain::show::Phase;
 use crate::domain::state::State;
 use crate::domain::studio::Secret;
 use crate::domain::vm::Status;
+use crate::rehearsal::scratch::Scratch;
 use crate::sim::wire::machine::MachineHandle;
 use crate::sim::world::{World, WorldConfig};
 
@@ -38,7 +38,7 @@ pub struct Setting {
 pub struct Stage {
     pub world: World,
     pub config: Config,
-    dir: TempDir,
+    dir: Scratch,
 }
 
 impl Stage {
@@ -47,10 +47,7 @@ impl Stage {
     /// # Errors
     /// When an address of the world is in use or the directory cannot be made.
     pub async fn set(setting: Setting) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("understudy-")
-            .tempdir()
-            .context("making a directory")?;
+        let dir = Scratch::new()?;
         let world_config = WorldConfig {
             ssh_key_dir: Some(dir.path().to_owned()),
             ..setting.world
