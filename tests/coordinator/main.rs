@@ -12,6 +12,7 @@ mod rehearsal;
 mod scenarios;
 mod sealing;
 mod shows;
+mod spares;
 mod stopping;
 mod supervision;
 #[path = "../support/mod.rs"]

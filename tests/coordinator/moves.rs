@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::{Child, Command};
-use understudy::actors::coordinator::{CommandError, Coordinator};
-use understudy::actors::news::Item;
+use understudy::actors::coordinator::Coordinator;
 use understudy::config::Config;
 use understudy::domain::failover::verdict::{Sign, Trouble};
 use understudy::domain::failover::{Cause, Ending, Fence, Record};
-use understudy::domain::ids::{InstanceId, ShowId, VmId};
-use understudy::domain::show::{Phase, Show};
+use understudy::domain::ids::{InstanceId, ShowId};
+use understudy::domain::show::Phase;
 use understudy::domain::time::Timestamp;
-use understudy::domain::vm::{Power, Status};
 use understudy::rehearsal::stage::{Setting, Stage, stream_key};
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
@@ -27,13 +25,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(6);
 /// After so much of it, every question to the studio has gone unanswered for its own two seconds.
 const SUSPECTED: Duration = Duration::from_secs(3);
 
-fn last_record(coordinator: &Coordinator, show: &ShowId) -> Record {
+pub fn last_record(coordinator: &Coordinator, show: &ShowId) -> Record {
     let state = coordinator.state();
     state.show(show).unwrap().records.last().unwrap().clone()
-}
-
-fn waits_for_a_spare(show: &Show) -> Option<()> {
-    show.failover()?.to.is_none().then_some(())
 }
 
 /// The spare has another show's studio until the capture is restored there, and the move ends before that.
@@ -116,160 +110,6 @@ async fn a_stopped_show_whose_studio_fails_is_moved_without_its_stream() {
     assert!(!after.stream_wanted);
     assert!(!scene.machine(&to).is_streaming());
     assert!(ingest.publishers(&stream_key(&show)).is_empty());
-    scene.node.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_spare_a_show_returns_to_its_vm_once_the_studio_there_is_back() {
-    let scene = Scene::set(1, 0, |_| ()).await;
-    let (show, vm) = scene.on_air("gala").await;
-    scene.crash_studio_of(&vm);
-    scene
-        .until("it waits for a spare", |state| {
-            waits_for_a_spare(state.show(&show)?)
-        })
-        .await;
-    let instance = scene.instance(&vm);
-    scene.stage.world.heal(&instance, FaultKind::StudioCrash).unwrap();
-    returned(&scene, &show, &vm).await;
-    scene.node.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_spare_a_machine_that_was_switched_off_is_started_and_its_show_returns_to_it() {
-    let scene = Scene::set(1, 0, |_| ()).await;
-    let (show, vm) = scene.on_air("gala").await;
-    let instance = scene.instance(&vm);
-    scene.stage.world.stop_instance(&instance).unwrap();
-    returned(&scene, &show, &vm).await;
-    scene.node.stop().await.unwrap();
-}
-
-/// The show is on air again where it was, with its own studio.
-async fn returned(scene: &Scene, show: &ShowId, vm: &VmId) {
-    assert_eq!(scene.moved(show, 1).await, *vm);
-    let coordinator = scene.coordinator();
-    assert_eq!(last_record(&coordinator, show).ending, Ending::Returned);
-    let (key, ingest) = (stream_key(show), scene.stage.world.ingest());
-    assert!(
-        ingest
-            .until(SOON, |ingest| ingest.publishers(&key).len() == 1)
-            .await
-    );
-    assert_eq!(coordinator.state().vm(vm).unwrap().fault, None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_show_on_its_way_to_one_vm_is_not_said_to_go_to_another() {
-    let mut world = WorldConfig::for_test(1, 2);
-    world.machine.boot = Duration::from_secs(3);
-    let scene = Scene::world(world, 1, |_| ()).await;
-    let (show, vm) = scene.on_air("gala").await;
-    let coordinator = scene.coordinator();
-    let first = coordinator.failover(show.clone(), None, None).await.unwrap();
-    let target = first.to.unwrap();
-    let state = coordinator.state();
-    let other = state
-        .vms()
-        .find(|other| other.id != vm && other.id != target)
-        .unwrap();
-    let refused = coordinator
-        .failover(show.clone(), Some(other.id.clone()), None)
-        .await;
-    assert!(matches!(refused, Err(CommandError::Refused(_))), "{refused:?}");
-    let again = coordinator
-        .failover(show.clone(), Some(target.clone()), None)
-        .await
-        .unwrap();
-    assert_eq!(again.to, Some(target.clone()));
-    assert_eq!(scene.moved(&show, 1).await, target);
-    scene.node.stop().await.unwrap();
-}
-
-/// Each signal of the VM on air makes its show look for a spare; none may leave a timer of its own behind.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_show_that_waits_for_a_spare_keeps_one_timer_however_much_it_hears() {
-    const SIGNALS: usize = 60;
-    const SLACK: usize = 20;
-    let scene = Scene::set(1, 0, |config| config.obs.poll_on_air = Duration::from_millis(50)).await;
-    let (show, vm) = scene.on_air("gala").await;
-    let coordinator = scene.coordinator();
-    let moving = coordinator.failover(show.clone(), None, None).await.unwrap();
-    assert_eq!(moving.to, None);
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let before = tasks();
-    let mut last = None;
-    for _ in 0..SIGNALS {
-        last = eventually("its output seen to rise", SOON, async || {
-            let now = coordinator.board().latest(&vm).signals.last_output_at;
-            (now > last).then_some(now)
-        })
-        .await;
-    }
-    let after = tasks();
-    assert!(after < before + SLACK, "{before} tasks, then {after}");
-    assert!(coordinator.state().show(&show).unwrap().failover().is_some());
-    scene.node.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_move_that_waits_for_a_spare_can_be_held_and_let_go_on() {
-    let scene = Scene::set(1, 0, |_| ()).await;
-    let (show, vm) = scene.on_air("gala").await;
-    let coordinator = scene.coordinator();
-    let instance = scene.instance(&vm);
-    scene.stage.world.fault(&instance, Fault::StudioHang).unwrap();
-    scene
-        .until("it waits for a spare", |state| {
-            waits_for_a_spare(state.show(&show)?)
-        })
-        .await;
-    coordinator.hold(show.clone(), true, None).await.unwrap();
-    let tags = scene.stage.world.instances()[0].tags.clone();
-    scene.stage.world.place_with(tags, true).await.unwrap();
-    let spare = scene
-        .until("a spare", |state| {
-            let spare = state.vms().find(|vm| vm.status() == Status::Available)?;
-            Some(spare.id.clone())
-        })
-        .await;
-    // Half a second lies between two checks of a VM, and between two looks for a spare.
-    let mut news = coordinator.news();
-    let mut checks = 0;
-    while checks < 5 {
-        let item = tokio::time::timeout(SOON, news.recv()).await.unwrap().unwrap();
-        let of_spare = matches!(&item, Item::Checked { vm, .. } if *vm == spare);
-        checks += usize::from(of_spare);
-    }
-    let state = coordinator.state();
-    assert_eq!(waits_for_a_spare(state.show(&show).unwrap()), Some(()));
-    assert_eq!(state.vm(&spare).unwrap().status(), Status::Available);
-
-    coordinator.hold(show.clone(), false, None).await.unwrap();
-    assert_eq!(scene.moved(&show, 1).await, spare);
-    assert!(scene.stage.world.ingest().overlaps().is_empty());
-    scene.node.stop().await.unwrap();
-}
-
-/// A VM that has failed a moment ago rests for a while; but not when it is the only one that a show could have.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_vm_that_has_just_failed_is_taken_when_there_is_nothing_else() {
-    let scene = Scene::set(2, 0, |_| ()).await;
-    let (show, first) = scene.on_air("gala").await;
-    let world = &scene.stage.world;
-    world.stop_instance(&scene.instance(&first)).unwrap();
-    let second = scene.moved(&show, 1).await;
-    assert_ne!(second, first);
-    scene
-        .until("the first VM off, with its fault", |state| {
-            let vm = state.vm(&first)?;
-            (vm.power == Power::Stopped && vm.fault.is_some()).then_some(())
-        })
-        .await;
-    world.stop_instance(&scene.instance(&second)).unwrap();
-    assert_eq!(scene.moved(&show, 2).await, first);
-    let ending = last_record(&scene.coordinator(), &show).ending;
-    assert_eq!(ending, Ending::OnAir);
     scene.node.stop().await.unwrap();
 }
 

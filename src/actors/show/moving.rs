@@ -12,7 +12,7 @@ use crate::actors::mailbox::{ActorRef, answer};
 use crate::actors::news::Level;
 use crate::actors::{span, task};
 use crate::domain::event::Event;
-use crate::domain::failover::verdict::{IngestSign, OutputSign};
+use crate::domain::failover::verdict::{IngestSign, OutputSign, Sign};
 use crate::domain::failover::{Action, Cause, Ending, Evidence, Failover};
 use crate::domain::ids::{Epoch, VmId};
 use crate::domain::show::{Event as Fact, Phase, Show};
@@ -48,11 +48,19 @@ impl State {
     }
 
     fn studio_answers(&self, vm: &VmId) -> bool {
+        self.is_sound(vm) && !self.signals.obs.is_silent() && self.ctx.world.obs.is_some()
+    }
+
+    fn is_sound(&self, vm: &VmId) -> bool {
         let state = self.ctx.state();
-        let usable = state
-            .vm(vm)
-            .is_some_and(|vm| vm.power == Power::Ready && vm.fault.is_none());
-        usable && !self.signals.obs.is_silent() && self.ctx.world.obs.is_some()
+        let vm = state.vm(vm);
+        vm.is_some_and(|vm| vm.power == Power::Ready && vm.fault.is_none())
+    }
+
+    /// Nothing is known against the VM that the show has, nor against its studio.
+    fn may_stay(&self, vm: &VmId) -> bool {
+        let in_trouble = matches!(self.signals.obs, Sign::Bad { .. });
+        self.is_sound(vm) && !in_trouble
     }
 
     pub(super) async fn looked_last(
@@ -117,7 +125,8 @@ impl State {
             .vm
             .clone()
             .ok_or_else(|| CommandError::NotAssigned(self.id.clone()))?;
-        let strict = wanted.is_some();
+        // An operator who asks for the impossible is told so. With its VM in trouble the show is better off waiting.
+        let strict = wanted.is_some() || (cause == Cause::Forced && self.may_stay(&from));
         let target = match self.reserve_spare(&from, wanted).await {
             Ok(allocation) => Some(allocation),
             Err(error) if strict => return Err(error),
@@ -244,13 +253,13 @@ impl State {
 
     /// The old VM is on air again and nothing has been moved yet.
     fn has_recovered(&self, failover: &Failover) -> bool {
-        failover.cause != Cause::Forced
-            && failover.publish
-            && self.signals.is_publishing()
-            && self
-                .signals
-                .last_output_at
-                .is_some_and(|at| at > failover.began_at)
+        failover.cause != Cause::Forced && failover.publish && self.is_on_air(failover)
+    }
+
+    /// The old VM has been seen to publish since it was decided to leave it.
+    pub(super) fn is_on_air(&self, failover: &Failover) -> bool {
+        let last_output_at = self.signals.last_output_at;
+        self.signals.is_publishing() && last_output_at.is_some_and(|at| at > failover.began_at)
     }
 
     fn begin_step(&mut self, me: &ActorRef<Message>, show: &Show, failover: &Failover, action: Action) {

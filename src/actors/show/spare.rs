@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// There is nothing else: the old VM, if it can be used again, rather than none. One that is off is started.
+    /// There is nothing else: the old VM, if it can be used, rather than none. One that is off is started.
     async fn return_to(&mut self, me: &ActorRef<Message>, failover: &Failover) -> bool {
         let state = self.ctx.state();
         let Some(old) = state.vm(&failover.from) else {
@@ -112,12 +112,22 @@ impl State {
             Sign::Good { at } => at > failover.began_at,
             Sign::Unknown | Sign::Bad { .. } => false,
         };
-        // Its output was silent while its studio answered all along: that it answers now is no news.
-        let was_lost = matches!(failover.cause, Cause::MachineLost | Cause::StudioLost);
-        let usable = old.power == Power::Ready && answered_since && was_lost;
+        let worth_it = match failover.cause {
+            Cause::MachineLost | Cause::StudioLost | Cause::Forced => true,
+            // Its studio answered all along: that it answers now is no news.
+            Cause::OutputSilent => false,
+        };
+        let usable = old.power == Power::Ready && answered_since && worth_it;
         if usable {
-            tracing::warn!(show = %self.id, vm = %old.id, "no spare, but the old VM can be used again");
-            self.finish(me, failover, Ending::Returned).await;
+            let untouched = failover.fenced.is_none() && self.is_on_air(failover);
+            let message = format!("show {} stays on {}: there is no spare for it", self.id, old.id);
+            self.alert(Level::Warning, "Not moved", message, Some(&old.id));
+            let ending = if untouched {
+                Ending::Recovered
+            } else {
+                Ending::Returned
+            };
+            self.finish(me, failover, ending).await;
         }
         usable
     }

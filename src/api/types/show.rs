@@ -97,7 +97,7 @@ pub struct FailoverView {
     /// What was found when the new studio was read again; `null` until then.
     pub comparison: Option<ComparisonView>,
     pub publishing_at: Option<Iso>,
-    /// `on-air moved recovered abandoned`; `null` while it goes on.
+    /// `on-air moved recovered returned abandoned`; `null` while it goes on.
     pub ending: Option<&'static str>,
     pub ended_at: Option<Iso>,
     /// Milliseconds per step, once it is over.

@@ -174,10 +174,11 @@ pub enum Ending {
     /// The show has its new VM and is off the air: it was not streaming, or nobody knows where it streams
     /// to and the stream there would not start.
     Moved,
-    /// The old VM recovered before anything was moved.
+    /// The old VM recovered before anything was moved, or there was no spare for a move that an operator wanted: the
+    /// stream there was never stopped.
     Recovered,
-    /// There was no spare, and the old VM, which had not kept on publishing, can be used again: the show stays with
-    /// it, and its stream is started there anew.
+    /// There was no spare, and the old VM, which had not kept on publishing, can be used: the show stays with it, and
+    /// its stream is started there anew.
     Returned,
     /// The show was released or stopped meanwhile: it keeps the VM that it has come to.
     Abandoned,

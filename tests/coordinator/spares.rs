@@ -1,0 +1,248 @@
+//! Spares that are not there, or go: a show waits for one, returns to its own VM, or stays where it is.
+
+use std::time::Duration;
+
+use understudy::actors::coordinator::CommandError;
+use understudy::actors::news::Item;
+use understudy::config::Config;
+use understudy::domain::failover::Ending;
+use understudy::domain::failover::verdict::Sign;
+use understudy::domain::ids::{ShowId, VmId};
+use understudy::domain::pool::Denied;
+use understudy::domain::show::{Phase, Show};
+use understudy::domain::state::State;
+use understudy::domain::vm::{Power, Status};
+use understudy::rehearsal::stage::stream_key;
+use understudy::sim::model::fault::{Fault, FaultKind};
+use understudy::sim::world::WorldConfig;
+
+use crate::moves::last_record;
+use crate::support::eventually::eventually;
+use crate::support::scene::{SOON, Scene};
+
+fn waits_for_a_spare(show: &Show) -> Option<()> {
+    show.failover()?.to.is_none().then_some(())
+}
+
+async fn until_it_waits(scene: &Scene, show: &ShowId) {
+    let waits = |state: &State| waits_for_a_spare(state.show(show)?);
+    scene.until("it waits for a spare", waits).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_spare_a_show_returns_to_its_vm_once_the_studio_there_is_back() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    scene.crash_studio_of(&vm);
+    until_it_waits(&scene, &show).await;
+    let instance = scene.instance(&vm);
+    scene.stage.world.heal(&instance, FaultKind::StudioCrash).unwrap();
+    returned(&scene, &show, &vm).await;
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_spare_a_machine_that_was_switched_off_is_started_and_its_show_returns_to_it() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let instance = scene.instance(&vm);
+    scene.stage.world.stop_instance(&instance).unwrap();
+    returned(&scene, &show, &vm).await;
+    scene.node.stop().await.unwrap();
+}
+
+/// The show is on air again where it was, with its own studio.
+async fn returned(scene: &Scene, show: &ShowId, vm: &VmId) {
+    assert_eq!(scene.moved(show, 1).await, *vm);
+    let coordinator = scene.coordinator();
+    assert_eq!(last_record(&coordinator, show).ending, Ending::Returned);
+    let (key, ingest) = (stream_key(show), scene.stage.world.ingest());
+    assert!(
+        ingest
+            .until(SOON, |ingest| ingest.publishers(&key).len() == 1)
+            .await
+    );
+    assert_eq!(coordinator.state().vm(vm).unwrap().fault, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_on_its_way_to_one_vm_is_not_said_to_go_to_another() {
+    let mut world = WorldConfig::for_test(1, 2);
+    world.machine.boot = Duration::from_secs(3);
+    let scene = Scene::world(world, 1, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let first = coordinator.failover(show.clone(), None, None).await.unwrap();
+    let target = first.to.unwrap();
+    let state = coordinator.state();
+    let other = state
+        .vms()
+        .find(|other| other.id != vm && other.id != target)
+        .unwrap();
+    let refused = coordinator
+        .failover(show.clone(), Some(other.id.clone()), None)
+        .await;
+    assert!(matches!(refused, Err(CommandError::Refused(_))), "{refused:?}");
+    let again = coordinator
+        .failover(show.clone(), Some(target.clone()), None)
+        .await
+        .unwrap();
+    assert_eq!(again.to, Some(target.clone()));
+    assert_eq!(scene.moved(&show, 1).await, target);
+    scene.node.stop().await.unwrap();
+}
+
+/// Each signal of the VM on air makes its show look for a spare; none may leave a timer of its own behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_that_waits_for_a_spare_keeps_one_timer_however_much_it_hears() {
+    const SIGNALS: usize = 60;
+    const SLACK: usize = 20;
+    let often = |config: &mut Config| config.pool.health_check_interval = Duration::from_millis(50);
+    let scene = Scene::set(1, 0, often).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    scene.crash_studio_of(&vm);
+    until_it_waits(&scene, &show).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut last = Sign::Unknown;
+    for _ in 0..SIGNALS {
+        last = eventually("its show server heard", SOON, async || {
+            let now = coordinator.board().latest(&vm).signals.probe;
+            (now != last).then_some(now)
+        })
+        .await;
+    }
+    let after = tasks();
+    assert!(after < before + SLACK, "{before} tasks, then {after}");
+    assert!(coordinator.state().show(&show).unwrap().failover().is_some());
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_who_moves_a_show_while_there_is_no_spare_is_refused_and_it_stays_on_air() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let before = coordinator.state().show(&show).unwrap().clone();
+    let refused = coordinator.failover(show.clone(), None, None).await;
+    assert!(
+        matches!(refused, Err(CommandError::Denied(Denied::Exhausted))),
+        "{refused:?}"
+    );
+    let state = coordinator.state();
+    let after = state.show(&show).unwrap();
+    assert_eq!((after.epoch, after.phase.clone()), (before.epoch, Phase::OnAir));
+    assert_eq!((after.vm.clone(), after.records.len()), (Some(vm), 0));
+    scene.node.stop().await.unwrap();
+}
+
+/// The only spare goes before anything was done to the VM on air.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_asked_for_and_lost_its_only_spare_is_given_up_and_the_stream_never_stops() {
+    let scene = Scene::set(1, 1, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let cold = coordinator
+        .state()
+        .vms()
+        .find(|other| other.id != vm)
+        .unwrap()
+        .id
+        .clone();
+    let instance = scene.instance(&cold);
+    let world = &scene.stage.world;
+    world.fault(&instance, Fault::BootNeverFinishes).unwrap();
+    let moving = coordinator.failover(show.clone(), None, None).await.unwrap();
+    assert_eq!(moving.to, Some(cold));
+    world.terminate_instance(&instance).unwrap();
+    assert_eq!(scene.moved(&show, 1).await, vm);
+    assert_eq!(last_record(&coordinator, &show).ending, Ending::Recovered);
+    let key = stream_key(&show);
+    assert_eq!(world.ingest().publishers(&key).len(), 1);
+    let streams = world
+        .ingest()
+        .stretches()
+        .into_iter()
+        .filter(|stretch| stretch.key == key);
+    assert_eq!(streams.count(), 1);
+    scene.node.stop().await.unwrap();
+}
+
+/// On hold nothing moves it by itself; the operator's word does, and its studio is what comes back first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_whose_studio_is_gone_waits_for_the_spare_that_an_operator_asks_for_or_its_own_studio() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    coordinator.hold(show.clone(), true, None).await.unwrap();
+    scene.crash_studio_of(&vm);
+    eventually("its studio missed", SOON, async || {
+        let sign = coordinator.board().latest(&vm).signals.obs;
+        matches!(sign, Sign::Bad { .. }).then_some(())
+    })
+    .await;
+    let moving = coordinator.failover(show.clone(), None, None).await.unwrap();
+    assert_eq!(moving.to, None);
+    let instance = scene.instance(&vm);
+    scene.stage.world.heal(&instance, FaultKind::StudioCrash).unwrap();
+    returned(&scene, &show, &vm).await;
+    scene.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_waits_for_a_spare_can_be_held_and_let_go_on() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let instance = scene.instance(&vm);
+    scene.stage.world.fault(&instance, Fault::StudioHang).unwrap();
+    until_it_waits(&scene, &show).await;
+    coordinator.hold(show.clone(), true, None).await.unwrap();
+    let tags = scene.stage.world.instances()[0].tags.clone();
+    scene.stage.world.place_with(tags, true).await.unwrap();
+    let spare = scene
+        .until("a spare", |state| {
+            let spare = state.vms().find(|vm| vm.status() == Status::Available)?;
+            Some(spare.id.clone())
+        })
+        .await;
+    // Half a second lies between two checks of a VM, and between two looks for a spare.
+    let mut news = coordinator.news();
+    let mut checks = 0;
+    while checks < 5 {
+        let item = tokio::time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+        let of_spare = matches!(&item, Item::Checked { vm, .. } if *vm == spare);
+        checks += usize::from(of_spare);
+    }
+    let state = coordinator.state();
+    assert_eq!(waits_for_a_spare(state.show(&show).unwrap()), Some(()));
+    assert_eq!(state.vm(&spare).unwrap().status(), Status::Available);
+
+    coordinator.hold(show.clone(), false, None).await.unwrap();
+    assert_eq!(scene.moved(&show, 1).await, spare);
+    assert!(scene.stage.world.ingest().overlaps().is_empty());
+    scene.node.stop().await.unwrap();
+}
+
+/// A VM that has failed a moment ago rests for a while; but not when it is the only one that a show could have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_has_just_failed_is_taken_when_there_is_nothing_else() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, first) = scene.on_air("gala").await;
+    let world = &scene.stage.world;
+    world.stop_instance(&scene.instance(&first)).unwrap();
+    let second = scene.moved(&show, 1).await;
+    assert_ne!(second, first);
+    scene
+        .until("the first VM off, with its fault", |state| {
+            let vm = state.vm(&first)?;
+            (vm.power == Power::Stopped && vm.fault.is_some()).then_some(())
+        })
+        .await;
+    world.stop_instance(&scene.instance(&second)).unwrap();
+    assert_eq!(scene.moved(&show, 2).await, first);
+    let ending = last_record(&scene.coordinator(), &show).ending;
+    assert_eq!(ending, Ending::OnAir);
+    scene.node.stop().await.unwrap();
+}
