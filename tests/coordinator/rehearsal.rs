@@ -44,6 +44,11 @@ async fn a_show_server_that_flaps_moves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ingest_that_is_away_for_as_long_as_the_silence_limit_moves_nothing() {
+    passes("ingest-blip").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ingest_that_is_away_moves_nothing() {
     passes("ingest-down").await;
 }

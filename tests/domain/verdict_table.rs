@@ -17,7 +17,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 /// Cloud, OBS, probe, SSH, output, ingest seen from another VM, stream wanted; verdict. Figures are
 /// milliseconds: how long the trouble lasts, or how old the answer is.
 #[rustfmt::skip]
-pub const VERDICTS: [([&str; 7], &str); 37] = [
+pub const VERDICTS: [([&str; 7], &str); 41] = [
     (["running", "good",         "good",         "good",         "rising",     "unknown",          "yes"], "fine"),
     (["unknown", "unknown",      "unknown",      "unknown",      "unknown",    "unknown",          "yes"], "fine"),
     (["down 1",  "good",         "good",         "good",         "rising",     "unknown",          "yes"], "lost: machine-lost"),
@@ -53,6 +53,10 @@ pub const VERDICTS: [([&str; 7], &str); 37] = [
     (["running", "good",         "good",         "good",         "flat 9000",  "reachable 3001",   "yes"], "ask the ingest"),
     (["running", "good",         "good",         "good",         "flat 3000",  "reachable 3001",   "yes"], "ask the ingest"),
     (["running", "good",         "good",         "good",         "flat 9000",  "unreachable 3001", "yes"], "ask the ingest"),
+    (["running", "good",         "good",         "good",         "flat 7001",  "back 0, 5000",     "yes"], "suspect"),
+    (["running", "good",         "good",         "good",         "flat 7000",  "back 0, 5000",     "yes"], "lost: output-silent"),
+    (["running", "good",         "good",         "good",         "flat 90000", "back 0, 8999",     "yes"], "suspect"),
+    (["running", "good",         "good",         "good",         "flat 3000",  "back 0, 90000",    "yes"], "lost: output-silent"),
     (["running", "good",         "good",         "good",         "flat 9000",  "reachable 0",      "no" ], "fine"),
     (["running", "unknown",      "good",         "good",         "flat 9000",  "reachable 0",      "yes"], "fine"),
 ];
@@ -102,6 +106,13 @@ fn ingest(text: &str) -> IngestSign {
     match text.split_once(' ') {
         None if text == "unknown" => IngestSign::Unknown,
         Some(("reachable", age)) => IngestSign::Reachable { at: ago(age) },
+        Some(("back", ages)) => {
+            let (at, away_at) = ages.split_once(", ").unwrap();
+            IngestSign::Back {
+                at: ago(at),
+                away_at: ago(away_at),
+            }
+        }
         Some(("unreachable", age)) => IngestSign::Unreachable { at: ago(age) },
         _ => panic!("no ingest sign is called {text}"),
     }

@@ -86,7 +86,7 @@ pub(super) struct State {
     asking_ingest: bool,
     ingest_asked_at: Option<Timestamp>,
     /// When it was last found that the ingest cannot be reached from elsewhere either.
-    ingest_away_at: Timestamp,
+    ingest_away_at: Option<Timestamp>,
     told_ingest_away: bool,
     told_held: bool,
     /// Since when output is to be expected, as far as this actor knows.
@@ -197,7 +197,7 @@ impl State {
             ingest: IngestSign::default(),
             asking_ingest: false,
             ingest_asked_at: None,
-            ingest_away_at: Timestamp(0),
+            ingest_away_at: None,
             told_ingest_away: false,
             told_held: false,
             on_air_since: Timestamp(0),

@@ -99,7 +99,7 @@ impl State {
             return;
         }
         match verdict::judge(
-            &self.signals.expecting_output_from(self.ingest_away_at),
+            &self.signals,
             self.ingest,
             show.phase == Phase::OnAir,
             &self.policy(&show),
@@ -230,9 +230,14 @@ impl State {
         self.asking_ingest = false;
         let at = self.ctx.now();
         self.ingest = match reachable {
-            Some(true) => IngestSign::Reachable { at },
+            Some(true) => self
+                .ingest_away_at
+                .map_or(IngestSign::Reachable { at }, |away_at| IngestSign::Back {
+                    at,
+                    away_at,
+                }),
             Some(false) => {
-                self.ingest_away_at = at;
+                self.ingest_away_at = Some(at);
                 IngestSign::Unreachable { at }
             }
             None => IngestSign::Unknown,

@@ -18,8 +18,9 @@
 //!    studio. The machine is lost if nothing on it has answered for `silence_limit`, the show server included; the
 //!    studio is, if the show server has said for as long that it is not connected to it; what has lasted longer counts.
 //! 5. The studio answers but no bytes leave for `silence_limit`: output silent, if the ingest can be reached
-//!    from another VM; not this VM's fault if it cannot. That is asked after half that time, and the time counts from
-//!    when the ingest was last found away: a studio needs some to connect again.
+//!    from another VM; not this VM's fault if it cannot. That is asked after half that time. From when the ingest was last
+//!    found away the time counts anew, and is longer by as long as that had lasted, up to thrice the limit in all: a
+//!    studio that cannot connect tries again after 2.3 s, and waits half as long again each time (OBS 30.2.3).
 //! 6. Anything else is fine: a show server that is down does not take a show off the air.
 //!
 //! A missing signal is unknown, and unknown is never a failure. Bad needs an attempt that failed, not just the
@@ -152,6 +153,11 @@ pub enum IngestSign {
     Unknown,
     Reachable {
         at: Timestamp,
+    },
+    /// As [`Reachable`](Self::Reachable), and it could not be at `away_at`.
+    Back {
+        at: Timestamp,
+        away_at: Timestamp,
     },
     Unreachable {
         at: Timestamp,
@@ -308,22 +314,29 @@ fn judge_output(signals: &Signals, ingest: IngestSign, policy: &Policy, now: Tim
         return Verdict::Fine;
     };
     let fresh = |at: Timestamp| at >= since && now.since(at) <= policy.silence_limit;
-    // Asked while it may still be away: one that is back by the time of the verdict would clear itself.
-    let ask_after = policy.silence_limit / 2;
     match ingest {
         IngestSign::Unreachable { at } if fresh(at) => Verdict::NotThisVm { since },
         IngestSign::Reachable { at } if fresh(at) => {
             after(since, policy.silence_limit, now, Cause::OutputSilent)
         }
-        IngestSign::Unknown | IngestSign::Reachable { .. } | IngestSign::Unreachable { .. }
-            if now.since(since) < ask_after =>
-        {
-            let recheck_at = since + ask_after;
-            Verdict::Suspect { since, recheck_at }
+        IngestSign::Back { at, away_at } if fresh(at) => {
+            let limit = policy.silence_limit + away_at.since(since).min(policy.silence_limit * 2);
+            after(since.max(away_at), limit, now, Cause::OutputSilent)
         }
-        IngestSign::Unknown | IngestSign::Reachable { .. } | IngestSign::Unreachable { .. } => {
-            Verdict::AskIngest { since }
-        }
+        IngestSign::Unknown
+        | IngestSign::Reachable { .. }
+        | IngestSign::Back { .. }
+        | IngestSign::Unreachable { .. } => ask(since, policy, now),
+    }
+}
+
+/// Asked while it may still be away: one that is back by the time of the verdict would clear itself.
+fn ask(since: Timestamp, policy: &Policy, now: Timestamp) -> Verdict {
+    let recheck_at = since + policy.silence_limit / 2;
+    if now < recheck_at {
+        Verdict::Suspect { since, recheck_at }
+    } else {
+        Verdict::AskIngest { since }
     }
 }
 

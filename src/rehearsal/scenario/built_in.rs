@@ -14,12 +14,13 @@ macro_rules! files {
 }
 
 /// Name and text of each, in the order in which they are listed and played.
-pub(super) const FILES: [(&str, &str); 19] = files![
+pub(super) const FILES: [(&str, &str); 20] = files![
     "studio-crash",
     "studio-hang",
     "machine-blackhole",
     "instance-stopped",
     "status-flap",
+    "ingest-blip",
     "ingest-down",
     "no-spare",
     "kill-vm-actor",

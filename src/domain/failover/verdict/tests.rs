@@ -191,25 +191,23 @@ fn the_ingest_is_asked_for_while_a_short_absence_of_it_can_still_be_seen() {
 
 /// Away for exactly the silence limit: it answers again at the very moment of the verdict.
 #[test]
-fn silence_counts_from_when_the_ingest_was_last_found_away() {
-    let output = OutputSign::Flat {
-        since: Timestamp(NOW.0 - 3_500),
+fn a_studio_is_given_time_to_connect_again_when_its_ingest_was_away() {
+    let since = Timestamp(NOW.0 - 3_000);
+    let output = OutputSign::Flat { since };
+    let signals = Signals { output, ..on_air() };
+    let away_at = Timestamp(NOW.0 - 500);
+    let judged = |at| judge(&signals, IngestSign::Back { at, away_at }, true, &POLICY, at);
+    let due = away_at + POLICY.silence_limit + away_at.since(since);
+    let suspect = Verdict::Suspect {
+        since: away_at,
+        recheck_at: due,
     };
-    let away_at = Timestamp(NOW.0 - 1_000);
-    let signals = Signals { output, ..on_air() }.expecting_output_from(away_at);
-    let reachable = |at| judge(&signals, IngestSign::Reachable { at }, true, &POLICY, at);
-    assert!(matches!(
-        reachable(NOW),
-        Verdict::Suspect { .. } | Verdict::AskIngest { .. }
-    ));
-    let later = away_at + POLICY.silence_limit;
-    assert_eq!(
-        reachable(later),
-        Verdict::Lost {
-            cause: Cause::OutputSilent,
-            since: away_at
-        }
-    );
+    assert_eq!(judged(NOW), suspect);
+    let lost = Verdict::Lost {
+        cause: Cause::OutputSilent,
+        since: away_at,
+    };
+    assert_eq!(judged(due), lost);
 }
 
 #[test]
