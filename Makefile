@@ -19,12 +19,12 @@ demo: ## Two shows on air, one machine fails: watch it (ARGS="--for 20s" ends it
 # Everything that can be built in, traces too: one build serves the lints, the tests and the studio's.
 WHOLE = --features otlp
 
-# nextest runs each test in a process of its own, here three for a processor, since most of a test is waiting;
+# nextest runs each test in a process of its own, here four for a processor, since most of a test is waiting;
 # documentation tests only run under cargo test. The runner's summary comes last.
 test: ## Every test, with moto's EC2 API, OpenSSH and the official Socket.IO client
 	@scripts/setup-test
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo test $(WHOLE) --doc && cargo nextest run $(WHOLE) --test-threads $$(( 3 * $$(getconf _NPROCESSORS_ONLN) )); \
+		cargo test $(WHOLE) --doc && cargo nextest run $(WHOLE) --test-threads $$(( 4 * $$(getconf _NPROCESSORS_ONLN) )); \
 	else \
 		cargo test $(WHOLE) -- --skip on_real_software; \
 	fi
