@@ -75,6 +75,58 @@ async fn a_scenario_that_is_none_is_told_with_what_it_should_be() {
     assert!(many.failed(2).contains("names its 2 shows"), "{many:?}");
 }
 
+#[tokio::test]
+async fn what_would_be_ignored_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let page_path = page.display().to_string();
+    for (arguments, told) in [
+        (
+            ["--seed", "7", "--html", &page_path].as_slice(),
+            "--seed 7 without --scenario is a simulation, which has no --html",
+        ),
+        (&["--seed", "7", "--progress"], "which has no --progress"),
+        (&["--soak", "1s"], "--seed <S>"),
+        (&["--log"], "--seed <S>"),
+        (&["--troubles", "3"], "--seed <S>"),
+        (
+            &["--seed", "7", "--scenario", "studio-crash", "--soak", "1s"],
+            "cannot be used with '--scenario",
+        ),
+        (
+            &["--seed", "7", "--scenario", "all", "--warm", "3"],
+            "cannot be used with '--scenario",
+        ),
+        (
+            &["--seed", "7", "--soak", "1s", "--only", "3"],
+            "cannot be used with '--soak",
+        ),
+        (&["--seed", "7", "--live"], "--scenario"),
+        (&["--list", "--seed", "7"], "cannot be used with"),
+        (
+            &["--scenario", "studio-crash", "--timeout", "3s"],
+            "--timeout is for the server that --live rehearses with",
+        ),
+        (
+            &["--seed", "7", "--only", "3,9999"],
+            "nothing in the plan of seed 7 has the number 9999",
+        ),
+    ] {
+        let arguments: Vec<&str> = ["rehearse"].iter().chain(arguments).copied().collect();
+        let refused = run(&[], &arguments).await;
+        assert!(refused.failed(2).contains(told), "{arguments:?}: {refused:?}");
+    }
+    assert!(!page.exists());
+}
+
+#[tokio::test]
+async fn a_simulated_seed_ends_with_its_verdict_on_a_line_of_its_own() {
+    let size = ["--shows", "1", "--troubles", "0"];
+    let arguments: Vec<&str> = ["rehearse", "--seed", "3"].iter().chain(&size).copied().collect();
+    let run = run(&[], &arguments).await;
+    assert!(run.answer().ends_with("and every rule held\n"), "{run:?}");
+}
+
 /// With the real binary, which plays the coordinator that is killed, too.
 #[tokio::test]
 async fn a_coordinator_that_is_killed_in_the_middle_of_failovers_goes_on_where_it_was() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::live::LiveArgs;
 use super::simulate::SimulateArgs;
+use crate::cli::failure::{Exit, Failure};
 
 /// Options of `understudy rehearse`.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,10 +32,55 @@ pub struct RehearseArgs {
     #[arg(long)]
     pub progress: bool,
     /// Only list the scenarios
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["scenario", "shows", "seed", "report", "junit", "html", "progress", "live"])]
     pub list: bool,
     #[command(flatten)]
     pub live: LiveArgs,
     #[command(flatten)]
     pub simulate: SimulateArgs,
+}
+
+impl RehearseArgs {
+    /// The seed to simulate, if that is what was asked for.
+    pub(super) fn simulated(&self) -> Option<u64> {
+        self.seed.filter(|_| self.scenario.is_none())
+    }
+
+    /// Refuses what would be ignored, where the parser cannot know that it would.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`].
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let of_scenarios = [
+            ("--report", self.report.is_some()),
+            ("--junit", self.junit.is_some()),
+            ("--html", self.html.is_some()),
+            ("--progress", self.progress),
+        ];
+        if let (Some(seed), Some(option)) = (self.simulated(), given(&of_scenarios)) {
+            let message = format!("--seed {seed} without --scenario is a simulation, which has no {option}");
+            return Err(Failure::new(Exit::Usage, message).advice(format!(
+                "add --scenario NAME or --scenario all to rehearse with this seed, or leave {option} out"
+            )));
+        }
+        // The address and the token may stand in the environment, for other commands.
+        let of_live = [
+            ("--timeout", self.live.connection.timeout.is_some()),
+            ("--verbose", self.live.connection.verbose),
+        ];
+        if let (false, Some(option)) = (self.live.live, given(&of_live)) {
+            let message = format!("{option} is for the server that --live rehearses with");
+            return Err(Failure::new(Exit::Usage, message).advice(format!(
+                "add --live to rehearse on a real pool, or leave {option} out"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn given(options: &[(&'static str, bool)]) -> Option<&'static str> {
+    options
+        .iter()
+        .find(|(_, given)| *given)
+        .map(|(option, _)| *option)
 }

@@ -44,10 +44,11 @@ const SEED: u64 = 1;
 /// # Errors
 /// When a scenario is none, a stage could not be set or a report not be written.
 pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
+    args.check()?;
     if args.list {
         return list(terminal);
     }
-    if let (None, Some(seed)) = (&args.scenario, args.seed) {
+    if let Some(seed) = args.simulated() {
         return simulate::run(seed, args.shows, &args.simulate, terminal).await;
     }
     let cast = Cast {

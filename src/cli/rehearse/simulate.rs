@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::cli::failure::{Exit, Outcome};
+use crate::cli::failure::{self as cli, Exit, Outcome};
 use crate::cli::signals::Signals;
 use crate::cli::span;
 use crate::cli::terminal::Terminal;
@@ -25,22 +25,22 @@ const LAST_LINES: usize = 20;
 #[command(next_help_heading = "Simulation in virtual time, with --seed and without --scenario")]
 pub struct SimulateArgs {
     /// VMs that are ready at the start
-    #[arg(long, value_name = "N", default_value_t = Size::default().warm)]
+    #[arg(long, value_name = "N", default_value_t = Size::default().warm, requires = "seed", conflicts_with = "scenario")]
     warm: u32,
     /// VMs that are off at the start
-    #[arg(long, value_name = "N", default_value_t = Size::default().cold)]
+    #[arg(long, value_name = "N", default_value_t = Size::default().cold, requires = "seed", conflicts_with = "scenario")]
     cold: u32,
     /// Faults, deaths and orders
-    #[arg(long, value_name = "N", default_value_t = Size::default().troubles)]
+    #[arg(long, value_name = "N", default_value_t = Size::default().troubles, requires = "seed", conflicts_with = "scenario")]
     troubles: u32,
     /// Of all that would happen only these, by their numbers
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "seed", conflicts_with_all = ["scenario", "soak"])]
     only: Vec<usize>,
     /// Seed after seed for so long, on every core
-    #[arg(long, value_name = "TIME", value_parser = span::parse_positive)]
+    #[arg(long, value_name = "TIME", value_parser = span::parse_positive, requires = "seed", conflicts_with = "scenario")]
     soak: Option<Duration>,
     /// Show everything that happened
-    #[arg(long)]
+    #[arg(long, requires = "seed", conflicts_with_all = ["scenario", "soak"])]
     log: bool,
 }
 
@@ -58,12 +58,7 @@ pub async fn run(seed: u64, shows: Option<u32>, args: &SimulateArgs, terminal: &
     if let Some(span) = args.soak {
         return long(seed, size, span, terminal).await;
     }
-    let whole = Plan::of(seed, size);
-    let plan = if args.only.is_empty() {
-        whole
-    } else {
-        whole.only(&args.only)
-    };
+    let plan = part(Plan::of(seed, size), &args.only)?;
     // It has a runtime of its own, whose time is not this one's.
     let played = tokio::task::spawn_blocking(move || (simulation::run(&plan), plan));
     let (run, plan) = played.await.context("the simulation")?;
@@ -74,6 +69,23 @@ pub async fn run(seed: u64, shows: Option<u32>, args: &SimulateArgs, terminal: &
     } else {
         Exit::Failed
     })
+}
+
+/// The events that were asked for; without any, the whole plan.
+fn part(whole: Plan, only: &[usize]) -> Result<Plan, cli::Failure> {
+    if only.is_empty() {
+        return Ok(whole);
+    }
+    let numbers = whole.numbers();
+    if let Some(unknown) = only.iter().find(|number| !numbers.contains(number)) {
+        let seed = whole.seed;
+        let message = format!("nothing in the plan of seed {seed} has the number {unknown}");
+        let most = numbers.iter().max().copied().unwrap_or_default();
+        return Err(cli::Failure::new(Exit::Usage, message).advice(format!(
+            "with these --shows, --warm, --cold and --troubles they go up to {most}; --log shows them"
+        )));
+    }
+    Ok(whole.only(only))
 }
 
 fn tell(plan: &Plan, run: &Run, whole_log: bool, terminal: &Terminal) -> anyhow::Result<()> {
@@ -105,7 +117,7 @@ fn tell(plan: &Plan, run: &Run, whole_log: bool, terminal: &Terminal) -> anyhow:
         .iter()
         .map(|(what, count)| format!("{count} {what}"))
         .collect();
-    terminal.print(&format!("\n{}\n{}", counts.join(", "), verdict(run)))?;
+    terminal.print(&format!("\n\n{}\n{}\n", counts.join(", "), verdict(run)))?;
     Ok(())
 }
 
@@ -141,9 +153,9 @@ async fn long(seed: u64, size: Size, span: Duration, terminal: &Terminal) -> Out
         }))?;
     } else {
         for (seed, told) in &tally.failures {
-            terminal.print(&format!("seed {seed}: {told}"))?;
+            terminal.print(&format!("seed {seed}: {}\n", told.trim_end()))?;
         }
-        terminal.print(tally.to_string().trim_end())?;
+        terminal.print(&tally.to_string())?;
     }
     Ok(if tally.failures.is_empty() {
         Exit::Done
