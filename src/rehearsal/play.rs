@@ -143,10 +143,13 @@ pub async fn play(
     });
     drill.set_up().await.context("setting up")?;
     let watch = watched.map(Watch::begin);
-    let mut failures = drill.perform(cast.seed).await;
-    let report = drill.judge(&mut failures).await;
+    let (mut failures, settled) = drill.perform(cast.seed).await;
+    let seen = drill.judge(&mut failures).await;
     let invariants = watch.map(Watch::end).unwrap_or_default();
-    let report = drill.report(report, failures, invariants);
+    failures.extend(judge::failures(&seen.shows, &seen.failovers, &seen.judged));
+    // Last: what was not as expected says more.
+    failures.extend(settled.err());
+    let report = drill.report(seen, failures, invariants);
     audience.told(Happening::Judged {
         scenario: report.name.clone(),
         passed: report.passed,
@@ -306,8 +309,8 @@ impl Drill<'_> {
     }
 
     /// Carries out every cue and waits until everything is as expected, or for as long as that may take. Returns what
-    /// could not be carried out.
-    async fn perform(&self, seed: u64) -> Vec<String> {
+    /// could not be carried out, and whether everything came to be as expected.
+    async fn perform(&self, seed: u64) -> (Vec<String>, Result<(), String>) {
         let shows: Vec<ShowId> = self.parts.iter().map(|part| part.show.clone()).collect();
         let cues = cues(self.scenario, &shows, seed);
         self.began();
@@ -317,14 +320,13 @@ impl Drill<'_> {
         });
         let played = join_all(cues.iter().map(|cue| self.carry_out(cue))).await;
         let failures = played.into_iter().filter_map(Result::err);
-        let mut failures: Vec<String> = failures.map(|error| format!("{error:#}")).collect();
+        let failures: Vec<String> = failures.map(|error| format!("{error:#}")).collect();
         let objective = &self.scenario.objective;
         tokio::time::sleep(objective.watch).await;
         self.audience.told(Happening::Settling {
             within_ms: millis(objective.within),
         });
-        // What is not as expected by then is told with what it is, not with that it took too long.
-        let unsettled = self
+        let settled = self
             .until("everything as expected", objective.within, async || {
                 let mut settled = true;
                 for part in &self.parts {
@@ -333,8 +335,9 @@ impl Drill<'_> {
                 settled.then_some(())
             })
             .await;
-        failures.extend(unsettled.err().map(|error| format!("{error:#}")));
-        failures
+        let within_s = objective.within.as_secs_f64();
+        let late = |_| format!("not everything was as expected within {within_s} s of the last step");
+        (failures, settled.map_err(late))
     }
 
     async fn is_settled(&self, part: &Part) -> bool {
@@ -427,8 +430,7 @@ impl Drill<'_> {
         }
     }
 
-    fn report(&self, seen: Seen, mut failures: Vec<String>, mut invariants: Invariants) -> ScenarioReport {
-        failures.extend(judge::failures(&seen.shows, &seen.failovers, &seen.judged));
+    fn report(&self, seen: Seen, failures: Vec<String>, mut invariants: Invariants) -> ScenarioReport {
         watch::add_ingest(&mut invariants, self.stage.world.ingest());
         let mut strikes = self.notes().strikes.clone();
         strikes.sort_by_key(|strike| strike.at_ms);

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 /// Looks every `pause` until there is something to be seen.
 ///
 /// # Errors
@@ -23,5 +21,5 @@ pub async fn until<T>(
         }
     };
     let found = tokio::time::timeout(limit, wait).await;
-    found.with_context(|| format!("not within {} s: {what}", limit.as_secs()))
+    found.map_err(|_| anyhow::anyhow!("not within {} s: {what}", limit.as_secs()))
 }

@@ -164,11 +164,23 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
         ),
         (
             "[[step]]\ntarget = \"show:finals\"\nfault = \"blackhole\"\n",
-            "step.target = \"show:finals\" is not allowed",
+            "step.target = \"show:finals\" is not allowed: without [[show]] no show has a name: it must be \"show:*\"",
+        ),
+        (
+            "[[show]]\nname = \"finals\"\n[[step]]\ntarget = \"show:final\"\nfault = \"blackhole\"\n",
+            "there is no show \"final\"; did you mean show:finals?",
+        ),
+        (
+            "[[show]]\nname = \"finals\"\n[[step]]\ntarget = \"vm-actor:other\"\nfault = \"kill\"\n",
+            "there is no show \"other\"; there are finals",
+        ),
+        (
+            "[[show]]\nname = \"a\"\n[[step]]\ntarget = \"zone-of:*\"\nfault = \"blackhole\"\n",
+            "it must be the zone of one show",
         ),
         (
             "[[step]]\ntarget = \"zone:nowhere\"\nfault = \"blackhole\"\n",
-            "step.target = \"zone:nowhere\" is not allowed",
+            "step.target = \"zone:nowhere\" is not allowed: there is no zone \"nowhere\"; there are sim-1a",
         ),
         (
             "[[step]]\ntarget = \"vm:7\"\nfault = \"blackhole\"\n",

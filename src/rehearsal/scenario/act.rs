@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::error::Mistake;
 use super::form::{Form, Source, one_of};
-use super::read::{SPAN_MAX, Target};
+use super::read::SPAN_MAX;
+use super::target::Target;
 use super::words::{CLOUD_FAULTS, MACHINE_FAULTS};
 use super::{Act, Command, MachineFault, Machines};
 use crate::sim::model::fault::{CloudFault, Fault};

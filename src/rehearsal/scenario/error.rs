@@ -8,7 +8,7 @@ use super::read::FILE_BYTES_MAX;
 /// Why there is no scenario.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    #[error("there is no scenario {name:?}{}; a file has a / or ends in .toml", suggestion(.nearest.as_deref(), .known))]
+    #[error("there is no scenario {name:?} (a file has a / in it, or ends in .toml){}", suggestion(.nearest.as_deref(), .known))]
     Unknown {
         name: String,
         nearest: Option<String>,
@@ -59,6 +59,9 @@ pub enum Mistake {
         given: String,
         allowed: String,
     },
+    /// Nobody and nothing is called that.
+    #[error("{key} = {given:?} is not allowed: {why}")]
+    Target { key: String, given: String, why: String },
     #[error("{key} is missing: it must be {allowed}")]
     Missing { key: String, allowed: String },
     /// Two things that do not go together.
@@ -66,7 +69,7 @@ pub enum Mistake {
     Conflict(String),
 }
 
-fn suggestion(nearest: Option<&str>, valid: &[String]) -> String {
+pub(super) fn suggestion(nearest: Option<&str>, valid: &[String]) -> String {
     match nearest {
         Some(nearest) => format!("; did you mean {nearest}?"),
         None => format!("; there are {}", valid.join(", ")),

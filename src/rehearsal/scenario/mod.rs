@@ -9,6 +9,7 @@ mod built_in;
 mod error;
 mod form;
 mod read;
+mod target;
 mod words;
 
 use std::fmt;

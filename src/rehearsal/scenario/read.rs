@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::built_in;
 use super::error::{Mistake, ScenarioError};
 use super::form::{Form, Given, Source};
+use super::target::Known;
 use super::words::{COMMANDS, ENDS};
 use super::{
     Act, Ends, Expected, Number, Objective, Part, Pool, SHOWS_MAX, Scenario, Shows, Step, VMS_MAX, When,
-    Which,
 };
-use super::{Machines, built_in};
 use crate::domain::ids::ShowId;
 
 /// Largest scenario file, in bytes.
@@ -111,10 +111,7 @@ fn scenario(name: &str, mut form: Form<'_>, source: &mut Source<'_>) -> Scenario
         source.wrong(steps[STEPS_MAX].line, Mistake::Conflict(message));
         steps.truncate(STEPS_MAX);
     }
-    let known = Known {
-        zones: &pool.zones,
-        shows: &shows,
-    };
+    let known = Known::new(&pool.zones, &shows);
     let steps: Vec<Step> = steps
         .into_iter()
         .filter_map(|step| known.step(step, source))
@@ -226,25 +223,6 @@ fn named(parts: Vec<Form<'_>>, objective: &Objective, source: &mut Source<'_>) -
     named
 }
 
-/// What the steps may name.
-pub(super) struct Known<'s> {
-    zones: &'s [String],
-    shows: &'s Shows,
-}
-
-/// A target as it is written, before it is known whether it goes with what happens there.
-pub(super) enum Target {
-    Machines(Machines),
-    Cloud,
-    Ingest,
-    VmActor(Which),
-    ShowActor(Which),
-    Coordinator,
-}
-
-const TARGETS: &str = "\"show:NAME\" or \"show:*\" (the VM a show is on), \"vm:spare\", \"vm:*\", \"zone:NAME\", \
-    \"zone-of:SHOW\", \"cloud\", \"ingest\", \"vm-actor:SHOW\", \"show-actor:SHOW\" or \"coordinator\"";
-
 impl Known<'_> {
     fn step(&self, mut form: Form<'_>, source: &mut Source<'_>) -> Option<Step> {
         let line = form.line;
@@ -257,7 +235,7 @@ impl Known<'_> {
             let message = "repeat needs every: how much later each is".to_owned();
             source.wrong(line, Mistake::Conflict(message));
         }
-        let target = form.need(source, "target", TARGETS, |given| self.target(given.text()?));
+        let target = self.target(&mut form, source);
         let command = form.word(source, "command", &COMMANDS);
         let act = super::act::read(&mut form, target, command, source);
         form.finish(source);
@@ -274,41 +252,5 @@ impl Known<'_> {
             every: every.unwrap_or_default(),
             act,
         })
-    }
-
-    fn target(&self, text: &str) -> Option<Target> {
-        let (kind, which) = text.split_once(':').unwrap_or((text, ""));
-        Some(match (kind, which) {
-            ("cloud", "") => Target::Cloud,
-            ("ingest", "") => Target::Ingest,
-            ("coordinator", "") => Target::Coordinator,
-            ("vm", "spare") => Target::Machines(Machines::Spare),
-            ("vm", "*") => Target::Machines(Machines::All),
-            ("zone", zone) if self.zones.iter().any(|known| known == zone) => {
-                Target::Machines(Machines::Zone(zone.to_owned()))
-            }
-            ("zone-of", _) => match self.which(which)? {
-                Which::One(show) => Target::Machines(Machines::ZoneOf(show)),
-                Which::Every => return None,
-            },
-            ("show", _) => Target::Machines(Machines::OfShow(self.which(which)?)),
-            ("vm-actor", _) => Target::VmActor(self.which(which)?),
-            ("show-actor", _) => Target::ShowActor(self.which(which)?),
-            _ => return None,
-        })
-    }
-
-    /// A show can be named only where shows have names: how many there are otherwise is for whoever plays it.
-    fn which(&self, text: &str) -> Option<Which> {
-        if text == "*" {
-            return Some(Which::Every);
-        }
-        match self.shows {
-            Shows::Count(_) => None,
-            Shows::Named(parts) => {
-                let part = parts.iter().find(|part| part.show.as_str() == text)?;
-                Some(Which::One(part.show.clone()))
-            }
-        }
     }
 }
