@@ -10,15 +10,49 @@ use crate::domain::time::{Timestamp, millis};
 /// Everything one run did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
+    /// When it began.
+    pub began_at: jiff::Timestamp,
+    /// From then to the last verdict, with the setting up.
+    pub took_ms: u64,
+    /// Of the understudy that played.
+    pub version: String,
+    /// The coordinator on whose pool it was played, of which nobody but itself tells; `None` if everything was simulated.
+    pub pool: Option<String>,
     /// What every choice was drawn from.
     pub seed: u64,
     pub scenarios: Vec<ScenarioReport>,
+    /// Scenarios that were asked for and have no verdict.
+    pub unplayed: Vec<String>,
+    /// Why they have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl Report {
+    /// One that has no verdict yet.
+    #[must_use]
+    pub fn begun(began_at: jiff::Timestamp, seed: u64, pool: Option<String>) -> Self {
+        Self {
+            began_at,
+            took_ms: 0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pool,
+            seed,
+            scenarios: Vec::new(),
+            unplayed: Vec::new(),
+            error: None,
+        }
+    }
+
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.scenarios.iter().all(|scenario| scenario.passed)
+        self.unplayed.is_empty() && self.scenarios.iter().all(|scenario| scenario.passed)
+    }
+
+    /// How many went as they must.
+    #[must_use]
+    pub fn passed_count(&self) -> usize {
+        self.scenarios.iter().filter(|scenario| scenario.passed).count()
     }
 }
 
@@ -213,6 +247,12 @@ impl ScenarioReport {
     pub fn objective_ms(&self) -> Option<u64> {
         let worst = self.on_stage.iter().max_by_key(|show| show.worst_gap_ms);
         worst.and_then(|show| show.max_off_air_ms)
+    }
+
+    /// Whether any show was on air at any time.
+    #[must_use]
+    pub fn was_on_air(&self) -> bool {
+        self.on_stage.iter().any(|show| !show.published.is_empty())
     }
 
     /// What went wrong, one line each.

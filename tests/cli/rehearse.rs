@@ -46,6 +46,14 @@ async fn the_built_in_scenarios_are_listed_with_what_they_are_about() {
     let json = run(&[], &["rehearse", "--list", "--json"]).await.json();
     assert_eq!(json.as_array().unwrap().len(), plain.answer().lines().count());
     assert!(json[0]["about"].is_string());
+    let narrow = run(&[("COLUMNS", "80")], &["rehearse", "--list"]).await;
+    assert!(
+        narrow.answer().lines().all(|line| line.chars().count() <= 80),
+        "{narrow:?}"
+    );
+    assert!(!narrow.answer().contains('…'), "{narrow:?}");
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(narrow.answer()), words(plain.answer()));
 }
 
 #[tokio::test]
@@ -91,15 +99,15 @@ async fn what_would_be_ignored_is_refused_with_what_to_do() {
         (&["--troubles", "3"], "--seed <S>"),
         (
             &["--seed", "7", "--scenario", "studio-crash", "--soak", "1s"],
-            "cannot be used with '--scenario",
+            "cannot be used with",
         ),
         (
             &["--seed", "7", "--scenario", "all", "--warm", "3"],
-            "cannot be used with '--scenario",
+            "cannot be used with",
         ),
         (
             &["--seed", "7", "--soak", "1s", "--only", "3"],
-            "cannot be used with '--soak",
+            "cannot be used with",
         ),
         (&["--seed", "7", "--live"], "--scenario"),
         (&["--list", "--seed", "7"], "cannot be used with"),
@@ -198,15 +206,63 @@ async fn an_interrupted_rehearsal_says_so_and_leaves_no_files() {
     let tmp = tempfile::tempdir().unwrap();
     let environment = [("TMPDIR", tmp.path().to_str().unwrap())];
     let left = || std::fs::read_dir(tmp.path()).unwrap().count();
-    let child = program(&environment, &["rehearse", "--scenario", "status-flap"])
-        .spawn()
-        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.html"), folder.path().join("new.xml"));
+    std::fs::write(&old, "passed").unwrap();
+    let (html, junit) = (old.to_str().unwrap(), new.to_str().unwrap());
+    let arguments = [
+        "rehearse",
+        "--scenario",
+        "status-flap",
+        "--html",
+        html,
+        "--junit",
+        junit,
+    ];
+    let child = program(&environment, &arguments).spawn().unwrap();
     eventually("it has begun", DEADLINE, async || (left() > 0).then_some(())).await;
     interrupt(&child).await;
     let ended = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
     let run = finished(ended.expect("it ends").unwrap());
     assert!(run.failed(1).contains("ended before its verdict"), "{run:?}");
     assert_eq!(left(), 0);
+    // An older verdict is none of this rehearsal's.
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), "");
+    assert!(!new.exists());
+}
+
+#[tokio::test]
+async fn ended_between_two_scenarios_it_tells_the_verdicts_that_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let arguments = ["rehearse", "--progress", "--report", report.to_str().unwrap()];
+    let mut command = program(&[], &arguments);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let input = child.stdin.take();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut begun = 0;
+    while begun < 2 {
+        let line = tokio::time::timeout(SCENARIO, lines.next_line()).await;
+        let line = line.expect("it goes on").unwrap().expect("it goes on");
+        let happening: Value = serde_json::from_str(&line).unwrap();
+        begun += usize::from(happening["happening"] == "setting-up");
+    }
+    drop(input);
+    let told = tokio::time::timeout(DEADLINE, lines.next_line()).await;
+    assert!(told.is_ok(), "it ends");
+    let ended = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
+    let run = finished(ended.expect("it ends").unwrap());
+    assert_eq!(run.status, Some(1), "{run:?}");
+    assert!(
+        run.stdout.contains("VERDICT") && run.stdout.contains("without a verdict"),
+        "{run:?}"
+    );
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    assert_eq!(report["scenarios"].as_array().unwrap().len(), 1);
+    assert!(!report["unplayed"].as_array().unwrap().is_empty());
+    assert_eq!(report["error"], "the rehearsal was ended before its verdict");
+    let began_at = report["began_at"].as_str().unwrap();
+    assert!(began_at.parse::<jiff::Timestamp>().is_ok(), "{began_at}");
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ async fn a_show_of_its_own_is_moved_between_spare_vms_and_the_pool_is_left_as_it
         .await;
     let report = run.json();
     assert_eq!(run.status, Some(0), "{report:#}");
+    assert_eq!(report["pool"], live.theatre.url.as_str());
     let played = &report["scenarios"][0];
     let failover = &played["failovers"][0];
     assert!(failover["show"].as_str().unwrap().starts_with("rehearsal-"));
@@ -117,9 +118,17 @@ async fn a_show_of_its_own_is_moved_between_spare_vms_and_the_pool_is_left_as_it
 #[tokio::test]
 async fn nothing_is_done_without_consent_or_where_real_shows_need_the_spares() {
     let live = Live::open(2).await;
-    let unasked = live
-        .rehearse(&["--scenario", "studio-crash", "--keep", "0"])
-        .await;
+    let (old, new) = (
+        live.folder.path().join("old.xml"),
+        live.folder.path().join("new.html"),
+    );
+    std::fs::write(&old, "passed").unwrap();
+    let (junit, html) = (old.to_str().unwrap(), new.to_str().unwrap());
+    let reports = ["--junit", junit, "--html", html];
+    let unasked = [&["--scenario", "studio-crash", "--keep", "0"], reports.as_slice()].concat();
+    let unasked = live.rehearse(&unasked).await;
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), "passed");
+    assert!(!new.exists());
     let told = unasked.failed(2);
     assert!(told.contains("nobody can be asked"), "{told}");
     // It said what it would have done, and with which VMs.

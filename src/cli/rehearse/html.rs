@@ -5,6 +5,8 @@
 
 mod lanes;
 mod moments;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::{self, Write as _};
 
@@ -37,6 +39,13 @@ impl fmt::Display for At {
     }
 }
 
+/// By whose account something happened: without a witness at the ingest it is the coordinator's alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    Ingest,
+    Coordinator,
+}
+
 /// The page.
 #[must_use]
 pub fn page(report: &Report) -> String {
@@ -48,23 +57,50 @@ pub fn page(report: &Report) -> String {
 
 fn write_page(page: &mut String, report: &Report) -> fmt::Result {
     let (word, class) = verdict(report.passed());
-    let played = report.scenarios.len();
-    let passed = report.scenarios.iter().filter(|scenario| scenario.passed).count();
+    let asked = report.scenarios.len() + report.unplayed.len();
+    let account = match report.pool {
+        Some(_) => Account::Coordinator,
+        None => Account::Ingest,
+    };
     write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>Rehearsal: {word}</title><style>{STYLE}</style></head><body>\n\
          <header class=\"head\"><h1>Rehearsal</h1><span class=\"verdict {class}\">{word}</span></header>\
-         <p class=\"quiet\">{passed} of {played} scenarios went as they must. Seed {}. understudy {}.</p>\n",
-        report.seed,
-        env!("CARGO_PKG_VERSION"),
+         <p class=\"quiet\">{} of {asked} scenarios went as they must.</p>",
+        report.passed_count(),
     )?;
+    origin(page, report)?;
     overview(page, report)?;
     for (number, scenario) in report.scenarios.iter().enumerate() {
-        section(page, number, scenario)?;
+        section(page, number, scenario, account)?;
     }
     page.write_str("</body></html>\n")
+}
+
+/// When, where and by what it was made, and what is missing in it.
+fn origin(page: &mut String, report: &Report) -> fmt::Result {
+    if let Some(error) = &report.error {
+        let unplayed = report.unplayed.join(", ");
+        let (error, unplayed) = (Plain(error), Plain(&unplayed));
+        write!(
+            page,
+            "<p class=\"bad\">{error}. Without a verdict: {unplayed}.</p>"
+        )?;
+    }
+    let place = match &report.pool {
+        Some(url) => format!("on the pool of {url}"),
+        None => "on simulated machines".to_owned(),
+    };
+    writeln!(
+        page,
+        "<p class=\"quiet\">Begun at <time>{}</time> {}, by understudy {}. What is left to chance was drawn from seed {}.</p>",
+        report.began_at,
+        Plain(&place),
+        Plain(&report.version),
+        report.seed,
+    )
 }
 
 fn verdict(passed: bool) -> (&'static str, &'static str) {
@@ -88,12 +124,15 @@ fn overview(page: &mut String, report: &Report) -> fmt::Result {
             .objective_ms()
             .map_or_else(|| "–".to_owned(), |ms| format!("≤ {ms} ms"));
         let name = Plain(&scenario.name);
+        let gap = match scenario.was_on_air() {
+            true => format!("{} ms", scenario.worst_gap_ms),
+            false => "–".to_owned(),
+        };
         write!(
             page,
             "<tr><td><a href=\"#scenario-{number}\">{name}</a></td><td class=\"verdict {class}\">{word}</td>\
-             <td class=\"n\">{moves}</td><td class=\"n\">{} ms</td><td class=\"n narrow-off\">{objective}</td>\
+             <td class=\"n\">{moves}</td><td class=\"n\">{gap}</td><td class=\"n narrow-off\">{objective}</td>\
              <td class=\"n narrow-off\">{}/{}</td><td class=\"n narrow-off\">{}</td></tr>",
-            scenario.worst_gap_ms,
             scenario.shows_on_air,
             scenario.shows,
             scenario.alerts.len(),
@@ -102,7 +141,7 @@ fn overview(page: &mut String, report: &Report) -> fmt::Result {
     page.write_str("</tbody></table></div>\n")
 }
 
-fn section(page: &mut String, number: usize, scenario: &ScenarioReport) -> fmt::Result {
+fn section(page: &mut String, number: usize, scenario: &ScenarioReport, account: Account) -> fmt::Result {
     let (word, class) = verdict(scenario.passed);
     let name = Plain(&scenario.name);
     write!(
@@ -120,21 +159,32 @@ fn section(page: &mut String, number: usize, scenario: &ScenarioReport) -> fmt::
         page.write_str("</ul>")?;
     }
     for show in &scenario.on_stage {
-        on_stage(page, scenario, show)?;
+        on_stage(page, scenario, show, account)?;
     }
     if !scenario.on_stage.is_empty() {
-        page.write_str(lanes::KEY)?;
+        lanes::key(page, account)?;
     }
     alerts(page, scenario)?;
-    write!(
-        page,
-        "<p class=\"quiet\">{} checks of the invariants, {} violations.</p></section>",
-        scenario.invariants.checked,
-        scenario.invariants.violations.len()
-    )
+    match account {
+        Account::Ingest => write!(
+            page,
+            "<p class=\"quiet\">{} checks of the invariants, {} violations.</p></section>",
+            scenario.invariants.checked,
+            scenario.invariants.violations.len()
+        ),
+        Account::Coordinator => page.write_str(
+            "<p class=\"quiet\">Not checked: the invariants, and what reached the ingest. That a show was on air, and for \
+             how long it was not, is the coordinator's own account.</p></section>",
+        ),
+    }
 }
 
-fn on_stage(page: &mut String, scenario: &ScenarioReport, show: &ShowReport) -> fmt::Result {
+fn on_stage(
+    page: &mut String,
+    scenario: &ScenarioReport,
+    show: &ShowReport,
+    account: Account,
+) -> fmt::Result {
     let moves = match show.moves_expected {
         Some(expected) => format!("moves: {}, expected {expected}", show.moves),
         None => format!("moves: {}", show.moves),
@@ -143,15 +193,18 @@ fn on_stage(page: &mut String, scenario: &ScenarioReport, show: &ShowReport) -> 
         .max_off_air_ms
         .map(|ms| format!(", objective {ms} ms"))
         .unwrap_or_default();
+    let gap = match show.published.is_empty() {
+        true => "never on air".to_owned(),
+        false => format!("worst gap {} ms{objective}", show.worst_gap_ms),
+    };
     write!(
         page,
-        "<h3>{}</h3><p class=\"quiet\">{moves}; worst gap {} ms{objective}; ended {}</p>",
+        "<h3>{}</h3><p class=\"quiet\">{moves}; {gap}; ended {}</p>",
         Plain(&show.show),
-        show.worst_gap_ms,
         Plain(&show.phase.replace('_', " ")),
     )?;
     lanes::draw(page, scenario, show)?;
-    moments::list(page, scenario, show)
+    moments::list(page, scenario, show, account)
 }
 
 fn alerts(page: &mut String, scenario: &ScenarioReport) -> fmt::Result {

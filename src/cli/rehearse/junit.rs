@@ -13,10 +13,28 @@ use crate::rehearsal::report::{Report, ScenarioReport};
 pub fn xml(report: &Report) -> anyhow::Result<String> {
     let mut suites = Suites::new("understudy rehearse");
     let mut suite = TestSuite::new("rehearsals");
+    // Its own type's name would be another dependency.
+    suite.timestamp = report.began_at.to_string().parse().ok();
+    suite.set_time(Duration::from_millis(report.took_ms));
+    suite.add_property(("understudy", report.version.as_str()));
     suite.add_property(("seed", report.seed.to_string().as_str()));
+    if let Some(pool) = &report.pool {
+        suite.add_property(("pool", pool.as_str()));
+    }
     suite.add_test_cases(report.scenarios.iter().map(case));
+    let error = report.error.as_deref().unwrap_or_default();
+    suite.add_test_cases(report.unplayed.iter().map(|name| unplayed(name, error)));
     suites.add_test_suite(suite);
     Ok(suites.to_string()?)
+}
+
+/// An error, and not skipped: that would be green.
+fn unplayed(name: &str, error: &str) -> TestCase {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message(error);
+    let mut case = TestCase::new(name, status);
+    case.set_classname("rehearsal");
+    case
 }
 
 fn case(scenario: &ScenarioReport) -> TestCase {
@@ -40,4 +58,33 @@ fn case(scenario: &ScenarioReport) -> TestCase {
     });
     case.set_system_out(told.collect::<String>());
     case
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::rehearse::sample;
+
+    #[test]
+    fn the_suite_says_when_it_was_played_and_where() {
+        let xml = xml(&sample::report(Some("http://127.0.0.1:3003"))).unwrap();
+        assert!(xml.contains("timestamp=\"2026-03-01T18:04:05"), "{xml}");
+        assert!(
+            xml.contains("name=\"pool\" value=\"http://127.0.0.1:3003\""),
+            "{xml}"
+        );
+    }
+
+    #[test]
+    fn what_has_no_verdict_is_an_error() {
+        let mut report = sample::report(None);
+        report.unplayed.push("zone-lost".to_owned());
+        report.error = Some("it was ended".to_owned());
+        let xml = xml(&report).unwrap();
+        assert!(
+            xml.contains("tests=\"2\"") && xml.contains("errors=\"1\""),
+            "{xml}"
+        );
+        assert!(xml.contains("name=\"zone-lost\""), "{xml}");
+    }
 }

@@ -52,7 +52,7 @@ struct Pool {
     configuration: Value,
 }
 
-/// Plays a scenario on the real pool, if somebody agrees to it.
+/// Plays a scenario on the real pool, if somebody agrees to it: then it `begins`.
 ///
 /// # Errors
 /// When it is not for this pool, nobody agreed, or the show could not be put on air.
@@ -62,6 +62,7 @@ pub async fn play(
     seed: u64,
     terminal: &Terminal,
     audience: &dyn Audience,
+    begins: impl FnOnce() -> anyhow::Result<()>,
     told_to_end: impl Future<Output = ()>,
 ) -> anyhow::Result<ScenarioReport> {
     let pool = Pool {
@@ -74,6 +75,7 @@ pub async fn play(
     let vms = pool.vms().await?;
     let plan = live::plan(scenario, show, &vms, args.keep as usize).map_err(Failure::from)?;
     agree(args, &plan, &pool, terminal)?;
+    begins()?;
     live::play(&pool, &plan, scenario, seed, audience, told_to_end).await
 }
 
@@ -93,6 +95,19 @@ fn studio(file: Option<&Path>) -> Result<Value, Failure> {
         }
     }
     Ok(configuration)
+}
+
+impl LiveArgs {
+    /// The coordinator that is rehearsed with, if one is.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] if its address is none.
+    pub fn pool(&self) -> Result<Option<String>, Failure> {
+        if !self.live {
+            return Ok(None);
+        }
+        Ok(Some(Client::new(&self.connection)?.url()))
+    }
 }
 
 impl From<PlanError> for Failure {

@@ -6,30 +6,35 @@
 //! The [`player`] starts all this from the API. With a seed and no scenario it is the simulation that is run ([`simulate`]).
 
 mod args;
+mod files;
 mod html;
 mod junit;
 mod live;
+mod paragraph;
 pub mod player;
 mod process;
 mod progress;
 mod remote;
+#[cfg(test)]
+mod sample;
 mod simulate;
 mod table;
 
-use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::sync::oneshot;
 
 pub use self::args::RehearseArgs;
+use self::files::Files;
 use self::progress::{Lines, Progress};
 use super::failure::{Exit, Failure, Outcome};
 use super::logging;
 use super::signals::Signals;
 use super::style::Tone;
-use super::table::Line;
 use super::terminal::Terminal;
 use crate::config::Log;
+use crate::domain::time::millis;
 use crate::rehearsal::play::{self, Audience, Cast};
 use crate::rehearsal::report::{Report, ScenarioReport};
 use crate::rehearsal::scenario::{self, CastError, Scenario, ScenarioError};
@@ -56,9 +61,7 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
         seed: args.seed.unwrap_or(SEED),
     };
     let scenarios = chosen(args.scenario.as_deref().unwrap_or(ALL), cast)?;
-    for path in [&args.report, &args.junit, &args.html].into_iter().flatten() {
-        writable(path).await?;
-    }
+    let files = Files::check(&args)?;
     // What the coordinator has to say about the failures it is given would bury the table.
     let log = Log {
         filter: std::env::var("RUST_LOG").unwrap_or_else(|_| "off".to_owned()),
@@ -67,66 +70,108 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
     logging::install(&log, terminal)?;
     // From here on a signal ends it in order: nothing that was started or given is left behind.
     let signals = Signals::listen()?;
-    let report = if args.progress {
-        rehearse(&args, &scenarios, cast, terminal, signals, &Lines).await?
+    let report = Report::begun(jiff::Timestamp::now(), cast.seed, args.live.pool()?);
+    let run = Run {
+        args: &args,
+        scenarios: &scenarios,
+        cast,
+        files: &files,
+    };
+    let (report, ended) = if args.progress {
+        run.rehearse(report, terminal, signals, &Lines).await
     } else {
         let progress = Progress::new(scenarios.len(), terminal);
-        let report = rehearse(&args, &scenarios, cast, terminal, signals, &progress).await;
+        let played = run.rehearse(report, terminal, signals, &progress).await;
         progress.end();
-        report?
+        played
     };
-    // Told first: that a report cannot be written must not lose it.
-    if terminal.json {
-        terminal.print_json(&report)?;
-    } else {
-        table::tell(&report, terminal)?;
-    }
-    files(&args, &report).await?;
-    Ok(if report.passed() { Exit::Done } else { Exit::Failed })
+    tell(&report, ended, files, terminal).await
 }
 
-/// Plays them one after the other, until somebody ends it.
-async fn rehearse(
-    args: &RehearseArgs,
-    scenarios: &[Scenario],
+/// Tells every verdict that there is, and then why there are no more.
+async fn tell(report: &Report, ended: anyhow::Result<()>, files: Files, terminal: &Terminal) -> Outcome {
+    if report.scenarios.is_empty() {
+        ended?;
+        return Ok(Exit::Done);
+    }
+    // Told first: that a report cannot be written must not lose it.
+    if terminal.json {
+        terminal.print_json(report)?;
+    } else {
+        table::tell(report, terminal)?;
+    }
+    files.write(report).await?;
+    match ended {
+        // Standard output has one object, which says it already.
+        Err(error) if terminal.json => Ok(Failure::from(error).exit),
+        Err(error) => Err(error),
+        Ok(()) if report.passed() => Ok(Exit::Done),
+        Ok(()) => Ok(Exit::Failed),
+    }
+}
+
+/// What is played, and where the report goes.
+struct Run<'r> {
+    args: &'r RehearseArgs,
+    scenarios: &'r [Scenario],
     cast: Cast,
-    terminal: &Terminal,
-    mut signals: Signals,
-    audience: &dyn Audience,
-) -> anyhow::Result<Report> {
-    let mut report = Report {
-        seed: cast.seed,
-        scenarios: Vec::with_capacity(scenarios.len()),
-    };
-    let told_to_end = async {
-        tokio::select! {
-            biased;
-            () = signals.told() => {}
-            () = input_ends(), if args.progress => {}
+    files: &'r Files,
+}
+
+impl Run<'_> {
+    /// Plays them one after the other, until somebody ends it. Returns the verdicts that there are, and why there are no more.
+    async fn rehearse(
+        &self,
+        mut report: Report,
+        terminal: &Terminal,
+        mut signals: Signals,
+        audience: &dyn Audience,
+    ) -> (Report, anyhow::Result<()>) {
+        let began = Instant::now();
+        let told_to_end = async {
+            tokio::select! {
+                biased;
+                () = signals.told() => {}
+                () = input_ends(), if self.args.progress => {}
+            }
+        };
+        let played = &mut report.scenarios;
+        let ended = match self.scenarios.first().filter(|_| self.args.live.live) {
+            // It ends by itself when told to: there is something to give back.
+            Some(scenario) => {
+                let (live, seed) = (&self.args.live, self.cast.seed);
+                let begins = || self.files.begin();
+                live::play(live, scenario, seed, terminal, audience, begins, told_to_end)
+                    .await
+                    .map(|verdict| played.push(verdict))
+            }
+            None => tokio::select! {
+                biased;
+                ended = self.all(audience, played) => ended,
+                () = told_to_end => {
+                    Err(Failure::new(Exit::Failed, "the rehearsal was ended before its verdict").into())
+                }
+            },
+        };
+        report.took_ms = millis(began.elapsed());
+        if let Err(error) = &ended {
+            let unplayed = self.scenarios.iter().skip(report.scenarios.len());
+            report.unplayed = unplayed.map(|scenario| scenario.name.clone()).collect();
+            report.error = Some(format!("{error:#}"));
         }
-    };
-    if let (true, Some(scenario)) = (args.live.live, scenarios.first()) {
-        // It ends by itself when told to: there is something to give back.
-        let played = live::play(&args.live, scenario, cast.seed, terminal, audience, told_to_end).await?;
-        report.scenarios.push(played);
-        return Ok(report);
+        (report, ended)
     }
-    let all = async {
-        for scenario in scenarios {
-            let played = play(scenario, cast, audience).await;
-            let played = played.with_context(|| format!("scenario {} could not be set up", scenario.name))?;
-            report.scenarios.push(played);
+
+    async fn all(&self, audience: &dyn Audience, played: &mut Vec<ScenarioReport>) -> anyhow::Result<()> {
+        self.files.begin()?;
+        for scenario in self.scenarios {
+            let verdict = play(scenario, self.cast, audience).await;
+            let verdict =
+                verdict.with_context(|| format!("scenario {} could not be set up", scenario.name))?;
+            played.push(verdict);
         }
-        anyhow::Ok(())
-    };
-    tokio::select! {
-        biased;
-        played = all => played?,
-        () = told_to_end => {
-            return Err(Failure::new(Exit::Failed, "the rehearsal was ended before its verdict").into());
-        }
+        Ok(())
     }
-    Ok(report)
 }
 
 /// Returns when whoever started this is gone, or wants it to end.
@@ -139,21 +184,6 @@ async fn input_ends() {
         let _ = ended.send(());
     });
     let _ = end.await;
-}
-
-/// Writes the files that were asked for.
-async fn files(args: &RehearseArgs, report: &Report) -> anyhow::Result<()> {
-    if let Some(path) = &args.report {
-        let text = serde_json::to_string_pretty(report)? + "\n";
-        write(path, text).await?;
-    }
-    if let Some(path) = &args.junit {
-        write(path, junit::xml(report)?).await?;
-    }
-    if let Some(path) = &args.html {
-        write(path, html::page(report)).await?;
-    }
-    Ok(())
 }
 
 /// Plays one scenario.
@@ -223,25 +253,9 @@ fn list(terminal: &Terminal) -> Outcome {
     let widest = scenarios.iter().map(|scenario| scenario.name.len()).max();
     let width = widest.unwrap_or_default() + 1;
     for scenario in &scenarios {
-        let line = Line::new()
-            .push(Tone::Strong, format!("{:<width$} ", scenario.name))
-            .push(Tone::Plain, &scenario.about);
-        terminal.print(&line.render(terminal))?;
+        let name = format!("{:<width$} ", scenario.name);
+        let line = paragraph::render((&name, Tone::Strong), (&scenario.about, Tone::Plain), terminal);
+        terminal.print(&line)?;
     }
     Ok(Exit::Done)
-}
-
-/// Says before the first scenario that the report will have no place; one that is there stays as it is.
-async fn writable(path: &Path) -> anyhow::Result<()> {
-    let mut options = tokio::fs::OpenOptions::new();
-    let opened = options.create(true).append(true).open(path).await;
-    opened
-        .map(drop)
-        .with_context(|| format!("the report cannot be written to {}", path.display()))
-}
-
-async fn write(path: &Path, text: String) -> anyhow::Result<()> {
-    tokio::fs::write(path, text)
-        .await
-        .with_context(|| format!("writing the report to {}", path.display()))
 }

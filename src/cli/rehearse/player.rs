@@ -278,6 +278,13 @@ fn verdict(status: std::io::Result<std::process::ExitStatus>, told: &[u8]) -> En
     let Ok(told) = serde_json::from_slice::<Value>(told) else {
         return Ending::broken(format!("it ended with {status} and without a report"));
     };
+    if let (true, Some(error)) = (told["scenarios"].is_array(), told["error"].as_str()) {
+        // Some have a verdict, and not all.
+        return Ending {
+            report: Some(told.clone()),
+            ..Ending::broken(error)
+        };
+    }
     if told["scenarios"].is_array() {
         let passed = status.code() == Some(0);
         return Ending {

@@ -2,24 +2,39 @@
 
 use std::fmt::{self, Write as _};
 
-use super::Plain;
-use crate::rehearsal::report::{FailoverReport, ScenarioReport, ShowReport};
+use super::{Account, Plain};
+use crate::rehearsal::report::{FailoverReport, Published, ScenarioReport, ShowReport};
 
-/// What the colours mean.
-pub(super) const KEY: &str = "<ul class=\"key\">\
-    <li><span style=\"background:var(--mark)\"></span>struck, or nothing at the ingest</li>\
-    <li><span style=\"background:var(--air)\"></span><span style=\"background:var(--other-air)\"></span>published, by one VM and by the next</li>\
-    <li><span style=\"background:var(--quiet)\"></span>noticed to decided</li>\
-    <li><span style=\"background:var(--step)\"></span>decided to back on air</li>\
-    <li>● an alert</li></ul>";
-
-const HEIGHT: u32 = 96;
-const AIR_Y: u32 = 12;
-const STEPS_Y: u32 = 42;
-const ALERTS_Y: u32 = 66;
-const AXIS_Y: u32 = 90;
+const HEIGHT: u32 = 102;
+const FIGURES_Y: u32 = 12;
+const AIR_Y: u32 = 18;
+const STEPS_Y: u32 = 48;
+const ALERTS_Y: u32 = 72;
+const AXIS_Y: u32 = 96;
+/// What a figure takes on a narrow screen, in per cent.
+const FIGURE_WIDTH: f64 = 18.0;
 /// Narrower than this, in per cent, nobody would see it.
 const WIDTH_MIN: f64 = 0.3;
+
+/// What the colours mean.
+pub(super) fn key(page: &mut String, account: Account) -> fmt::Result {
+    let silent = match account {
+        Account::Ingest => "nothing at the ingest",
+        Account::Coordinator => "off air by the coordinator's account",
+    };
+    write!(
+        page,
+        "<ul class=\"key\">\
+         <li><span class=\"swatch mark\"></span>struck, or {silent}</li>\
+         <li><span class=\"swatch mark faint\"></span>as long as that lasted</li>\
+         <li><span class=\"swatch air\"></span><span class=\"swatch other-air\"></span>published, by one VM and by the next; \
+         faint: on air when it ended</li>\
+         <li><span class=\"swatch quiet\"></span>noticed to decided</li>\
+         <li><span class=\"swatch step\"></span>decided to back on air</li>\
+         <li>alerts: <span class=\"dot mark\"></span>critical <span class=\"dot step\"></span>warning \
+         <span class=\"dot quiet\"></span>information</li></ul>"
+    )
+}
 
 /// Where a moment is, in per cent of the width.
 struct Scale {
@@ -41,18 +56,24 @@ impl Scale {
 }
 
 pub(super) fn draw(page: &mut String, scenario: &ScenarioReport, show: &ShowReport) -> fmt::Result {
+    // It goes on a moment after the last event, so that one sees who was still on air.
     let scale = Scale {
-        whole_ms: scenario.duration_ms.max(1),
+        whole_ms: (scenario.duration_ms + scenario.duration_ms / 20).max(1),
+    };
+    let gap = match show.published.is_empty() {
+        true => "never on air".to_owned(),
+        false => format!("worst gap {} ms", show.worst_gap_ms),
     };
     write!(
         page,
-        "<svg height=\"{HEIGHT}\" role=\"img\" aria-label=\"Timeline of {}: worst gap {} ms\">",
+        "<svg height=\"{HEIGHT}\" role=\"img\" aria-label=\"Timeline of {}: {gap}\">",
         Plain(&show.show),
-        show.worst_gap_ms
     )?;
     axis(page, &scale)?;
     strikes(page, &scale, scenario, show)?;
     on_air(page, &scale, show)?;
+    still_on_air(page, &scale, scenario, show)?;
+    gaps(page, &scale, show)?;
     for failover in of(scenario, show) {
         steps(page, &scale, failover)?;
     }
@@ -131,16 +152,24 @@ fn strikes(page: &mut String, scale: &Scale, scenario: &ScenarioReport, show: &S
     Ok(())
 }
 
-fn on_air(page: &mut String, scale: &Scale, show: &ShowReport) -> fmt::Result {
-    let mut publishers: Vec<&str> = Vec::new();
-    for published in &show.published {
-        if publishers.last() != Some(&published.by.as_str()) {
-            publishers.push(&published.by);
+/// What was published, with the number of its colour: one VM's and the next one's.
+fn stripes(show: &ShowReport) -> impl Iterator<Item = (usize, &Published)> {
+    let mut before: Option<&str> = None;
+    let mut number = 1;
+    show.published.iter().map(move |published| {
+        if before != Some(&published.by) {
+            before = Some(&published.by);
+            number = 1 - number;
         }
+        (number, published)
+    })
+}
+
+fn on_air(page: &mut String, scale: &Scale, show: &ShowReport) -> fmt::Result {
+    for (number, published) in stripes(show) {
         write!(
             page,
-            "<rect class=\"air{}\" x=\"{:.2}%\" y=\"{AIR_Y}\" width=\"{:.2}%\" height=\"20\"><title>{} to {}: {}</title></rect>",
-            (publishers.len() + 1) % 2,
+            "<rect class=\"air{number}\" x=\"{:.2}%\" y=\"{AIR_Y}\" width=\"{:.2}%\" height=\"20\"><title>{} to {}: {}</title></rect>",
             scale.at(published.at_ms),
             scale.width(published.at_ms, published.until_ms),
             super::At(published.at_ms),
@@ -148,24 +177,63 @@ fn on_air(page: &mut String, scale: &Scale, show: &ShowReport) -> fmt::Result {
             Plain(&published.by)
         )?;
     }
-    for gap in &show.gaps {
-        let (x, end) = (scale.at(gap.at_ms), scale.at(gap.at_ms + gap.ms));
+    if show.published.is_empty() {
+        let y = AIR_Y + 14;
         write!(
             page,
-            "<rect class=\"gap\" x=\"{x:.2}%\" y=\"{}\" width=\"{:.2}%\" height=\"6\"/>",
-            AIR_Y + 7,
-            scale.width(gap.at_ms, gap.at_ms + gap.ms)
+            "<text class=\"ms\" x=\"0%\" dx=\"4\" y=\"{y}\">never on air</text>"
         )?;
-        // Beside the gap, on the side where there is room.
-        let (anchor, x, dx) = if end < 80.0 {
-            ("start", end, 4)
-        } else {
-            ("end", x, -4)
+    }
+    Ok(())
+}
+
+/// Who was on air when it ended: nobody looked any longer, so that it is drawn faintly.
+fn still_on_air(
+    page: &mut String,
+    scale: &Scale,
+    scenario: &ScenarioReport,
+    show: &ShowReport,
+) -> fmt::Result {
+    let Some((number, last)) = stripes(show).last().filter(|_| show.on_air) else {
+        return Ok(());
+    };
+    let from_ms = last.until_ms.min(scenario.duration_ms);
+    write!(
+        page,
+        "<rect class=\"air{number} after\" x=\"{:.2}%\" y=\"{AIR_Y}\" width=\"{:.2}%\" height=\"20\"><title>on air when it ended</title></rect>",
+        scale.at(from_ms),
+        scale.width(from_ms, scale.whole_ms),
+    )
+}
+
+/// The gaps, and their figures as far as there is room: the longest come first.
+fn gaps(page: &mut String, scale: &Scale, show: &ShowReport) -> fmt::Result {
+    let mut longest_first: Vec<_> = show.gaps.iter().collect();
+    longest_first.sort_by_key(|gap| std::cmp::Reverse(gap.ms));
+    let mut taken: Vec<f64> = Vec::new();
+    for gap in longest_first {
+        let (from, end) = (scale.at(gap.at_ms), scale.at(gap.at_ms + gap.ms));
+        write!(
+            page,
+            "<rect class=\"gap\" x=\"{from:.2}%\" y=\"{}\" width=\"{:.2}%\" height=\"6\"><title>{} ms</title></rect>",
+            AIR_Y + 7,
+            scale.width(gap.at_ms, gap.at_ms + gap.ms),
+            gap.ms
+        )?;
+        let middle = f64::midpoint(from, end);
+        if taken.iter().any(|other| (other - middle).abs() < FIGURE_WIDTH) {
+            continue;
+        }
+        taken.push(middle);
+        // Over its middle; at an edge of the drawing inwards from there.
+        let (anchor, x) = match middle {
+            left if left < FIGURE_WIDTH / 2.0 => ("start", from),
+            right if right > 100.0 - FIGURE_WIDTH / 2.0 => ("end", end),
+            middle => ("middle", middle),
         };
         write!(
             page,
-            "<text class=\"ms\" text-anchor=\"{anchor}\" x=\"{x:.2}%\" dx=\"{dx}\" y=\"{}\">{} ms</text>",
-            STEPS_Y + 12,
+            "<text class=\"ms\" text-anchor=\"{anchor}\" x=\"{x:.2}%\" y=\"{FIGURES_Y}\">{} ms</text>",
             gap.ms
         )?;
     }

@@ -2,18 +2,21 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{At, Plain, lanes};
-use crate::rehearsal::report::{FailoverReport, ScenarioReport, ShowReport};
+use super::{Account, At, Plain, lanes};
+use crate::rehearsal::report::{FailoverReport, Gap, ScenarioReport, ShowReport};
 
-pub(super) fn list(page: &mut String, scenario: &ScenarioReport, show: &ShowReport) -> fmt::Result {
+pub(super) fn list(
+    page: &mut String,
+    scenario: &ScenarioReport,
+    show: &ShowReport,
+    account: Account,
+) -> fmt::Result {
     let mut moments = struck(scenario, show);
     for failover in lanes::of(scenario, show) {
         moments.extend(moved(failover));
     }
     for gap in &show.gaps {
-        moments.push((gap.at_ms, "the last bytes reached the ingest".to_owned()));
-        let back = format!("bytes reach the ingest again, {} ms later", gap.ms);
-        moments.push((gap.at_ms + gap.ms, back));
+        moments.extend(silent(show, gap, account));
     }
     if moments.is_empty() {
         return Ok(());
@@ -29,6 +32,30 @@ pub(super) fn list(page: &mut String, scenario: &ScenarioReport, show: &ShowRepo
         )?;
     }
     page.write_str("</tbody></table></div></details>")
+}
+
+/// How a gap begins and ends, as far as somebody saw it: at the beginning nothing may have been there yet, and at the end
+/// nothing may have come back.
+fn silent(show: &ShowReport, gap: &Gap, account: Account) -> Vec<(u64, String)> {
+    let (gone, again) = match account {
+        Account::Ingest => (
+            "the last bytes reached the ingest",
+            "bytes reach the ingest again",
+        ),
+        Account::Coordinator => (
+            "off air, by the coordinator's account",
+            "on air again, by the coordinator's account",
+        ),
+    };
+    let end_ms = gap.at_ms + gap.ms;
+    let before = show
+        .published
+        .iter()
+        .any(|published| published.until_ms <= gap.at_ms);
+    let after = show.published.iter().any(|published| published.at_ms >= end_ms);
+    let gone = before.then(|| (gap.at_ms, gone.to_owned()));
+    let again = after.then(|| (end_ms, format!("{again}, {} ms later", gap.ms)));
+    gone.into_iter().chain(again).collect()
 }
 
 fn struck(scenario: &ScenarioReport, show: &ShowReport) -> Vec<(u64, String)> {
