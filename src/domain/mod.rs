@@ -4,13 +4,14 @@
 //! world, [`sealed`] its secrets; [`vm`] and [`show`] are the two aggregates, [`assignment`] is what happens between them and
 //! [`moves`] what a failover does to both, [`cleaning`] what shows leave behind; [`state`] is the fold of all [`event`]s. [`pool`] and [`placement`] allocate,
 //! from the [`candidates`]; [`health`] and
-//! [`failover`] judge; [`operation`]s are what may be run on a VM, [`execution`]s what was; [`archive`] is what becomes of recordings; [`restart`] is the supervisors' policy; [`stall`] tells when this process did not run; [`invariants`] say what must always hold.
+//! [`failover`] judge; [`destination`]s are where shows stream to; [`operation`]s are what may be run on a VM, [`execution`]s what was; [`archive`] is what becomes of recordings; [`restart`] is the supervisors' policy; [`stall`] tells when this process did not run; [`invariants`] say what must always hold.
 
 pub mod archive;
 mod assignment;
 pub mod candidates;
 pub mod cleaning;
 pub mod configuration;
+pub mod destination;
 pub mod event;
 pub mod execution;
 pub mod failover;

@@ -20,7 +20,7 @@ use super::archive::{self, Archive};
 use super::configuration::{Configuration, Made};
 use super::failover::{Cause, Ending, Evidence, Failover, Fence, Record};
 use super::ids::{Epoch, RequestKey, ShowId, VmId};
-use super::studio::{self, Comparison, MadeBy, StreamService, Studio};
+use super::studio::{Comparison, MadeBy, Studio};
 use super::time::Timestamp;
 use super::vm;
 
@@ -329,19 +329,6 @@ impl Show {
     /// There is something to make a studio from.
     pub(super) fn has_studio(&self) -> bool {
         self.studio.is_some() || self.configuration.is_some()
-    }
-
-    /// It is known where it streams to: by the studio captured, else by the configuration.
-    #[must_use]
-    pub fn has_destination(&self) -> bool {
-        match (&self.studio, &self.configuration) {
-            (Some(captured), _) => captured
-                .stream
-                .as_ref()
-                .is_some_and(StreamService::has_destination),
-            (None, Some(configuration)) => studio::names_server(configuration.stream_server.as_deref()),
-            (None, None) => false,
-        }
     }
 
     /// Its studio has been made equal to what it is to be.

@@ -7,6 +7,7 @@ mod direct;
 mod executions;
 mod machines;
 mod moves;
+mod one_stream;
 mod readiness;
 mod rehearsal;
 mod scenarios;

@@ -4,6 +4,7 @@
 mod fixtures;
 
 mod archive;
+mod destination;
 mod doc;
 mod show_table;
 mod verdict_table;

@@ -81,6 +81,14 @@ impl State {
             let message = "no connection to studios is configured ([obs] enabled = false)".to_owned();
             return Err(CommandError::Studio { vm, message });
         }
+        if let Some(other) = self.ctx.state().same_stream(&show) {
+            let message = format!(
+                "show {other} streams to the same server with the same stream key, and there must not be two publishers: \
+                 stop it, or give show {} a stream key of its own",
+                self.id
+            );
+            return Err(CommandError::Refused(message));
+        }
         let show = self.commit(vec![Fact::StreamWanted { wanted: true }]).await?;
         self.ctx.machines.duty_changed(&vm);
         self.turn_on(me, &show);

@@ -1,0 +1,69 @@
+//! Where shows stream to, and which of them would be one stream to whoever takes it.
+
+use super::ids::ShowId;
+use super::sealed::Sealed;
+use super::show::{Phase, Show};
+use super::state::State;
+use super::studio::{StreamService, names_server};
+
+/// Two that are equal are one stream to an ingest, and two publishers of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Destination<'a> {
+    /// `None` where a service that OBS knows by its name decides.
+    pub server: Option<&'a str>,
+    pub key: &'a Sealed,
+}
+
+impl Show {
+    /// It is known where it streams to: by the studio captured, else by the configuration.
+    #[must_use]
+    pub fn has_destination(&self) -> bool {
+        match (&self.studio, &self.configuration) {
+            (Some(captured), _) => captured
+                .stream
+                .as_ref()
+                .is_some_and(StreamService::has_destination),
+            (None, Some(configuration)) => names_server(configuration.stream_server.as_deref()),
+            (None, None) => false,
+        }
+    }
+
+    /// Where its stream goes, as [`has_destination`](Self::has_destination) knows it. `None` without a stream key, too: whose
+    /// stream that is, nobody can say.
+    #[must_use]
+    pub fn destination(&self) -> Option<Destination<'_>> {
+        let (server, key) = match (&self.studio, &self.configuration) {
+            (Some(captured), _) => {
+                let stream = captured.stream.as_ref()?;
+                (stream.server.as_deref(), stream.key.as_ref())
+            }
+            (None, Some(configuration)) => (
+                configuration.stream_server.as_deref(),
+                configuration.stream_key.as_ref(),
+            ),
+            (None, None) => return None,
+        };
+        Some(Destination { server, key: key? })
+    }
+
+    fn is_to_be_on_air(&self) -> bool {
+        match self.phase {
+            Phase::OnAir => true,
+            Phase::OffAir | Phase::FailingOver(_) => self.stream_wanted || self.may_publish,
+            Phase::Idle | Phase::Releasing { .. } => false,
+        }
+    }
+}
+
+impl State {
+    /// Another show that is on air, or is meant to be, with the server and the stream key of this one.
+    #[must_use]
+    pub fn same_stream(&self, show: &Show) -> Option<&ShowId> {
+        let destination = show.destination()?;
+        self.placed_shows()
+            .find(|other| {
+                other.id != show.id && other.is_to_be_on_air() && other.destination() == Some(destination)
+            })
+            .map(|other| &other.id)
+    }
+}
