@@ -38,7 +38,15 @@ impl State {
                 vm: vm.clone(),
             });
         }
-        let (vm, ledger) = self.take_vm(ask).await?;
+        let key = ask.key.clone();
+        let (vm, ledger) = match self.take_vm(ask).await {
+            // The first try was undecided when this one began, and has been recorded since.
+            Err(CommandError::KeyReused) => {
+                let repeated = self.repeated_assign(key.as_ref())?;
+                return repeated.ok_or(CommandError::KeyReused);
+            }
+            taken => taken?,
+        };
         tracing::info!(%vm, "the show has a VM");
         if ledger.vm(&vm).is_some_and(|vm| vm.power == Power::Stopped) {
             self.ctx.machines.start_soon(&vm);
@@ -103,7 +111,8 @@ impl State {
                         VmError::Down | VmError::Gone | VmError::Commit(CommitError::Rejected(_))
                     );
                     let error = error.about(&vm);
-                    if !passing || (wish.preferred.as_ref() == Some(&vm) && !wish.allow_fallback) {
+                    let is_final = !passing || matches!(error, CommandError::KeyReused);
+                    if is_final || (wish.preferred.as_ref() == Some(&vm) && !wish.allow_fallback) {
                         return Err(error);
                     }
                     wish.exclude.push(vm);
@@ -132,6 +141,7 @@ impl State {
             return Ok(show);
         };
         self.steps.clear();
+        self.renewing = None;
         let ended = Fact::FailoverEnded {
             epoch: failover.epoch,
             ending: Ending::Abandoned,
