@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use super::{CloudStanding, CommandError, Coordinator};
 use crate::actors::board::Observation;
 use crate::actors::context::Context;
+use crate::domain::failover::verdict::Signals;
 use crate::domain::load::Load;
 use crate::domain::show::{Phase, Show};
 use crate::domain::state::State;
@@ -56,7 +57,7 @@ impl Scrape {
             coordinator(page, &ctx)?;
             mailboxes(page, &ctx)?;
             pool(page, &moment)?;
-            shows(page, &moment)?;
+            shows(page, &moment, &ctx)?;
             vms(page, &moment)?;
             loads(page, &moment)
         })
@@ -197,18 +198,29 @@ fn waits_for(state: &State, show: &Show) -> Option<Wait> {
 }
 
 /// Shows that have a VM: there are no more of them than VMs.
-fn shows(page: &mut Page<'_>, moment: &Moment) -> fmt::Result {
-    type Read = fn(&Show) -> bool;
+fn shows(page: &mut Page<'_>, moment: &Moment, ctx: &Context) -> fmt::Result {
+    type Read = fn(&Show, &Signals) -> bool;
     let families: [(_, Read); 4] = [
-        (&c::SHOW_STREAM_WANTED, |show| show.stream_wanted),
-        (&c::SHOW_ON_AIR, |show| show.phase == Phase::OnAir),
-        (&c::SHOW_FAILING_OVER, |show| show.failover().is_some()),
-        (&c::SHOW_HELD, |show| show.held),
+        (&c::SHOW_STREAM_WANTED, |show, _| show.stream_wanted),
+        (&c::SHOW_ON_AIR, |show, signals| {
+            show.phase == Phase::OnAir && !signals.is_off_air()
+        }),
+        (&c::SHOW_FAILING_OVER, |show, _| show.failover().is_some()),
+        (&c::SHOW_HELD, |show, _| show.held),
     ];
+    let shows: Vec<(&Show, Signals)> = moment
+        .state
+        .placed_shows()
+        .map(|show| {
+            let vm = show.vm.as_ref();
+            let signals = vm.map(|vm| ctx.board.latest(vm).signals);
+            (&**show, signals.unwrap_or_default())
+        })
+        .collect();
     for (definition, read) in families {
         page.family(definition, |family| {
-            for show in moment.state.placed_shows() {
-                family.series(&[show.id.as_str()], bit(read(show)))?;
+            for (show, signals) in &shows {
+                family.series(&[show.id.as_str()], bit(read(show, signals)))?;
             }
             Ok(())
         })?;

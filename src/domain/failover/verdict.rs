@@ -198,6 +198,17 @@ impl Signals {
         answered.max(self.last_output_at)
     }
 
+    /// Whether it is known that no output leaves the VM: its bytes do not rise, or its studio is gone or does not answer.
+    #[must_use]
+    pub fn is_off_air(&self) -> bool {
+        let is_flat = matches!(self.output, OutputSign::Flat { .. });
+        let is_gone = match self.obs {
+            Sign::Bad { how, .. } => how != Trouble::Cut,
+            Sign::Unknown | Sign::Good { .. } => false,
+        };
+        is_flat || is_gone
+    }
+
     /// Whether output is seen to leave the VM.
     #[must_use]
     pub fn is_publishing(&self) -> bool {

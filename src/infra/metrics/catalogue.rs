@@ -96,7 +96,8 @@ catalogue! {
     SHOW_STREAM_WANTED = Gauge, "understudy_show_stream_wanted", ["show"],
         "1 if a producer wants the stream of the show to run, else 0. Only of shows that have a VM.";
     SHOW_ON_AIR = Gauge, "understudy_show_on_air", ["show"],
-        "1 if the show is on air, else 0, also while it is being moved. Only of shows that have a VM.";
+        "1 if the show is on air, else 0: also while it is being moved, and while nothing is seen to leave its VM. Only of shows \
+         that have a VM.";
     SHOW_FAILING_OVER = Gauge, "understudy_show_failing_over", ["show"],
         "1 while the show is being moved to another VM, else 0. Only of shows that have a VM.";
     SHOW_HELD = Gauge, "understudy_show_held", ["show"],

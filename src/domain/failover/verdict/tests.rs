@@ -222,6 +222,28 @@ fn an_output_that_was_flat_before_the_show_went_on_air_is_not_held_against_it() 
 }
 
 #[test]
+fn what_is_known_to_send_nothing_is_off_air_and_what_cannot_be_asked_is_not() {
+    let flat = OutputSign::Flat { since: NOW };
+    assert!(
+        Signals {
+            output: flat,
+            ..on_air()
+        }
+        .is_off_air()
+    );
+    for (how, off_air) in [
+        (Trouble::Refused, true),
+        (Trouble::Silent, true),
+        (Trouble::Cut, false),
+    ] {
+        let obs = bad(100, how);
+        assert_eq!(Signals { obs, ..on_air() }.is_off_air(), off_air, "{how:?}");
+    }
+    assert!(!on_air().is_off_air());
+    assert!(!Signals::default().is_off_air());
+}
+
+#[test]
 fn nothing_known_is_nothing_lost() {
     assert_eq!(verdict(Signals::default()), Verdict::Fine);
 }
