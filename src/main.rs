@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use understudy::cli::{self, Command, Failure};
+use understudy::rehearsal::scratch;
 
 /// Limit on what is left to do when the command has ended: nothing that matters is.
 const WIND_DOWN_LIMIT: Duration = Duration::from_secs(1);
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         .and_then(|runtime| {
             let outcome = runtime.block_on(cli::run(command, &terminal));
             runtime.shutdown_timeout(WIND_DOWN_LIMIT);
+            scratch::sweep();
             outcome
         });
     let exit = outcome.unwrap_or_else(|error| {

@@ -18,7 +18,7 @@ pub mod live;
 pub mod play;
 pub mod report;
 pub mod scenario;
-mod scratch;
+pub mod scratch;
 pub mod simulation;
 pub mod stage;
 mod strike;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Live;
 use crate::rehearsal::control::Alert;
 
@@ -9,12 +11,12 @@ use crate::rehearsal::control::Alert;
 const LOOK: Duration = Duration::from_millis(500);
 /// Limit on one look.
 const ANSWER: Duration = Duration::from_secs(3);
-/// The coordinator may be slow to answer for so many looks in a row: it moves shows just then.
-const MISSED_MAX: u32 = 4;
+/// The coordinator may not answer for so long: it moves shows just then, or has been started again.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Returns why the rehearsal must end at once.
 pub(super) async fn watch(live: &Live<'_>) -> String {
-    let mut missed = 0;
+    let mut heard_at = Instant::now();
     let before = match live.pool.control().alerts().await {
         Ok(alerts) => alerts,
         Err(error) => return format!("the alerts cannot be asked for: {error:#}"),
@@ -24,12 +26,12 @@ pub(super) async fn watch(live: &Live<'_>) -> String {
         let looked =
             looked.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", ANSWER.as_secs())));
         match looked {
-            Ok(None) => missed = 0,
+            Ok(None) => heard_at = Instant::now(),
             Ok(Some(reason)) => return reason,
-            Err(error) if missed >= MISSED_MAX => {
+            Err(error) if heard_at.elapsed() >= PATIENCE => {
                 return format!("the coordinator does not answer: {error:#}");
             }
-            Err(_) => missed += 1,
+            Err(_) => {}
         }
         tokio::time::sleep(LOOK).await;
     }
