@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understudy::actors::coordinator::CommandError;
+use understudy::actors::coordinator::{Assign, CommandError};
 use understudy::actors::news::Item;
 use understudy::config::Config;
 use understudy::domain::failover::Ending;
@@ -13,7 +13,7 @@ use understudy::domain::show::{Phase, Show};
 use understudy::domain::state::State;
 use understudy::domain::vm::{Power, Status};
 use understudy::rehearsal::stage::stream_key;
-use understudy::sim::model::fault::{Fault, FaultKind};
+use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
 use understudy::sim::world::WorldConfig;
 
 use crate::moves::last_record;
@@ -97,7 +97,7 @@ async fn a_show_on_its_way_to_one_vm_is_not_said_to_go_to_another() {
 async fn a_show_that_waits_for_a_spare_keeps_one_timer_however_much_it_hears() {
     const SIGNALS: usize = 60;
     const SLACK: usize = 20;
-    let often = |config: &mut Config| config.pool.health_check_interval = Duration::from_millis(50);
+    let often = |config: &mut Config| config.probe.interval_on_air = Duration::from_millis(50);
     let scene = Scene::set(1, 0, often).await;
     let (show, vm) = scene.on_air("gala").await;
     let coordinator = scene.coordinator();
@@ -166,6 +166,98 @@ async fn a_move_that_was_asked_for_and_lost_its_only_spare_is_given_up_and_the_s
         .into_iter()
         .filter(|stretch| stretch.key == key);
     assert_eq!(streams.count(), 1);
+    scene.node.stop().await.unwrap();
+}
+
+/// The old VM has been told to stop, and has, when the only spare goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_loses_its_only_spare_while_it_fences_puts_the_show_back_on_air() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let state = coordinator.state();
+    let other = state.vms().find(|other| other.id != vm).unwrap();
+    let spare = scene.instance(&other.id);
+    // It does not get as far as being restored.
+    scene.stage.world.fault(&spare, Fault::StudioHang).unwrap();
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    let old = scene.machine(&vm);
+    assert!(old.until(SOON, |view| !view.is_streaming()).await.is_some());
+    scene.stage.world.terminate_instance(&spare).unwrap();
+    assert_eq!(scene.moved(&show, 1).await, vm);
+    assert_eq!(last_record(&coordinator, &show).ending, Ending::Returned);
+    let (key, ingest) = (stream_key(&show), scene.stage.world.ingest());
+    assert!(
+        ingest
+            .until(SOON, |ingest| ingest.publishers(&key).len() == 1)
+            .await
+    );
+    scene.node.stop().await.unwrap();
+}
+
+/// Whether its stream still runs says nothing then: it has been told to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_loses_its_only_spare_before_the_old_stream_has_stopped_starts_that_again() {
+    let mut world = WorldConfig::for_test(2, 0);
+    world.machine.output.stop = Duration::from_secs(1);
+    let scene = Scene::world(world, 2, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let moving = coordinator.failover(show.clone(), None, None).await.unwrap();
+    let spare = scene.instance(&moving.to.unwrap());
+    scene.stage.world.terminate_instance(&spare).unwrap();
+    let old = scene.machine(&vm);
+    assert!(old.until(SOON, |view| !view.is_streaming()).await.is_some());
+    assert!(old.until(SOON, |view| view.is_streaming()).await.is_some());
+    assert_eq!(scene.moved(&show, 1).await, vm);
+    assert_eq!(last_record(&coordinator, &show).ending, Ending::Returned);
+    scene.node.stop().await.unwrap();
+}
+
+/// It cannot be started, and there is no other: it is not tried until the show may lose no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_that_does_not_start_is_tried_once_and_the_show_stays_on_air() {
+    let scene = Scene::set(1, 1, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    scene.stage.world.cloud_fault(CloudFault::NoCapacity);
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    assert_eq!(scene.moved(&show, 1).await, vm);
+    let record = last_record(&coordinator, &show);
+    assert_eq!(
+        (record.ending, record.failover.lost_at.len()),
+        (Ending::Recovered, 1)
+    );
+    let state = coordinator.state();
+    let after = state.show(&show).unwrap();
+    assert_eq!((after.phase.clone(), after.held), (Phase::OnAir, false));
+    let key = stream_key(&show);
+    let streams = scene.stage.world.ingest().stretches();
+    assert_eq!(streams.iter().filter(|stretch| stretch.key == key).count(), 1);
+    scene.node.stop().await.unwrap();
+}
+
+/// Its studio answers, and what it sends goes nowhere until it connects anew; the only other VM has another show.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_that_has_no_spare_is_started_anew_where_it_is() {
+    let scene = Scene::set(2, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let other = ShowId::new("matinee").unwrap();
+    coordinator.assign(other, Assign::default()).await.unwrap();
+    let instance = scene.instance(&vm);
+    scene.stage.world.fault(&instance, Fault::OutputSilent).unwrap();
+    until_it_waits(&scene, &show).await;
+    let machine = scene.machine(&vm);
+    assert!(machine.until(SOON, |view| !view.is_streaming()).await.is_some());
+    assert!(machine.until(SOON, |view| view.is_streaming()).await.is_some());
+    scene
+        .stage
+        .world
+        .heal(&instance, FaultKind::OutputSilent)
+        .unwrap();
+    assert_eq!(scene.moved(&show, 1).await, vm);
+    assert_eq!(last_record(&coordinator, &show).ending, Ending::Recovered);
     scene.node.stop().await.unwrap();
 }
 

@@ -86,6 +86,13 @@ pub async fn stop_stream(ctx: &Context, vm: &VmId) -> Result<(), String> {
         .map_err(|error| format!("its stream could not be stopped: {error}"))
 }
 
+/// Stops the stream of a VM and starts it, without waiting for bytes.
+pub async fn restart_stream(ctx: &Context, vm: &VmId) -> Result<(), String> {
+    stop_stream(ctx, vm).await?;
+    let started = studio(ctx, vm).await?.start_stream().await;
+    started.map_err(|error| format!("its stream could not be started: {error}"))
+}
+
 /// Makes certain that a VM publishes nothing: asks its studio to stop; if that does not answer, kills it; if
 /// the machine does not answer, has the cloud switch it off and waits until it is. A channel that is known to be
 /// silent is not waited for again.

@@ -23,11 +23,12 @@ mod handle;
 mod message;
 mod moving;
 mod release;
+mod renewing;
 mod spare;
 mod stream;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ use super::task::Task;
 use crate::domain::event::Event;
 use crate::domain::failover::Action;
 use crate::domain::failover::verdict::{IngestSign, Signals};
-use crate::domain::ids::ShowId;
+use crate::domain::ids::{ShowId, VmId};
 use crate::domain::show::{self, Phase, Show};
 use crate::domain::time::Timestamp;
 use crate::infra::ledger::CommitError;
@@ -102,12 +103,18 @@ pub(super) struct State {
     move_span: Option<(Timestamp, Span)>,
     steps: BTreeMap<Step, Task>,
     failures: BTreeMap<Step, u32>,
+    /// In this move somebody may have been told to stop the stream of the old VM, whatever is known of how that went.
+    fence_begun: bool,
+    lost_spares: VecDeque<(VmId, Timestamp)>,
     /// The stream being started or stopped, and how many times that has been begun: what an earlier one has to
     /// say is out of date.
     turning: Option<Task>,
     turn: u64,
     /// The studio being made equal to the capture outside of a move.
     mending: Option<Task>,
+    /// A silent stream being started anew, and when that was last begun.
+    renewing: Option<Task>,
+    renewed_at: Option<Timestamp>,
     drive_pending: bool,
     waiting_for_air: Vec<Reply<StreamTurned>>,
     waiting_for_quiet: Vec<Reply<StreamTurned>>,
@@ -189,6 +196,11 @@ impl Actor for ShowActor {
 
 impl State {
     fn new(ctx: Arc<Context>, id: ShowId, is_successor: bool) -> Self {
+        let ledger = ctx.state();
+        let failover = ledger.show(&id).and_then(|show| show.failover());
+        // Whoever had it before may have come as far as that.
+        let fence_begun =
+            failover.is_some_and(|failover| failover.to.is_some() || !failover.lost_at.is_empty());
         Self {
             ctx,
             id,
@@ -208,9 +220,13 @@ impl State {
             move_span: None,
             steps: BTreeMap::new(),
             failures: BTreeMap::new(),
+            fence_begun,
+            lost_spares: VecDeque::new(),
             turning: None,
             turn: 0,
             mending: None,
+            renewing: None,
+            renewed_at: None,
             drive_pending: false,
             waiting_for_air: Vec::new(),
             waiting_for_quiet: Vec::new(),

@@ -162,6 +162,7 @@ impl State {
         self.failures.clear();
         self.told_waiting = false;
         self.told_unmakeable = false;
+        self.fence_begun = false;
         let level = if cause == Cause::Forced {
             Level::Info
         } else {
@@ -205,7 +206,7 @@ impl State {
 
     async fn drive_on(&mut self, me: &ActorRef<Message>, show: &Show, failover: &Failover) {
         let ready = self.target_is_ready(failover);
-        if !ready && failover.fenced.is_none() && self.has_recovered(failover) {
+        if !ready && self.has_recovered(failover) {
             return self.recovered(me, failover).await;
         }
         if let Some((vm, reason)) = self.unusable_target(failover) {
@@ -253,7 +254,13 @@ impl State {
 
     /// The old VM is on air again and nothing has been moved yet.
     fn has_recovered(&self, failover: &Failover) -> bool {
-        failover.cause != Cause::Forced && failover.publish && self.is_on_air(failover)
+        let wanted_back = failover.cause != Cause::Forced && failover.publish;
+        wanted_back && self.is_untouched(failover) && self.is_on_air(failover)
+    }
+
+    /// Nobody was told to stop its stream.
+    pub(super) fn is_untouched(&self, failover: &Failover) -> bool {
+        failover.fenced.is_none() && !self.fence_begun
     }
 
     /// The old VM has been seen to publish since it was decided to leave it.
@@ -268,6 +275,12 @@ impl State {
         };
         if self.steps.get(&step).is_some_and(Task::is_running) {
             return;
+        }
+        if step == Step::Fence {
+            if self.is_renewing() {
+                return self.drive_later(me);
+            }
+            self.fence_begun = true;
         }
         let (ctx, me, epoch, from) = (
             Arc::clone(&self.ctx),
@@ -417,6 +430,7 @@ impl State {
         tracing::info!(ending = ending.as_str(), "the move has ended");
         self.move_span = None;
         self.steps.clear();
+        self.renewing = None;
         self.failures.clear();
         self.ingest = IngestSign::Unknown;
         let show = self.show();

@@ -57,7 +57,12 @@ pub(in crate::actors) struct Quiet {
 
 impl State {
     pub(super) async fn release(&mut self, me: &ActorRef<Message>, ask: Release, reply: Reply<Released>) {
-        match self.begin_release(me, &ask).await {
+        let begun = match self.begin_release(me, &ask).await {
+            // The first try may have been undecided when this one began, and recorded since: then it is found now.
+            Err(CommandError::KeyReused) => self.begin_release(me, &ask).await,
+            begun => begun,
+        };
+        match begun {
             Ok(Some(released)) => answer(reply, Ok(released)),
             Ok(None) => queue(&mut self.waiting_for_release, reply),
             Err(error) => answer(reply, Err(error)),
@@ -363,6 +368,7 @@ impl State {
 
     fn let_go(&mut self, me: &ActorRef<Message>, vm: &VmId, stop_vm: bool) -> Released {
         self.steps.clear();
+        self.renewing = None;
         self.capturing = None;
         self.mending = None;
         self.signals = crate::domain::failover::verdict::Signals::default();

@@ -12,8 +12,14 @@ use crate::domain::ids::VmId;
 use crate::domain::placement::Wish;
 use crate::domain::pool::{Allocation, Denied};
 use crate::domain::show::{Event as Fact, Show};
+use crate::domain::time::Timestamp;
 use crate::domain::vm::Power;
 
+/// A spare that was just lost is not the next one, even where there is no other: what felled it is still there, and a few
+/// more tries would use up what a show may lose.
+const REST: Duration = Duration::from_secs(30);
+/// Of so many lost spares it is known that they rest.
+const RESTING_MAX: usize = 16;
 /// How long a target that was ordered to start may still say stopped.
 const START_VISIBLE: Duration = Duration::from_secs(10);
 
@@ -23,9 +29,13 @@ impl State {
         from: &VmId,
         wanted: Option<VmId>,
     ) -> Result<Allocation, CommandError> {
+        let now = self.ctx.now();
+        let rests =
+            |(vm, lost_at): &&(VmId, Timestamp)| now.since(*lost_at) < REST && wanted.as_ref() != Some(vm);
+        let lost = self.lost_spares.iter().filter(rests).map(|(vm, _)| vm.clone());
         let wish = Wish {
+            exclude: std::iter::once(from.clone()).chain(lost).collect(),
             preferred: wanted,
-            exclude: vec![from.clone()],
             last_resort: true,
             ..Wish::default()
         };
@@ -70,7 +80,10 @@ impl State {
     pub(super) async fn seek_spare(&mut self, me: &ActorRef<Message>, show: &Show, failover: &Failover) {
         let cap = self.ctx.options.failover.cap;
         if !failover.lost_at.is_empty() && cap.is_reached(show.moves(), self.ctx.now()) {
-            return self.await_operator(show, failover).await;
+            if !self.return_to(me, failover).await {
+                self.await_operator(show, failover).await;
+            }
+            return;
         }
         if show.held && failover.cause != Cause::Forced {
             // Put on hold while it waited: whoever did that looks after it.
@@ -82,6 +95,7 @@ impl State {
                 if self.return_to(me, failover).await {
                     return;
                 }
+                self.renew(failover);
                 self.tell_no_spare(failover);
             }
             Err(error) => tracing::debug!(show = %self.id, %error, "still no spare"),
@@ -114,12 +128,12 @@ impl State {
         };
         let worth_it = match failover.cause {
             Cause::MachineLost | Cause::StudioLost | Cause::Forced => true,
-            // Its studio answered all along: that it answers now is no news.
-            Cause::OutputSilent => false,
+            // Its studio answered all along: that it answers now is no news. Once its stream is stopped it can be started.
+            Cause::OutputSilent => !self.is_untouched(failover),
         };
         let usable = old.power == Power::Ready && answered_since && worth_it;
         if usable {
-            let untouched = failover.fenced.is_none() && self.is_on_air(failover);
+            let untouched = self.is_untouched(failover) && self.is_on_air(failover);
             let message = format!("show {} stays on {}: there is no spare for it", self.id, old.id);
             self.alert(Level::Warning, "Not moved", message, Some(&old.id));
             let ending = if untouched {
@@ -190,6 +204,10 @@ impl State {
         let Some(failover) = show.failover() else { return };
         self.steps.clear();
         self.failures.clear();
+        self.lost_spares.push_back((vm.clone(), self.ctx.now()));
+        if self.lost_spares.len() > RESTING_MAX {
+            self.lost_spares.pop_front();
+        }
         let message = format!(
             "show {}: the spare {vm} cannot be used ({reason}); taking another",
             self.id
