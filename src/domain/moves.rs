@@ -101,7 +101,7 @@ impl State {
         if let Some(to) = &failover.to {
             self.take(to, show, failover.epoch, at)?;
         }
-        let reason = format!("show {} was moved away: {}", show.id, failover.evidence.summary);
+        let reason = format!("show {} gave it up: {}", show.id, failover.evidence.summary);
         self.fault(&failover.from, &reason, at)?;
         show.epoch = failover.epoch;
         show.phase = Phase::FailingOver(Box::new(failover));

@@ -16,7 +16,7 @@ nothing changes.
 const VM: &str = "
 ## A VM
 
-Power, occupancy and health are three machines; [`src/domain/vm.rs`](../src/domain/vm.rs) draws them. People
+Power, occupancy and health are three machines; [`src/domain/vm`](../src/domain/vm/mod.rs) draws them. People
 see one status, which is a function of the three and of the fault:
 ";
 

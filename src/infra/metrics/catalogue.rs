@@ -125,7 +125,7 @@ catalogue! {
     FAILOVER_PHASE_DURATION = OUTAGE, "understudy_failover_phase_duration_seconds", ["phase"],
         "Parts of failovers that are over: first sign to verdict (detect), to a target (decide), from there to the old VM fenced (fence) and the studio restored (restore), from both to rising output (verify).";
     SHOW_OFF_AIR_DURATION = OUTAGE, "understudy_show_off_air_duration_seconds", [],
-        "Of failovers that ended on air: from the last output of the old VM to the first of the new one.";
+        "Of failovers that ended on air, elsewhere: from the last output of the old VM to the first of the new one.";
 
     PROBE_DURATION = PROBE, "understudy_probe_duration_seconds", ["outcome"],
         "From asking a VM's show server how it is to its answer (ok) or the failure (failed).";
