@@ -95,7 +95,7 @@ fn origin(page: &mut String, report: &Report) -> fmt::Result {
     };
     writeln!(
         page,
-        "<p class=\"quiet\">Begun at <time>{}</time> {}, by understudy {}. What is left to chance was drawn from seed {}.</p>",
+        "<p class=\"quiet\">Begun at <time>{}</time> {}, by understudy {}. Seed {} drew what is left to chance.</p>",
         report.began_at,
         Plain(&place),
         Plain(&report.version),

@@ -70,7 +70,8 @@ pub async fn run(args: RehearseArgs, terminal: &Terminal) -> Outcome {
     logging::install(&log, terminal)?;
     // From here on a signal ends it in order: nothing that was started or given is left behind.
     let signals = Signals::listen()?;
-    let report = Report::begun(jiff::Timestamp::now(), cast.seed, args.live.pool()?);
+    let began_at = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
+    let report = Report::begun(began_at, cast.seed, args.live.pool()?);
     let run = Run {
         args: &args,
         scenarios: &scenarios,

@@ -26,7 +26,7 @@ pub(super) fn key(page: &mut String, account: Account) -> fmt::Result {
         page,
         "<ul class=\"key\">\
          <li><span class=\"swatch mark\"></span>struck, or {silent}</li>\
-         <li><span class=\"swatch mark faint\"></span>as long as that lasted</li>\
+         <li><span class=\"swatch mark faint\"></span>for as long as the fault lasted</li>\
          <li><span class=\"swatch air\"></span><span class=\"swatch other-air\"></span>published, by one VM and by the next; \
          faint: on air when it ended</li>\
          <li><span class=\"swatch quiet\"></span>noticed to decided</li>\
@@ -226,14 +226,14 @@ fn gaps(page: &mut String, scale: &Scale, show: &ShowReport) -> fmt::Result {
         }
         taken.push(middle);
         // Over its middle; at an edge of the drawing inwards from there.
-        let (anchor, x) = match middle {
-            left if left < FIGURE_WIDTH / 2.0 => ("start", from),
-            right if right > 100.0 - FIGURE_WIDTH / 2.0 => ("end", end),
-            middle => ("middle", middle),
+        let (anchor, x, dx) = match middle {
+            left if left < FIGURE_WIDTH / 2.0 => ("start", from, 3),
+            right if right > 100.0 - FIGURE_WIDTH / 2.0 => ("end", end, -3),
+            middle => ("middle", middle, 0),
         };
         write!(
             page,
-            "<text class=\"ms\" text-anchor=\"{anchor}\" x=\"{x:.2}%\" y=\"{FIGURES_Y}\">{} ms</text>",
+            "<text class=\"ms\" text-anchor=\"{anchor}\" x=\"{x:.2}%\" dx=\"{dx}\" y=\"{FIGURES_Y}\">{} ms</text>",
             gap.ms
         )?;
     }

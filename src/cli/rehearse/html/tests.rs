@@ -8,7 +8,7 @@ fn the_page_says_when_and_by_what_it_was_made() {
     assert!(page.contains("on simulated machines"), "{page}");
     let version = format!("by understudy {}", env!("CARGO_PKG_VERSION"));
     assert!(page.contains(&version), "{page}");
-    assert!(page.contains("seed 7"), "{page}");
+    assert!(page.contains("Seed 7"), "{page}");
 }
 
 #[test]
