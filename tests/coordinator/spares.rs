@@ -200,7 +200,9 @@ async fn a_move_that_loses_its_only_spare_while_it_fences_puts_the_show_back_on_
 async fn a_move_that_loses_its_only_spare_before_the_old_stream_has_stopped_starts_that_again() {
     let mut world = WorldConfig::for_test(2, 0);
     world.machine.output.stop = Duration::from_secs(1);
-    let scene = Scene::world(world, 2, |_| ()).await;
+    // Or else its studio is killed.
+    let patient = |config: &mut Config| config.failover.fence_obs_deadline = SOON;
+    let scene = Scene::world(world, 2, patient).await;
     let (show, vm) = scene.on_air("gala").await;
     let coordinator = scene.coordinator();
     let moving = coordinator.failover(show.clone(), None, None).await.unwrap();
@@ -258,6 +260,36 @@ async fn a_silent_stream_that_has_no_spare_is_started_anew_where_it_is() {
         .unwrap();
     assert_eq!(scene.moved(&show, 1).await, vm);
     assert_eq!(last_record(&coordinator, &show).ending, Ending::Recovered);
+    scene.node.stop().await.unwrap();
+}
+
+/// There is no other VM that could say whether the ingest is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_of_which_nobody_can_say_why_is_started_anew_where_it_is() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let (instance, machine) = (scene.instance(&vm), scene.machine(&vm));
+    scene.stage.world.fault(&instance, Fault::OutputSilent).unwrap();
+    assert!(machine.until(SOON, |view| !view.is_streaming()).await.is_some());
+    assert!(machine.until(SOON, |view| view.is_streaming()).await.is_some());
+    scene
+        .stage
+        .world
+        .heal(&instance, FaultKind::OutputSilent)
+        .unwrap();
+    let coordinator = scene.coordinator();
+    eventually("its output rises", SOON, async || {
+        coordinator
+            .board()
+            .latest(&vm)
+            .signals
+            .is_publishing()
+            .then_some(())
+    })
+    .await;
+    let state = coordinator.state();
+    let after = state.show(&show).unwrap();
+    assert_eq!((after.phase.clone(), after.records.len()), (Phase::OnAir, 0));
     scene.node.stop().await.unwrap();
 }
 

@@ -48,7 +48,7 @@ use super::task::Task;
 use crate::domain::event::Event;
 use crate::domain::failover::Action;
 use crate::domain::failover::verdict::{IngestSign, Signals};
-use crate::domain::ids::{ShowId, VmId};
+use crate::domain::ids::{Epoch, ShowId, VmId};
 use crate::domain::show::{self, Phase, Show};
 use crate::domain::time::Timestamp;
 use crate::infra::ledger::CommitError;
@@ -105,6 +105,8 @@ pub(super) struct State {
     failures: BTreeMap<Step, u32>,
     /// In this move somebody may have been told to stop the stream of the old VM, whatever is known of how that went.
     fence_begun: bool,
+    /// The one in which the fence under way was begun.
+    fence_epoch: Epoch,
     lost_spares: VecDeque<(VmId, Timestamp)>,
     /// The stream being started or stopped, and how many times that has been begun: what an earlier one has to
     /// say is out of date.
@@ -221,6 +223,7 @@ impl State {
             steps: BTreeMap::new(),
             failures: BTreeMap::new(),
             fence_begun,
+            fence_epoch: Epoch::default(),
             lost_spares: VecDeque::new(),
             turning: None,
             turn: 0,

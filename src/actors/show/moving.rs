@@ -281,6 +281,7 @@ impl State {
                 return self.drive_later(me);
             }
             self.fence_begun = true;
+            self.fence_epoch = failover.epoch;
         }
         let (ctx, me, epoch, from) = (
             Arc::clone(&self.ctx),
@@ -308,14 +309,20 @@ impl State {
 
     pub(super) async fn step_ended(&mut self, me: &ActorRef<Message>, epoch: Epoch, ended: Ended) {
         let show = self.show();
-        let Some(failover) = show.failover().filter(|failover| failover.epoch == epoch) else {
+        let Some(failover) = show.failover() else { return };
+        // A fence outlives the spare that it was begun for.
+        let is_fence = matches!(ended, Ended::Fence(_))
+            && self.steps.contains_key(&Step::Fence)
+            && self.fence_epoch == epoch;
+        if failover.epoch != epoch && !is_fence {
             return;
-        };
+        }
         let span = self.span_of(failover);
-        self.take_step(me, epoch, failover, ended).instrument(span).await;
+        self.take_step(me, failover, ended).instrument(span).await;
     }
 
-    async fn take_step(&mut self, me: &ActorRef<Message>, epoch: Epoch, failover: &Failover, ended: Ended) {
+    async fn take_step(&mut self, me: &ActorRef<Message>, failover: &Failover, ended: Ended) {
+        let epoch = failover.epoch;
         match ended {
             Ended::Fence(Ok(how)) => {
                 self.steps.remove(&Step::Fence);

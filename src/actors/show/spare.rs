@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Message, State};
+use super::{Message, State, Step, Task};
 use crate::actors::coordinator::CommandError;
 use crate::actors::mailbox::ActorRef;
 use crate::actors::news::Level;
@@ -80,6 +80,9 @@ impl State {
     pub(super) async fn seek_spare(&mut self, me: &ActorRef<Message>, show: &Show, failover: &Failover) {
         let cap = self.ctx.options.failover.cap;
         if !failover.lost_at.is_empty() && cap.is_reached(show.moves(), self.ctx.now()) {
+            if self.is_fencing() {
+                return self.drive_later(me);
+            }
             if !self.return_to(me, failover).await {
                 self.await_operator(show, failover).await;
             }
@@ -91,6 +94,8 @@ impl State {
         }
         match self.choose_spare(me, failover, None).await {
             Ok(()) => return,
+            // How that ends says what can be done with the old VM.
+            Err(CommandError::Denied(Denied::Exhausted)) if self.is_fencing() => {}
             Err(CommandError::Denied(Denied::Exhausted)) => {
                 if self.return_to(me, failover).await {
                     return;
@@ -144,6 +149,10 @@ impl State {
             self.finish(me, failover, ending).await;
         }
         usable
+    }
+
+    fn is_fencing(&self) -> bool {
+        self.steps.get(&Step::Fence).is_some_and(Task::is_running)
     }
 
     /// What was chosen is to come up, whatever became of the order to start it.
@@ -202,7 +211,9 @@ impl State {
     pub(super) async fn lose_spare(&mut self, me: &ActorRef<Message>, vm: &VmId, reason: String) {
         let show = self.show();
         let Some(failover) = show.failover() else { return };
-        self.steps.clear();
+        // The old VM is still to be fenced, unless what was to become of the spare makes it the one.
+        let fence_goes_on = failover.publishing_at.is_none();
+        self.steps.retain(|step, _| *step == Step::Fence && fence_goes_on);
         self.failures.clear();
         self.lost_spares.push_back((vm.clone(), self.ctx.now()));
         if self.lost_spares.len() > RESTING_MAX {

@@ -251,6 +251,10 @@ impl State {
             );
             self.alert(Level::Critical, "No output", message, show.vm.as_ref());
         }
+        if reachable.is_none() {
+            let show = self.show();
+            self.renew_in_doubt(&show);
+        }
         // Where nobody can be asked, that is known at once: it is asked again at the next look, and not before.
         if reachable.is_some() {
             self.judge(me).await;
