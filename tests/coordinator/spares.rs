@@ -14,6 +14,7 @@ use understudy::domain::state::State;
 use understudy::domain::vm::{Power, Status};
 use understudy::rehearsal::stage::stream_key;
 use understudy::sim::model::fault::{CloudFault, Fault, FaultKind};
+use understudy::sim::wire::MachineView;
 use understudy::sim::world::WorldConfig;
 
 use crate::moves::last_record;
@@ -210,7 +211,7 @@ async fn a_move_that_loses_its_only_spare_before_the_old_stream_has_stopped_star
     scene.stage.world.terminate_instance(&spare).unwrap();
     let old = scene.machine(&vm);
     assert!(old.until(SOON, |view| !view.is_streaming()).await.is_some());
-    assert!(old.until(SOON, |view| view.is_streaming()).await.is_some());
+    assert!(old.until(SOON, MachineView::is_streaming).await.is_some());
     assert_eq!(scene.moved(&show, 1).await, vm);
     assert_eq!(last_record(&coordinator, &show).ending, Ending::Returned);
     scene.node.stop().await.unwrap();
@@ -252,7 +253,7 @@ async fn a_silent_stream_that_has_no_spare_is_started_anew_where_it_is() {
     until_it_waits(&scene, &show).await;
     let machine = scene.machine(&vm);
     assert!(machine.until(SOON, |view| !view.is_streaming()).await.is_some());
-    assert!(machine.until(SOON, |view| view.is_streaming()).await.is_some());
+    assert!(machine.until(SOON, MachineView::is_streaming).await.is_some());
     scene
         .stage
         .world
@@ -271,7 +272,7 @@ async fn a_silent_stream_of_which_nobody_can_say_why_is_started_anew_where_it_is
     let (instance, machine) = (scene.instance(&vm), scene.machine(&vm));
     scene.stage.world.fault(&instance, Fault::OutputSilent).unwrap();
     assert!(machine.until(SOON, |view| !view.is_streaming()).await.is_some());
-    assert!(machine.until(SOON, |view| view.is_streaming()).await.is_some());
+    assert!(machine.until(SOON, MachineView::is_streaming).await.is_some());
     scene
         .stage
         .world

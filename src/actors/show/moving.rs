@@ -12,7 +12,7 @@ use crate::actors::mailbox::{ActorRef, answer};
 use crate::actors::news::Level;
 use crate::actors::{span, task};
 use crate::domain::event::Event;
-use crate::domain::failover::verdict::{IngestSign, OutputSign, Sign};
+use crate::domain::failover::verdict::{CloudSign, IngestSign, OutputSign, Sign};
 use crate::domain::failover::{Action, Cause, Ending, Evidence, Failover};
 use crate::domain::ids::{Epoch, VmId};
 use crate::domain::show::{Event as Fact, Phase, Show};
@@ -255,7 +255,8 @@ impl State {
     /// The old VM is on air again and nothing has been moved yet.
     fn has_recovered(&self, failover: &Failover) -> bool {
         let wanted_back = failover.cause != Cause::Forced && failover.publish;
-        wanted_back && self.is_untouched(failover) && self.is_on_air(failover)
+        let is_going = matches!(self.signals.cloud, CloudSign::Down { .. });
+        wanted_back && !is_going && self.is_untouched(failover) && self.is_on_air(failover)
     }
 
     /// Nobody was told to stop its stream.

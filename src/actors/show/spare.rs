@@ -6,7 +6,7 @@ use super::{Message, State, Step, Task};
 use crate::actors::coordinator::CommandError;
 use crate::actors::mailbox::ActorRef;
 use crate::actors::news::Level;
-use crate::domain::failover::verdict::Sign;
+use crate::domain::failover::verdict::{CloudSign, Sign};
 use crate::domain::failover::{Cause, Ending, Failover};
 use crate::domain::ids::VmId;
 use crate::domain::placement::Wish;
@@ -127,16 +127,19 @@ impl State {
         if old.power == Power::Stopped {
             self.ctx.machines.start_soon(&old.id);
         }
-        let answered_since = match self.ctx.board.latest(&old.id).signals.obs {
+        let signals = self.ctx.board.latest(&old.id).signals;
+        let answered_since = match signals.obs {
             Sign::Good { at } => at > failover.began_at,
             Sign::Unknown | Sign::Bad { .. } => false,
         };
+        // A studio answers until its machine has stopped.
+        let is_going = matches!(signals.cloud, CloudSign::Down { .. });
         let worth_it = match failover.cause {
             Cause::MachineLost | Cause::StudioLost | Cause::Forced => true,
             // Its studio answered all along: that it answers now is no news. Once its stream is stopped it can be started.
             Cause::OutputSilent => !self.is_untouched(failover),
         };
-        let usable = old.power == Power::Ready && answered_since && worth_it;
+        let usable = old.power == Power::Ready && answered_since && !is_going && worth_it;
         if usable {
             let untouched = self.is_untouched(failover) && self.is_on_air(failover);
             let message = format!("show {} stays on {}: there is no spare for it", self.id, old.id);
