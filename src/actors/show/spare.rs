@@ -83,10 +83,10 @@ impl State {
             if self.is_fencing() {
                 return self.drive_later(me);
             }
-            if !self.return_to(me, failover).await {
-                self.await_operator(show, failover).await;
+            if self.keeps_streaming(failover) {
+                return self.stay(me, failover, Ending::Recovered).await;
             }
-            return;
+            return self.await_operator(show, failover).await;
         }
         if show.held && failover.cause != Cause::Forced {
             // Put on hold while it waited: whoever did that looks after it.
@@ -141,17 +141,26 @@ impl State {
         };
         let usable = old.power == Power::Ready && answered_since && !is_going && worth_it;
         if usable {
-            let untouched = self.is_untouched(failover) && self.is_on_air(failover);
-            let message = format!("show {} stays on {}: there is no spare for it", self.id, old.id);
-            self.alert(Level::Warning, "Not moved", message, Some(&old.id));
-            let ending = if untouched {
+            let ending = if self.keeps_streaming(failover) {
                 Ending::Recovered
             } else {
                 Ending::Returned
             };
-            self.finish(me, failover, ending).await;
+            self.stay(me, failover, ending).await;
         }
         usable
+    }
+
+    /// Nothing was done to the old VM, and its stream goes on.
+    fn keeps_streaming(&self, failover: &Failover) -> bool {
+        self.is_untouched(failover) && self.is_on_air(failover)
+    }
+
+    async fn stay(&mut self, me: &ActorRef<Message>, failover: &Failover, ending: Ending) {
+        let vm = &failover.from;
+        let message = format!("show {} stays on {vm}: there is no spare for it", self.id);
+        self.alert(Level::Warning, "Not moved", message, Some(vm));
+        self.finish(me, failover, ending).await;
     }
 
     fn is_fencing(&self) -> bool {
