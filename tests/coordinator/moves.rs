@@ -36,13 +36,7 @@ async fn a_show_stopped_in_the_middle_of_its_move_starts_again_with_its_own_stud
     let scene = Scene::set(2, 0, |_| ()).await;
     let (show, vm) = scene.on_air("gala").await;
     let coordinator = scene.coordinator();
-    let spare = coordinator
-        .state()
-        .vms()
-        .find(|other| other.id != vm)
-        .unwrap()
-        .id
-        .clone();
+    let spare = scene.other_than(&vm);
     let machine = scene.machine(&spare);
     machine.load_example_studio("key-of-yesterday").unwrap();
     machine.operate(|studio, _| {

@@ -144,13 +144,7 @@ async fn a_move_that_was_asked_for_and_lost_its_only_spare_is_given_up_and_the_s
     let scene = Scene::set(1, 1, |_| ()).await;
     let (show, vm) = scene.on_air("gala").await;
     let coordinator = scene.coordinator();
-    let cold = coordinator
-        .state()
-        .vms()
-        .find(|other| other.id != vm)
-        .unwrap()
-        .id
-        .clone();
+    let cold = scene.other_than(&vm);
     let instance = scene.instance(&cold);
     let world = &scene.stage.world;
     world.fault(&instance, Fault::BootNeverFinishes).unwrap();
@@ -176,9 +170,7 @@ async fn a_move_that_loses_its_only_spare_while_it_fences_puts_the_show_back_on_
     let scene = Scene::set(2, 0, |_| ()).await;
     let (show, vm) = scene.on_air("gala").await;
     let coordinator = scene.coordinator();
-    let state = coordinator.state();
-    let other = state.vms().find(|other| other.id != vm).unwrap();
-    let spare = scene.instance(&other.id);
+    let spare = scene.instance(&scene.other_than(&vm));
     // It does not get as far as being restored.
     scene.stage.world.fault(&spare, Fault::StudioHang).unwrap();
     coordinator.failover(show.clone(), None, None).await.unwrap();

@@ -82,6 +82,13 @@ impl Scene {
         self.producer().instance_of(vm).unwrap()
     }
 
+    /// Another VM of the pool.
+    pub fn other_than(&self, vm: &VmId) -> VmId {
+        let state = self.coordinator().state();
+        let other = state.vms().find(|other| other.id != *vm).unwrap();
+        other.id.clone()
+    }
+
     /// The simulated machine behind a VM.
     pub fn machine(&self, vm: &VmId) -> MachineHandle {
         self.stage.machine(&self.instance(vm)).unwrap()

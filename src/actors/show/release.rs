@@ -120,6 +120,7 @@ impl State {
         let began = self.beginning(&show, &vm, ask)?;
         self.turning = None;
         self.mending = None;
+        self.renewing = None;
         if !ask.archive && self.is_quiet(&show, &vm) && !self.is_to_be_cleaned(&vm) {
             let released = Fact::Released {
                 vm: vm.clone(),

@@ -312,6 +312,8 @@ impl State {
     /// Stops the stream on the show's VM; [`Message::StreamStopped`] says how that went.
     pub(super) fn turn_off(&mut self, me: &ActorRef<Message>, show: &Show) {
         let Some(vm) = show.vm.clone() else { return };
+        // Or else it would be started after that.
+        self.renewing = None;
         self.turn += 1;
         let (ctx, me, turn) = (Arc::clone(&self.ctx), me.clone(), self.turn);
         self.turning = Some(Task::spawn(async move {

@@ -14,7 +14,7 @@ pub fn xml(report: &Report) -> anyhow::Result<String> {
     let mut suites = Suites::new("understudy rehearse");
     let mut suite = TestSuite::new("rehearsals");
     // Its own type's name would be another dependency.
-    suite.timestamp = report.began_at.to_string().parse().ok();
+    suite.timestamp = Some(report.began_at.to_string().parse()?);
     suite.set_time(Duration::from_millis(report.took_ms));
     suite.add_property(("understudy", report.version.as_str()));
     suite.add_property(("seed", report.seed.to_string().as_str()));
