@@ -24,7 +24,12 @@ pub const NOTICES_MAX: usize = 1;
 pub enum Bug {
     Panic,
     Hang,
+    /// It ends after [`LATE`].
+    Late,
 }
+
+/// Shorter than anybody waits for the cloud, and longer than there is between two looks at it.
+pub const LATE: Duration = Duration::from_secs(45);
 
 /// Shared by a double and the test that switches its defect on and off.
 #[derive(Clone, Default)]
@@ -98,6 +103,7 @@ impl Switch {
             None => {}
             Some(Bug::Panic) => panic!("an adapter with a defect"),
             Some(Bug::Hang) => std::future::pending().await,
+            Some(Bug::Late) => tokio::time::sleep(LATE).await,
         }
     }
 
@@ -137,7 +143,9 @@ impl Cloud for Buggy<dyn Cloud> {
 
     async fn change(&self, instance: &InstanceId, change: PowerChange) -> Result<StateChange, cloud::Error> {
         self.switch.pass(None, "change").await;
-        self.inner.change(instance, change).await
+        let changed = self.inner.change(instance, change).await;
+        self.switch.pass(None, "answer of a change").await;
+        changed
     }
 
     async fn tag(&self, instance: &InstanceId, tags: &[(String, String)]) -> Result<(), cloud::Error> {

@@ -45,6 +45,28 @@ async fn a_show_server_is_told_of_its_next_show_though_telling_it_of_the_last_on
     }
 }
 
+/// Whoever had it terminated is answered, and not told that its actor restarts.
+#[tokio::test(start_paused = true)]
+async fn a_termination_is_answered_though_the_vm_has_left_the_pool_before_the_cloud_answers() {
+    let tree = Tree::with_a_show().await;
+    let vm = tree.spare();
+    let instance = tree.coordinator.state().vm(&vm).unwrap().instance_id().clone();
+    tree.switches.cloud.times(1, "answer of a change", Bug::Late);
+    let coordinator = tree.coordinator.clone();
+    let asked = tokio::spawn({
+        let vm = vm.clone();
+        async move { coordinator.terminate_vm(vm).await }
+    });
+    tree.until("it has left the pool", |state| {
+        state.vm(&vm).is_none().then_some(())
+    })
+    .await;
+    assert!(!asked.is_finished());
+    let turned = asked.await.unwrap().unwrap();
+    assert_eq!((turned.vm, turned.instance), (vm, instance));
+    assert!(tree.is_untouched());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_abandoned_stream_is_stopped_though_stopping_it_broke() {
     for bug in BUGS {

@@ -47,7 +47,7 @@ impl Message {
             Self::Shells { reply } => reply.is_closed(),
             // What has been done is taken in, whoever waits for it; the rest nobody waits for.
             Self::Rebooted { .. }
-            | Self::Terminated { .. }
+            | Self::TerminationRefused { .. }
             | Self::DutyChanged
             | Self::Sighted { .. }
             | Self::PowerCalled { .. }

@@ -120,9 +120,9 @@ pub enum Message {
         result: Result<StateChange, CloudError>,
         reply: RpcReplyPort<Result<PowerTurned, VmError>>,
     },
-    /// A termination was accepted or refused.
-    Terminated {
-        result: Result<StateChange, CloudError>,
+    /// A termination was refused.
+    TerminationRefused {
+        error: CloudError,
         reply: RpcReplyPort<Result<PowerTurned, VmError>>,
     },
     /// A start or stop has taken too long.
@@ -371,7 +371,7 @@ impl State {
             Message::Reboot { force, reply } => self.reboot(me, force, reply),
             Message::Terminate { reply } => self.terminate(me, reply).await,
             Message::Rebooted { result, reply } => self.rebooted(me, result, reply).await,
-            Message::Terminated { result, reply } => self.terminated(result, reply).await,
+            Message::TerminationRefused { error, reply } => self.termination_refused(error, reply).await,
             Message::CutPower { reply } => self.cut_power(me, reply).await,
             Message::Maintain {
                 enabled,

@@ -105,33 +105,30 @@ impl State {
                 return answer(reply, Err(error));
             }
         }
-        let (ctx, me) = (Arc::clone(&self.ctx), me.clone());
+        let (ctx, me, id) = (Arc::clone(&self.ctx), me.clone(), self.id.clone());
         task::effect(async move {
-            let instance = vm.instance_id();
-            let result = ctx.world.cloud.change(instance, PowerChange::Terminate).await;
-            let _ = me.cast(Message::Terminated { result, reply });
+            let instance = vm.instance_id().clone();
+            match ctx.world.cloud.change(&instance, PowerChange::Terminate).await {
+                // Answered here: a look that already shows it gone may end this actor before the cloud has answered.
+                Ok(change) => answer(reply, Ok(turned(id, instance, change, None))),
+                Err(error) => {
+                    let _ = me.cast(Message::TerminationRefused { error, reply });
+                }
+            }
+            ctx.cloud.look_now();
         });
     }
 
     /// A termination that was refused leaves the VM as it was. What the cloud does all the same, the next look
     /// shows.
-    pub(super) async fn terminated(&mut self, result: Result<StateChange, CloudError>, reply: Reply) {
-        let vm = self.vm();
-        let set_aside = vm.as_ref().is_some_and(|vm| {
-            let reason = Some(BEING_TERMINATED.to_owned());
-            vm.occupancy == Occupancy::Maintenance { reason }
-        });
-        if result.is_err() && set_aside {
+    pub(super) async fn termination_refused(&mut self, error: CloudError, reply: Reply) {
+        let reason = Some(BEING_TERMINATED.to_owned());
+        let set_aside = Occupancy::Maintenance { reason };
+        if self.vm().is_some_and(|vm| vm.occupancy == set_aside) {
             self.commit(vec![vm::Event::MaintenanceEnded]).await;
             self.ctx.pool.poke();
         }
-        let outcome = match (result, vm) {
-            (Ok(change), Some(vm)) => Ok(turned(self.id.clone(), vm.instance_id().clone(), change, None)),
-            (Ok(_), None) => Err(VmError::Gone),
-            (Err(error), _) => Err(VmError::Cloud(error)),
-        };
-        answer(reply, outcome);
-        self.ctx.cloud.look_now();
+        answer(reply, Err(VmError::Cloud(error)));
     }
 
     fn call_cloud(
