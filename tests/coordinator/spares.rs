@@ -5,8 +5,9 @@ use std::time::Duration;
 use understudy::actors::coordinator::{Assign, CommandError};
 use understudy::actors::news::Item;
 use understudy::config::Config;
-use understudy::domain::failover::Ending;
+use understudy::domain::execution::Deed;
 use understudy::domain::failover::verdict::Sign;
+use understudy::domain::failover::{Ending, Fence};
 use understudy::domain::ids::{ShowId, VmId};
 use understudy::domain::pool::Denied;
 use understudy::domain::show::{Phase, Show};
@@ -138,6 +139,23 @@ async fn an_operator_who_moves_a_show_while_there_is_no_spare_is_refused_and_it_
     scene.node.stop().await.unwrap();
 }
 
+/// Its studio answers, and viewers have nothing: it is better off waiting for a spare.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_may_move_a_held_show_that_is_silent_though_there_is_no_spare() {
+    let scene = Scene::set(1, 0, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    coordinator.hold(show.clone(), true, None).await.unwrap();
+    let instance = scene.instance(&vm);
+    scene.stage.world.fault(&instance, Fault::OutputSilent).unwrap();
+    let moving = eventually("the order is taken", SOON, async || {
+        coordinator.failover(show.clone(), None, None).await.ok()
+    });
+    assert_eq!(moving.await.to, None);
+    until_it_waits(&scene, &show).await;
+    scene.node.stop().await.unwrap();
+}
+
 /// The only spare goes before anything was done to the VM on air.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_that_was_asked_for_and_lost_its_only_spare_is_given_up_and_the_stream_never_stops() {
@@ -206,6 +224,35 @@ async fn a_move_that_loses_its_only_spare_before_the_old_stream_has_stopped_star
     assert!(old.until(SOON, MachineView::is_streaming).await.is_some());
     assert_eq!(scene.moved(&show, 1).await, vm);
     assert_eq!(last_record(&coordinator, &show).ending, Ending::Returned);
+    scene.node.stop().await.unwrap();
+}
+
+/// Its stream takes longer to stop than a move waits, so the studio is killed; nothing on the VM starts it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_killed_the_old_studio_and_loses_its_only_spare_starts_that_studio_again() {
+    let mut world = WorldConfig::for_test(2, 0);
+    world.machine.output.stop = Duration::from_secs(600);
+    let scene = Scene::world(world, 2, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let spare = scene.instance(&scene.other_than(&vm));
+    // It does not get as far as being restored.
+    scene.stage.world.fault(&spare, Fault::StudioHang).unwrap();
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    let killed = |state: &State| {
+        let (how, _) = state.show(&show)?.failover()?.fenced?;
+        (how == Fence::StudioKilled).then_some(())
+    };
+    scene.until("the old studio killed", killed).await;
+    scene.stage.world.terminate_instance(&spare).unwrap();
+    returned(&scene, &show, &vm).await;
+    let state = coordinator.state();
+    let executions = state.executions();
+    let started = executions.latest().find(
+        |execution| matches!(&execution.deed, Deed::Operation { id, .. } if id.as_str() == "START_OBS"),
+    );
+    let started = started.unwrap();
+    assert_eq!((&started.vm, started.by.as_str()), (&vm, "coordinator"));
     scene.node.stop().await.unwrap();
 }
 

@@ -53,7 +53,7 @@ async fn studio(ctx: &Context, vm: &VmId) -> Result<Arc<dyn obs::Session>, Strin
 /// The SSH session of a VM. One that is being opened is waited for, in the time that the caller has: just after this
 /// coordinator has started, or a connection has broken, that there is none says nothing of the machine. Ends with
 /// the first word on it, good or bad.
-async fn shell(ctx: &Context, vm: &VmId) -> Option<Arc<dyn Shell>> {
+pub(super) async fn shell(ctx: &Context, vm: &VmId) -> Option<Arc<dyn Shell>> {
     let mut shells = ctx.machines.shells(vm).await?;
     let now = shells.borrow_and_update().clone();
     if now.is_some() || !is_shell_to_come(ctx, vm) {
@@ -205,12 +205,17 @@ async fn kill_studio(ctx: &Context, vm: &VmId) -> Result<(), String> {
     if killed == Exit::Status(0) {
         return Ok(());
     }
-    match run(shell.as_ref(), &["pgrep", "-x", "obs"], limit).await? {
+    match find_studio(shell.as_ref(), limit).await? {
         Exit::Status(1) => Ok(()),
         found @ (Exit::Status(_) | Exit::Signal(_) | Exit::Unknown) => {
             Err(format!("pkill ended with {killed:?}, pgrep with {found:?}"))
         }
     }
+}
+
+/// 0: it runs, answering or not; 1: it does not (pgrep(1)).
+pub(super) async fn find_studio(shell: &dyn Shell, limit: Duration) -> Result<Exit, String> {
+    run(shell, &["pgrep", "-x", "obs"], limit).await
 }
 
 async fn run(shell: &dyn Shell, words: &[&str], deadline: Duration) -> Result<Exit, String> {

@@ -24,6 +24,7 @@ mod message;
 mod moving;
 mod release;
 mod renewing;
+mod reviving;
 mod spare;
 mod stream;
 mod watch;
@@ -117,6 +118,9 @@ pub(super) struct State {
     /// A silent stream being started anew, and when that was last begun.
     renewing: Option<Task>,
     renewed_at: Option<Timestamp>,
+    /// The studio that the show left is being started, for want of a spare.
+    reviving: Option<Task>,
+    revived_at: Option<Timestamp>,
     drive_pending: bool,
     waiting_for_air: Vec<Reply<StreamTurned>>,
     waiting_for_quiet: Vec<Reply<StreamTurned>>,
@@ -230,6 +234,8 @@ impl State {
             mending: None,
             renewing: None,
             renewed_at: None,
+            reviving: None,
+            revived_at: None,
             drive_pending: false,
             waiting_for_air: Vec::new(),
             waiting_for_quiet: Vec::new(),

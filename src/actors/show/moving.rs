@@ -57,10 +57,17 @@ impl State {
         vm.is_some_and(|vm| vm.power == Power::Ready && vm.fault.is_none())
     }
 
-    /// Nothing is known against the VM that the show has, nor against its studio.
+    /// Nothing is known against the VM that the show has, nor against its studio and what leaves that.
     fn may_stay(&self, vm: &VmId) -> bool {
-        let in_trouble = matches!(self.signals.obs, Sign::Bad { .. });
-        self.is_sound(vm) && !in_trouble
+        let studio_is_bad = matches!(self.signals.obs, Sign::Bad { .. });
+        let silence_limit = self.ctx.options.failover.verdict.silence_limit;
+        let is_silent = match self.signals.output {
+            OutputSign::Flat { since } => {
+                self.show().stream_wanted && self.ctx.now().since(since) >= silence_limit
+            }
+            OutputSign::Unknown | OutputSign::Rising { .. } => false,
+        };
+        self.is_sound(vm) && !studio_is_bad && !is_silent
     }
 
     pub(super) async fn looked_last(
@@ -439,6 +446,7 @@ impl State {
         self.move_span = None;
         self.steps.clear();
         self.renewing = None;
+        self.reviving = None;
         self.failures.clear();
         self.ingest = IngestSign::Unknown;
         let show = self.show();

@@ -101,6 +101,7 @@ impl State {
                     return;
                 }
                 self.renew(failover);
+                self.revive(failover);
                 self.tell_no_spare(failover);
             }
             Err(error) => tracing::debug!(show = %self.id, %error, "still no spare"),
