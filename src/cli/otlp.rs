@@ -23,6 +23,7 @@ use opentelemetry_sdk::trace::{
 
 use crate::config::Otlp;
 use crate::domain::studio::Secret;
+use crate::infra::causes::with_causes;
 
 /// Spans that begin a trace; all others belong to one or to none.
 const ROOTS: [&str; 3] = ["request", "event", "failover"];
@@ -32,6 +33,7 @@ const BATCH_DELAY: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Where traces go at a collector (OTLP/HTTP, "Request").
 const PATH: &str = "/v1/traces";
+const USER_AGENT: &str = concat!("understudy/", env!("CARGO_PKG_VERSION"));
 
 /// Why nothing can be sent.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,51 @@ pub enum Error {
     Headers,
     #[error("the exporter of traces cannot be set up: {0}")]
     Exporter(String),
+}
+
+/// Why a collector did not take a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsent {
+    #[error("the collector answers {0}")]
+    Status(u16),
+    #[error("the collector cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("{0}")]
+    SetUp(String),
+}
+
+/// Sends a request without a span: OTLP asks a server to answer an empty request with success. Nothing becomes of it.
+///
+/// # Errors
+/// [`Unsent`].
+pub async fn send_nothing(endpoint: &str, config: &Otlp) -> Result<(), Unsent> {
+    let set_up = |error: &dyn fmt::Display| Unsent::SetUp(error.to_string());
+    let headers = headers(config.headers.as_ref()).map_err(|error| set_up(&error))?;
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(config.timeout)
+        .user_agent(USER_AGENT)
+        .build()
+        .map_err(|error| set_up(&error))?;
+    let request = headers.iter().fold(
+        client
+            .post(url(endpoint))
+            .header("content-type", "application/x-protobuf"),
+        |request, (name, value)| request.header(name, value),
+    );
+    let answer = request.send().await;
+    let status = answer
+        .map_err(|error| Unsent::Unreachable(with_causes(&error)))?
+        .status();
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(Unsent::Status(status.as_u16()))
+    }
+}
+
+fn url(endpoint: &str) -> String {
+    format!("{}{PATH}", endpoint.trim_end_matches('/'))
 }
 
 /// Sends what is left when it is dropped, for a few seconds at most.
@@ -102,13 +149,13 @@ fn exporter(endpoint: &str, config: &Otlp) -> Result<opentelemetry_otlp::SpanExp
     let client = reqwest::blocking::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(config.timeout)
-        .user_agent(concat!("understudy/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .build()
         .map_err(|error| failed(&error))?;
     opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_http_client(client)
-        .with_endpoint(format!("{}{PATH}", endpoint.trim_end_matches('/')))
+        .with_endpoint(url(endpoint))
         .with_timeout(config.timeout)
         .with_headers(headers(config.headers.as_ref())?)
         .build()

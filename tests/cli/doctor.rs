@@ -118,6 +118,11 @@ async fn a_healthy_installation_passes_and_is_left_as_it_was() {
         "detail",
         "archive.bucket is not set",
     );
+    says(
+        &findings(&checked, "traces")[0],
+        "detail",
+        "otlp.endpoint is not set",
+    );
 
     let told = doctor(&environment, &[]).await;
     assert!(

@@ -16,6 +16,7 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::doctor;
 use crate::program::run;
 use crate::real::Theatre;
 use crate::support::eventually::eventually;
@@ -235,6 +236,40 @@ async fn a_collector_that_is_away_ends_nothing_not_even_the_end() {
     crate::live::interrupt(&theatre.coordinator).await;
     let ended = tokio::time::timeout(PATIENCE, theatre.coordinator.wait()).await;
     assert!(ended.expect("it does not stop").unwrap().success());
+}
+
+#[tokio::test]
+async fn doctor_says_whether_the_collector_takes_traces_and_what_to_mend_if_it_does_not() {
+    let stage = Theatre::stage().await;
+    let looked = async |endpoint: &str| {
+        let traces = [
+            ("UNDERSTUDY__OTLP__ENDPOINT", endpoint),
+            ("UNDERSTUDY__OTLP__HEADERS", "authorization=open sesame"),
+        ];
+        let environment = doctor::environment(&stage, "127.0.0.1:1", &traces);
+        let checked = doctor::doctor(&environment, &["--json"]).await;
+        assert!(!checked.stderr.contains("sesame") && !checked.stdout.contains("sesame"));
+        doctor::findings(&checked, "traces").remove(0)
+    };
+    let collector = Collector::start(Some(StatusCode::OK)).await;
+    let found = looked(&collector.endpoint).await;
+    doctor::says(&found, "verdict", "pass");
+    assert_eq!(collector.heads()[0]["authorization"], "open sesame");
+    assert_eq!(collector.spans(), []);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let away = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let strict = Collector::start(Some(StatusCode::UNAUTHORIZED)).await;
+    let doubled = format!("{}/v1/traces", collector.endpoint);
+    for (endpoint, advice) in [
+        (&away, "4317 is gRPC's"),
+        (&strict.endpoint, "UNDERSTUDY__OTLP__HEADERS"),
+        (&doubled, "without the /v1/traces"),
+    ] {
+        let found = looked(endpoint).await;
+        doctor::says(&found, "verdict", "warn");
+        doctor::says(&found, "advice", advice);
+    }
 }
 
 #[tokio::test]

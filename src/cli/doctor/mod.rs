@@ -5,6 +5,7 @@
 //! | [`local`] | the disk under the ledger, open files, the coordinator that runs |
 //! | [`cloud`] | credentials, permissions, the cloud's clock, the archive |
 //! | [`key`] | the private key for SSH |
+//! | [`traces`] | the collector of traces |
 //! | [`machines`] | every running machine: its ports, its login, its clock |
 //!
 //! It changes nothing: what it asks of a cloud it asks as a dry run, what it writes goes away again, and a machine that it
@@ -18,6 +19,7 @@ mod finding;
 mod key;
 mod local;
 mod machines;
+mod traces;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,7 +88,7 @@ async fn look(loaded: &Loaded, terminal: &Terminal) -> Result<Vec<Finding>, Fail
     let began = Instant::now();
     let (instances_told, instances) = tokio::sync::oneshot::channel();
     // In the order in which they are told.
-    let checks: [(&'static str, Check<'_>); 7] = [
+    let checks: [(&'static str, Check<'_>); 8] = [
         (
             "configuration",
             Box::pin(async { ("configuration", configuration(loaded)) }),
@@ -112,6 +114,10 @@ async fn look(loaded: &Loaded, terminal: &Terminal) -> Result<Vec<Finding>, Fail
         (
             "archive",
             Box::pin(async { ("archive", cloud::archive(config).await) }),
+        ),
+        (
+            "traces",
+            Box::pin(async { ("traces", traces::look(config).await) }),
         ),
         (
             "machines",
