@@ -14,7 +14,7 @@ impl Format {
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
         match accept {
-            Some(accept) if accept.contains("application/openmetrics-text") => Self::OpenMetrics,
+            Some(accept) if accept.split(',').any(takes_open_metrics) => Self::OpenMetrics,
             Some(_) | None => Self::Prometheus,
         }
     }
@@ -26,6 +26,16 @@ impl Format {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
+}
+
+/// Whether a media range of an `Accept` header names the newer format, and not to refuse it (RFC 9110, 12.4.2).
+fn takes_open_metrics(range: &str) -> bool {
+    let mut parts = range.split(';').map(str::trim);
+    let is_named = parts
+        .next()
+        .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
+    let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+    is_named && quality.is_none_or(|quality| quality > 0.0)
 }
 
 /// Rewrites OpenMetrics as the older format. Of what we write they differ in two things: a counter's family has the
@@ -74,7 +84,8 @@ mod tests {
         let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                           text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(Format::accepted(Some(prometheus)), Format::OpenMetrics);
-        for other in [None, Some("*/*"), Some("text/plain")] {
+        let refused = "application/openmetrics-text; version=1.0.0; q=0, text/plain";
+        for other in [None, Some("*/*"), Some("text/plain"), Some(refused)] {
             assert_eq!(Format::accepted(other), Format::Prometheus);
         }
     }
