@@ -19,6 +19,7 @@ pub mod failovers;
 pub mod failure;
 mod files;
 pub mod gateway;
+mod input;
 mod lines;
 pub mod logging;
 #[cfg(feature = "otlp")]
@@ -160,6 +161,9 @@ pub struct ServeArgs {
     /// Listen here, whatever the configuration says
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// End when standard input does: for who starts this from a program, and must not leave it behind
+    #[arg(long)]
+    pub attended: bool,
 }
 
 /// Options of `understudy demo`.
@@ -267,7 +271,7 @@ async fn start(args: &ServeArgs, terminal: &Terminal) -> Outcome {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    serve::run(&loaded.config).await?;
+    serve::run(&loaded.config, args.attended).await?;
     Ok(Exit::Done)
 }
 

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::gateway::Gateway;
+use super::input;
 use crate::actors::root::Node;
 use crate::assembly;
 use crate::config::Config;
@@ -15,11 +16,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How often the ledger's health is looked at.
 const LEDGER_LOOK: Duration = Duration::from_millis(500);
 
-/// Runs the coordinator with this configuration until SIGTERM or SIGINT, or until its ledger fails.
+/// Runs the coordinator with this configuration until SIGTERM or SIGINT, or until its ledger fails; one that is `attended`
+/// also ends with its standard input.
 ///
 /// # Errors
 /// Why it could not start, or had to stop.
-pub async fn run(config: &Config) -> anyhow::Result<()> {
+pub async fn run(config: &Config, attended: bool) -> anyhow::Result<()> {
     let gateway = Gateway::bind(config)?;
     let node = assembly::node(config, |coordinator| Some(gateway.spec(coordinator))).await?;
     tracing::info!(
@@ -29,7 +31,10 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
         "understudy is up; the API is described at http://{}/api/docs",
         gateway.address()
     );
-    let ended = until_told(&node).await;
+    let ended = tokio::select! {
+        ended = until_told(&node) => ended,
+        () = input::ends(), if attended => Ok(()),
+    };
     let stopped = stop(&gateway, node).await;
     // Why it ended says what is to be done; that it did not end well follows from that.
     ended.and(stopped)

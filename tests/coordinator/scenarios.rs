@@ -308,6 +308,20 @@ fn another_number_of_shows_is_for_scenarios_that_only_count_them() {
     };
     let wide = read("[pool]\nspares = \"2 per show\"\n").unwrap();
     assert_eq!(wide.parts(Some(100)), Err(too_large));
+    let too_many = CastError::TooMany {
+        scenario: "drill".to_owned(),
+        shows: 101,
+    };
+    assert_eq!(counted.parts(Some(101)), Err(too_many));
+    let often =
+        read("[[step]]\nrepeat = 1000\nevery = \"1s\"\ntarget = \"vm-actor:*\"\nfault = \"kill\"\n").unwrap();
+    assert!(often.parts(Some(20)).is_ok());
+    let too_long = CastError::TooLong {
+        scenario: "drill".to_owned(),
+        shows: 21,
+        cues: 21_000,
+    };
+    assert_eq!(often.parts(Some(21)), Err(too_long));
     let named = read("[[show]]\nname = \"a\"\n").unwrap();
     assert!(named.parts(Some(1)).is_ok());
     assert!(matches!(named.parts(Some(2)), Err(CastError::Named { .. })));

@@ -1,6 +1,6 @@
 //! `understudy rehearse --live`: on the spare VMs of a running coordinator, once somebody has agreed to it.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::remote::Remote;
 use crate::cli::client::{Call, Client};
 use crate::cli::connection::Connection;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::input;
 use crate::cli::show::configuration;
 use crate::cli::style::Tone;
 use crate::cli::terminal::Terminal;
@@ -74,7 +75,12 @@ pub async fn play(
     let show = ShowId::new(format!("{PREFIX}{}", jiff::Timestamp::now().as_second()))?;
     let vms = pool.vms().await?;
     let plan = live::plan(scenario, show, &vms, args.keep as usize).map_err(Failure::from)?;
-    agree(args, &plan, &pool, terminal)?;
+    let mut told_to_end = std::pin::pin!(told_to_end);
+    tokio::select! {
+        biased;
+        () = &mut told_to_end => return Err(unagreed("the rehearsal was ended before it began").into()),
+        agreed = agree(args, &plan, &pool, terminal) => agreed?,
+    }
     begins()?;
     live::play(&pool, &plan, scenario, seed, audience, told_to_end).await
 }
@@ -127,8 +133,12 @@ impl From<PlanError> for Failure {
     }
 }
 
+fn unagreed(message: &str) -> Failure {
+    Failure::new(Exit::Usage, message).advice("--yes agrees without being asked")
+}
+
 /// Asks people, naming the VMs.
-fn agree(args: &LiveArgs, plan: &Plan, pool: &Pool, terminal: &Terminal) -> Result<(), Failure> {
+async fn agree(args: &LiveArgs, plan: &Plan, pool: &Pool, terminal: &Terminal) -> Result<(), Failure> {
     let others: Vec<&str> = plan.others.iter().map(VmId::as_str).collect();
     let server = pool.configuration["stream"]["server"]
         .as_str()
@@ -152,16 +162,12 @@ fn agree(args: &LiveArgs, plan: &Plan, pool: &Pool, terminal: &Terminal) -> Resu
     if args.yes {
         return Ok(());
     }
-    let refused =
-        |message: &str| Failure::new(Exit::Usage, message).advice("--yes agrees without being asked");
     if terminal.json || !std::io::stdin().is_terminal() {
-        return Err(refused("nobody can be asked whether to do this"));
+        return Err(unagreed("nobody can be asked whether to do this"));
     }
     terminal.note(&Tone::Strong.paint("Type yes to begin:", terminal.color_on_stderr));
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    if read.is_err() || answer.trim() != "yes" {
-        return Err(refused("nobody agreed to it; nothing was done"));
+    if input::line().await.as_deref().map(str::trim) != Some("yes") {
+        return Err(unagreed("nobody agreed to it; nothing was done"));
     }
     Ok(())
 }

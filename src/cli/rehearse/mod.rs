@@ -23,12 +23,12 @@ mod table;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use tokio::sync::oneshot;
 
 pub use self::args::RehearseArgs;
 use self::files::Files;
 use self::progress::{Lines, Progress};
 use super::failure::{Exit, Failure, Outcome};
+use super::input;
 use super::logging;
 use super::signals::Signals;
 use super::style::Tone;
@@ -133,7 +133,7 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 () = signals.told() => {}
-                () = input_ends(), if self.args.progress => {}
+                () = input::ends(), if self.args.progress => {}
             }
         };
         let played = &mut report.scenarios;
@@ -173,18 +173,6 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-/// Returns when whoever started this is gone, or wants it to end.
-async fn input_ends() {
-    let (ended, end) = oneshot::channel();
-    // A thread of its own: a read that never ends must not keep the runtime from ending.
-    std::thread::spawn(move || {
-        // That it cannot be read is its end, too.
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        let _ = ended.send(());
-    });
-    let _ = end.await;
 }
 
 /// Plays one scenario.

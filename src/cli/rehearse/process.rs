@@ -152,10 +152,11 @@ impl Control for Process<'_> {
 fn launch(stage: &Stage, address: SocketAddr) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("finding this program's own file")?;
     Program::new(program)
-        .arg("serve")
+        .args(["serve", "--attended"])
         .env_clear()
         .envs(stage.environment(address))
-        .stdin(Stdio::null())
+        // Held open as long as this process lives.
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(log_file(stage)?)
         .kill_on_drop(true)

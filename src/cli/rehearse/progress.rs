@@ -49,12 +49,10 @@ impl Progress {
             }
             bar
         };
-        let progress = Self {
+        Self {
             scenarios: bar(scenarios, "{bar:20} {pos}/{len} scenarios {elapsed} {msg}"),
             steps: bar(0, "{spinner} {pos}/{len} steps {msg}"),
-        };
-        progress.steps.enable_steady_tick(TICK);
-        progress
+        }
     }
 
     /// Takes the bars away.
@@ -68,6 +66,8 @@ impl Audience for Progress {
     fn told(&self, happening: Happening) {
         match happening {
             Happening::SettingUp { scenario, shows } => {
+                // Not before: somebody may still have to be asked, and what is drawn wipes the question away.
+                self.steps.enable_steady_tick(TICK);
                 self.scenarios.set_message(scenario);
                 self.steps.set_position(0);
                 self.steps.set_length(0);

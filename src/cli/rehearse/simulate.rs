@@ -4,6 +4,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::value_parser;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,9 @@ use crate::rehearsal::simulation::{self, Plan, Run, Size};
 
 /// Between two lines that say how far it is.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// What a machine can simulate in hours.
+const SIZE_MAX: i64 = 1_000;
+const TROUBLES_MAX: i64 = 100_000;
 /// Lines of the log that are shown of a run in which nothing went wrong.
 const LAST_LINES: usize = 20;
 
@@ -25,13 +29,13 @@ const LAST_LINES: usize = 20;
 #[command(next_help_heading = "Simulation in virtual time, with --seed and without --scenario")]
 pub struct SimulateArgs {
     /// VMs that are ready at the start
-    #[arg(long, value_name = "N", default_value_t = Size::default().warm, requires = "seed", conflicts_with = "scenario")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=SIZE_MAX), default_value_t = Size::default().warm, requires = "seed", conflicts_with = "scenario")]
     warm: u32,
     /// VMs that are off at the start
-    #[arg(long, value_name = "N", default_value_t = Size::default().cold, requires = "seed", conflicts_with = "scenario")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=SIZE_MAX), default_value_t = Size::default().cold, requires = "seed", conflicts_with = "scenario")]
     cold: u32,
     /// Faults, deaths and orders
-    #[arg(long, value_name = "N", default_value_t = Size::default().troubles, requires = "seed", conflicts_with = "scenario")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=TROUBLES_MAX), default_value_t = Size::default().troubles, requires = "seed", conflicts_with = "scenario")]
     troubles: u32,
     /// Of all that would happen only these, by their numbers
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "seed", conflicts_with_all = ["scenario", "soak"])]

@@ -1,5 +1,6 @@
 //! Leaves the pool as it was found, whatever happened.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{LOOK, Live, Operation};
@@ -19,9 +20,10 @@ impl Live<'_> {
     pub(super) async fn clean_up(&self) -> Vec<String> {
         let mut left = Vec::new();
         let broken: Vec<(VmId, Operation)> = self.notes().broken.clone().into_iter().collect();
+        let mut unmended = BTreeMap::new();
         for (vm, operation) in broken {
             if let Err(error) = self.insist(&vm, operation).await {
-                left.push(format!("{vm} is not mended: {error:#}"));
+                unmended.insert(vm, error);
             }
         }
         if let Err(error) = self.give_back().await {
@@ -33,8 +35,11 @@ impl Live<'_> {
         }
         let touched: Vec<VmId> = self.notes().touched.iter().cloned().collect();
         for vm in touched {
+            // What could not be mended may have been, by its release or by its own means.
             if let Err(error) = self.ready_again(&vm).await {
                 left.push(format!("{vm} is not as it was: {error:#}"));
+                let why = unmended.get(&vm);
+                left.extend(why.map(|why| format!("{vm} could not be mended: {why:#}")));
             }
         }
         left

@@ -15,7 +15,7 @@ pub(super) fn read(
     form: &mut Form<'_>,
     target: Option<Target>,
     command: Option<Command>,
-    source: &mut Source<'_>,
+    source: &mut Source,
 ) -> Option<Act> {
     let line = form.line;
     let lasts = form.span(source, "for", Duration::from_millis(1)..=SPAN_MAX);
@@ -90,7 +90,7 @@ pub(super) fn read(
 }
 
 /// The one thing that can happen to such a target.
-fn only(form: &mut Form<'_>, source: &mut Source<'_>, word: &'static str) -> Option<()> {
+fn only(form: &mut Form<'_>, source: &mut Source, word: &'static str) -> Option<()> {
     form.need(source, "fault", &format!("{word:?}"), |given| {
         (given.text()? == word).then_some(())
     })
@@ -136,7 +136,7 @@ impl Figures {
 }
 
 /// A figure that the fault does not have, and a duration of what cannot be mended.
-fn check(act: &Act, figures: Figures, lasts: Option<Duration>, line: usize, source: &mut Source<'_>) {
+fn check(act: &Act, figures: Figures, lasts: Option<Duration>, line: usize, source: &mut Source) {
     let (mut flaps, mut boots, mut slow) = (false, false, false);
     match act {
         Act::Machine { fault, .. } => {

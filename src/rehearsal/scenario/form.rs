@@ -11,21 +11,22 @@ use super::error::{Mistake, Problem};
 use crate::config::{nearest, span};
 
 /// A file on its way to a scenario, and what is wrong with it so far.
-pub(super) struct Source<'t> {
-    text: &'t str,
+pub(super) struct Source {
+    /// Where lines end.
+    ends: Vec<usize>,
     problems: Vec<Problem>,
 }
 
-impl<'t> Source<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+impl Source {
+    pub(super) fn new(text: &str) -> Self {
         Self {
-            text,
+            ends: text.match_indices('\n').map(|(at, _)| at).collect(),
             problems: Vec::new(),
         }
     }
 
     pub(super) fn line_of(&self, byte: usize) -> usize {
-        1 + self.text.bytes().take(byte).filter(|b| *b == b'\n').count()
+        1 + self.ends.partition_point(|end| *end < byte)
     }
 
     pub(super) fn wrong(&mut self, line: usize, mistake: Mistake) {
@@ -84,7 +85,7 @@ pub(super) struct Form<'t> {
 }
 
 impl<'t> Form<'t> {
-    pub(super) fn new(name: &'static str, line: usize, table: &'t DeTable<'t>, source: &Source<'_>) -> Self {
+    pub(super) fn new(name: &'static str, line: usize, table: &'t DeTable<'t>, source: &Source) -> Self {
         let given = |(key, value): (&'t Spanned<_>, &'t Spanned<DeValue<'t>>)| {
             let key: &Spanned<std::borrow::Cow<'t, str>> = key;
             let line = source.line_of(key.span().start);
@@ -125,7 +126,7 @@ impl<'t> Form<'t> {
     /// Reads a value if it is there; `None` also if it is not as it must be, which is noted.
     pub(super) fn read<T>(
         &mut self,
-        source: &mut Source<'_>,
+        source: &mut Source,
         name: &'static str,
         allowed: &str,
         parse: impl FnOnce(&Given<'t>) -> Option<T>,
@@ -146,7 +147,7 @@ impl<'t> Form<'t> {
     /// The same for a key that must be there.
     pub(super) fn need<T>(
         &mut self,
-        source: &mut Source<'_>,
+        source: &mut Source,
         name: &'static str,
         allowed: &str,
         parse: impl FnOnce(&Given<'t>) -> Option<T>,
@@ -162,7 +163,7 @@ impl<'t> Form<'t> {
 
     pub(super) fn whole(
         &mut self,
-        source: &mut Source<'_>,
+        source: &mut Source,
         name: &'static str,
         range: RangeInclusive<u32>,
     ) -> Option<u32> {
@@ -174,7 +175,7 @@ impl<'t> Form<'t> {
 
     pub(super) fn span(
         &mut self,
-        source: &mut Source<'_>,
+        source: &mut Source,
         name: &'static str,
         range: RangeInclusive<Duration>,
     ) -> Option<Duration> {
@@ -190,7 +191,7 @@ impl<'t> Form<'t> {
 
     pub(super) fn word<T: Copy>(
         &mut self,
-        source: &mut Source<'_>,
+        source: &mut Source,
         name: &'static str,
         table: &[(&'static str, T)],
     ) -> Option<T> {
@@ -204,7 +205,7 @@ impl<'t> Form<'t> {
     }
 
     /// Texts of 1 to 100 characters, at most 32 of them.
-    pub(super) fn texts(&mut self, source: &mut Source<'_>, name: &'static str) -> Option<Vec<String>> {
+    pub(super) fn texts(&mut self, source: &mut Source, name: &'static str) -> Option<Vec<String>> {
         let allowed = "a list of at most 32 texts of 1 to 100 characters";
         self.read(source, name, allowed, |given| {
             let list = given.list()?;
@@ -214,7 +215,7 @@ impl<'t> Form<'t> {
     }
 
     /// The tables of `[[name]]`.
-    pub(super) fn tables(&mut self, source: &mut Source<'_>, name: &'static str) -> Vec<Form<'t>> {
+    pub(super) fn tables(&mut self, source: &mut Source, name: &'static str) -> Vec<Form<'t>> {
         let allowed = format!("written as [[{name}]]");
         let found = self.read(source, name, &allowed, |given| {
             let items = given.value.as_array()?;
@@ -229,7 +230,7 @@ impl<'t> Form<'t> {
     }
 
     /// The table `[name]`; an empty one if there is none.
-    pub(super) fn table(&mut self, source: &mut Source<'_>, name: &'static str) -> Form<'t> {
+    pub(super) fn table(&mut self, source: &mut Source, name: &'static str) -> Form<'t> {
         let allowed = format!("written as [{name}]");
         let mut line = 1;
         let found = self.read(source, name, &allowed, |given| {
@@ -243,7 +244,7 @@ impl<'t> Form<'t> {
     }
 
     /// Whatever nobody asked for does not exist.
-    pub(super) fn finish(self, source: &mut Source<'_>) {
+    pub(super) fn finish(self, source: &mut Source) {
         for (key, given) in &self.entries {
             let valid: Vec<String> = self.asked.iter().map(|name| self.key(name)).collect();
             let nearest = nearest(key, self.asked.iter().copied()).map(|name| self.key(name));

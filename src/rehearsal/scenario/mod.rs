@@ -26,6 +26,8 @@ use crate::sim::model::fault::{CloudFault, Fault};
 pub const SHOWS_MAX: u32 = 100;
 /// Most VMs of a rehearsal, for the same reason.
 pub const VMS_MAX: u32 = 240;
+/// Most things that happen in a rehearsal, one to one show counted as one.
+pub const CUES_MAX: u64 = 20_000;
 
 /// One drill.
 #[derive(Debug, Clone, PartialEq)]
@@ -226,6 +228,12 @@ pub enum CastError {
         named: usize,
         asked: u32,
     },
+    #[error("scenario {scenario} cannot be played with {shows} shows; a rehearsal has at most {SHOWS_MAX}")]
+    TooMany { scenario: String, shows: u32 },
+    #[error(
+        "scenario {scenario} with {shows} shows has {cues} things happen; a rehearsal has at most {CUES_MAX}"
+    )]
+    TooLong { scenario: String, shows: u32, cues: u64 },
     #[error("scenario {scenario} with {shows} shows needs {vms} VMs; a rehearsal has room for {VMS_MAX}")]
     TooLarge { scenario: String, shows: u32, vms: u32 },
 }
@@ -256,16 +264,36 @@ impl Scenario {
                 })
                 .collect(),
         };
-        let shows = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        self.fits(u32::try_from(parts.len()).unwrap_or(u32::MAX))?;
+        Ok(parts)
+    }
+
+    fn fits(&self, shows: u32) -> Result<(), CastError> {
+        let scenario = self.name.clone();
+        if shows > SHOWS_MAX {
+            return Err(CastError::TooMany { scenario, shows });
+        }
         let (warm, cold) = self.machines(shows);
-        if shows > SHOWS_MAX || warm.saturating_add(cold) > VMS_MAX {
-            return Err(CastError::TooLarge {
-                scenario: self.name.clone(),
+        let vms = warm.saturating_add(cold);
+        if vms > VMS_MAX {
+            return Err(CastError::TooLarge { scenario, shows, vms });
+        }
+        let cues = self.steps.iter().map(|step| {
+            let each = match step.act.which() {
+                Some(Which::Every) => shows,
+                Some(Which::One(_)) | None => 1,
+            };
+            u64::from(step.repeat) * u64::from(each)
+        });
+        let cues = cues.sum();
+        if cues > CUES_MAX {
+            return Err(CastError::TooLong {
+                scenario,
                 shows,
-                vms: warm.saturating_add(cold),
+                cues,
             });
         }
-        Ok(parts)
+        Ok(())
     }
 
     /// How many VMs run at the beginning, and how many are stopped.

@@ -84,7 +84,7 @@ pub fn parse(path: &Path, name: &str, text: &str) -> Result<Scenario, ScenarioEr
     }
 }
 
-fn scenario(name: &str, mut form: Form<'_>, source: &mut Source<'_>) -> Scenario {
+fn scenario(name: &str, mut form: Form<'_>, source: &mut Source) -> Scenario {
     let allowed = "one line of 1 to 200 characters";
     let about = form.need(source, "about", allowed, |given| {
         let text = given.text()?;
@@ -131,7 +131,7 @@ fn scenario(name: &str, mut form: Form<'_>, source: &mut Source<'_>) -> Scenario
 }
 
 /// A coordinator in a process of its own has no actors that anybody outside could kill.
-fn one_house(steps: &[Step], source: &mut Source<'_>) {
+fn one_house(steps: &[Step], source: &mut Source) {
     let any = |is_it: fn(&Act) -> bool| steps.iter().any(|step| is_it(&step.act));
     let actors = any(|act| matches!(act, Act::VmActor(_) | Act::ShowActor(_)));
     if actors && any(|act| matches!(act, Act::Coordinator { .. })) {
@@ -148,7 +148,7 @@ fn number(given: &Given<'_>, most: u32) -> Option<Number> {
     (number.of(1) <= most).then_some(number)
 }
 
-fn pool(form: &mut Form<'_>, source: &mut Source<'_>) -> Pool {
+fn pool(form: &mut Form<'_>, source: &mut Source) -> Pool {
     let allowed = format!("a whole number from 0 to {VMS_MAX}, or such as \"1 per show\"");
     let spares = form.read(source, "spares", &allowed, |given| number(given, VMS_MAX));
     let cold = form.read(source, "cold", &allowed, |given| number(given, VMS_MAX));
@@ -163,7 +163,7 @@ fn pool(form: &mut Form<'_>, source: &mut Source<'_>) -> Pool {
 }
 
 /// A number of moves, or that it does not matter.
-fn moves(form: &mut Form<'_>, source: &mut Source<'_>) -> Option<Option<u32>> {
+fn moves(form: &mut Form<'_>, source: &mut Source) -> Option<Option<u32>> {
     let allowed = "a whole number from 0 to 100, or \"any\"";
     form.read(source, "moves", allowed, |given| match given.text() {
         Some("any") => Some(None),
@@ -177,7 +177,7 @@ fn moves(form: &mut Form<'_>, source: &mut Source<'_>) -> Option<Option<u32>> {
     })
 }
 
-fn objective(form: &mut Form<'_>, source: &mut Source<'_>) -> Objective {
+fn objective(form: &mut Form<'_>, source: &mut Source) -> Objective {
     let ms = Duration::from_millis;
     Objective {
         max_off_air: form.span(source, "max_off_air", Duration::ZERO..=SPAN_MAX),
@@ -194,7 +194,7 @@ fn objective(form: &mut Form<'_>, source: &mut Source<'_>) -> Objective {
     }
 }
 
-fn named(parts: Vec<Form<'_>>, objective: &Objective, source: &mut Source<'_>) -> Vec<Part> {
+fn named(parts: Vec<Form<'_>>, objective: &Objective, source: &mut Source) -> Vec<Part> {
     let mut seen = BTreeSet::new();
     let mut named = Vec::with_capacity(parts.len());
     for mut form in parts {
@@ -224,7 +224,7 @@ fn named(parts: Vec<Form<'_>>, objective: &Objective, source: &mut Source<'_>) -
 }
 
 impl Known<'_> {
-    fn step(&self, mut form: Form<'_>, source: &mut Source<'_>) -> Option<Step> {
+    fn step(&self, mut form: Form<'_>, source: &mut Source) -> Option<Step> {
         let line = form.line;
         let at = form.span(source, "at", Duration::ZERO..=SPAN_MAX);
         let spread = form.span(source, "spread", Duration::ZERO..=SPAN_MAX);

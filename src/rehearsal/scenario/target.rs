@@ -30,7 +30,7 @@ impl<'s> Known<'s> {
     }
 
     /// Reads a step's target; what is wrong with it is noted.
-    pub(super) fn target(&self, form: &mut Form<'_>, source: &mut Source<'_>) -> Option<Target> {
+    pub(super) fn target(&self, form: &mut Form<'_>, source: &mut Source) -> Option<Target> {
         let allowed = TARGETS;
         let (line, text) = form.need(source, "target", allowed, |given| {
             given.text().map(|text| (given.line, text))

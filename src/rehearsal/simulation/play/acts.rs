@@ -205,11 +205,20 @@ pub(super) fn every_kind() -> Vec<FaultKind> {
     never.into_iter().chain(others).collect()
 }
 
-/// What kind of thing it is, for counting: its name without its figures.
+/// What kind of thing it is, for counting: its name without its figures, in the words of scenarios.
 fn named(of: &impl std::fmt::Debug) -> String {
     let text = format!("{of:?}");
     let end = text.find([' ', '{']).unwrap_or(text.len());
     let name = text.get(..end).unwrap_or(&text);
-    let plain: String = name.chars().filter(|c| !c.is_ascii_digit()).collect();
-    plain.replace(['(', ')', ','], " ").trim().to_lowercase()
+    let mut words = String::with_capacity(name.len() + 4);
+    for letter in name.chars().filter(|letter| !letter.is_ascii_digit()) {
+        if letter.is_ascii_uppercase() && words.ends_with(|last: char| last.is_ascii_lowercase()) {
+            words.push('-');
+        }
+        words.push(match letter {
+            '(' | ')' | ',' => ' ',
+            letter => letter.to_ascii_lowercase(),
+        });
+    }
+    words.trim().to_owned()
 }
