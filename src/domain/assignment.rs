@@ -26,6 +26,7 @@ impl State {
                 self.remember_done(key.as_ref(), Request::Assign, id, vm, at);
             }
             Event::Reassigned { from, vm, epoch } => self.reassigned(&mut show, from, vm, *epoch, at)?,
+            Event::StreamWanted { wanted: true } if self.would_double(&show) => {}
             Event::StreamWanted { wanted } => show.want_stream(*wanted)?,
             Event::WentOnAir { epoch } => self.stream_turned(&mut show, *epoch, true, at)?,
             Event::WentOffAir { epoch } => self.stream_turned(&mut show, *epoch, false, at)?,

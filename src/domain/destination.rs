@@ -46,6 +46,7 @@ impl Show {
         Some(Destination { server, key: key? })
     }
 
+    /// It is on air, or is meant to be.
     fn is_to_be_on_air(&self) -> bool {
         match self.phase {
             Phase::OnAir => true,
@@ -65,5 +66,11 @@ impl State {
                 other.id != show.id && other.is_to_be_on_air() && other.destination() == Some(destination)
             })
             .map(|other| &other.id)
+    }
+
+    /// Its stream is to begin, and another show has it.
+    pub(super) fn would_double(&self, show: &Show) -> bool {
+        let may_begin = matches!(show.phase, Phase::OffAir | Phase::FailingOver(_));
+        may_begin && !show.is_to_be_on_air() && self.same_stream(show).is_some()
     }
 }

@@ -124,7 +124,8 @@ pub enum Event {
         epoch: Epoch,
     },
     /// A producer wants the stream to run, or to stop. While failing over this decides whether the target
-    /// is to publish, unless its stream is about to start already.
+    /// is to publish, unless its stream is about to start already. That it is to run changes nothing while another show
+    /// has that stream: of two that are started at once, one is not.
     StreamWanted {
         wanted: bool,
     },

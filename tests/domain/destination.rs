@@ -9,7 +9,7 @@ use understudy::domain::show::Event;
 use understudy::domain::state::State;
 use understudy::domain::studio::{Json, Secret, StreamService, Studio};
 
-use crate::fixtures::{after, all_of, assigned, of_show, ready_pool, show_id, went_on_air};
+use crate::fixtures::{after, all_of, assigned, of_show, ready_pool, show_id, silenced, went_on_air};
 
 const HALL: &str = "rtmp://ingest/hall";
 const STAGE: &str = "rtmp://ingest/stage";
@@ -63,6 +63,23 @@ fn one_that_is_meant_to_be_on_air_is_in_the_way_too() {
     let same = two(HALL, key("a"));
     let wanted = after(&same, all_of(vec![Event::StreamWanted { wanted: true }]));
     assert!(in_the_way(&wanted));
+}
+
+#[test]
+fn of_two_that_are_started_at_once_the_first_is_and_the_other_once_that_is_stopped() {
+    let wanted = |n: usize, wanted| of_show(n, Event::StreamWanted { wanted });
+    let both = after(&two(HALL, key("a")), vec![wanted(1, true), wanted(2, true)]);
+    let wants = |state: &State, n| state.show(&show_id(n)).unwrap().stream_wanted;
+    assert_eq!((wants(&both, 1), wants(&both, 2)), (true, false));
+    // It may have been told to stream by then.
+    let stopping = vec![wanted(1, false), wanted(2, true)];
+    assert!(!wants(&after(&both, stopping), 2));
+    let stopped = vec![wanted(1, false), of_show(1, silenced(1)), wanted(2, true)];
+    assert!(wants(&after(&both, stopped), 2));
+    // Who has begun goes on, whatever came between them since.
+    let on_air = after(&both, all_of(vec![went_on_air(1)]));
+    let again = after(&on_air, vec![wanted(1, true)]);
+    assert!(wants(&again, 1));
 }
 
 /// Somebody changed the stream in OBS itself.

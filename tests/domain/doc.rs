@@ -50,6 +50,8 @@ Events carry an epoch: the present one, or the next where they begin one. For an
 everywhere. `Released` is accepted while releasing, for the VM the show has, once that may not publish any more:
 it was never told to, or `Silenced` or `Fenced` came after. And if its recordings are to be archived, once that has
 ended; the stages of an archive are drawn in [`src/domain/archive.rs`](../src/domain/archive.rs).
+`StreamWanted` changes nothing while another show is on air, or is meant to be, with the server and the stream key of
+this one.
 ";
 
 const STEPS: &str = "

@@ -54,7 +54,7 @@ impl State {
                 }));
             }
             Phase::FailingOver(_) => {
-                self.commit(vec![Fact::StreamWanted { wanted: true }]).await?;
+                self.want_stream().await?;
                 return Ok(None);
             }
             Phase::OffAir => {}
@@ -81,18 +81,27 @@ impl State {
             let message = "no connection to studios is configured ([obs] enabled = false)".to_owned();
             return Err(CommandError::Studio { vm, message });
         }
-        if let Some(other) = self.ctx.state().same_stream(&show) {
-            let message = format!(
-                "show {other} streams to the same server with the same stream key, and there must not be two publishers: \
-                 stop it, or give show {} a stream key of its own",
-                self.id
-            );
-            return Err(CommandError::Refused(message));
-        }
-        let show = self.commit(vec![Fact::StreamWanted { wanted: true }]).await?;
+        let show = self.want_stream().await?;
         self.ctx.machines.duty_changed(&vm);
         self.turn_on(me, &show);
         Ok(None)
+    }
+
+    /// Refused if another show has that stream, by the order of the ledger.
+    async fn want_stream(&self) -> Result<Arc<Show>, CommandError> {
+        let show = self.commit(vec![Fact::StreamWanted { wanted: true }]).await?;
+        if show.stream_wanted {
+            return Ok(show);
+        }
+        let state = self.ctx.state();
+        let other = state.same_stream(&show);
+        let other = other.map_or("another show".to_owned(), |other| format!("show {other}"));
+        let message = format!(
+            "{other} streams to the same server with the same stream key, and there must not be two publishers: stop it, \
+             or give show {} a stream key of its own",
+            self.id
+        );
+        Err(CommandError::Refused(message))
     }
 
     /// Starts the stream on the show's VM; [`Message::StreamStarted`] says how that went. While it is still being
