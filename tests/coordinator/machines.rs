@@ -146,6 +146,44 @@ async fn a_machine_that_is_being_terminated_is_fenced_before_its_show_goes_elsew
     scene.node.stop().await.unwrap();
 }
 
+/// Nobody hears that its stop was refused, and the cloud does not find it by its id, though it lists it as running.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_the_cloud_does_not_find_is_not_taken_for_off_while_it_is_listed() {
+    let scene = Scene::set(2, 0, |config| {
+        config.failover.fence_deadline = Duration::from_secs(2);
+        config.cloud.attempts = 1;
+    })
+    .await;
+    let (show, vm) = scene.on_air("gala").await;
+    let (world, instance) = (&scene.stage.world, scene.instance(&vm));
+    let mut news = scene.coordinator().news();
+    for fault in [CloudFault::Denied, CloudFault::AnswersLost, CloudFault::Mislaid] {
+        world.cloud_fault(fault);
+    }
+    // It streams on as soon as the network is back.
+    world.fault(&instance, Fault::Blackhole).unwrap();
+    let told = async {
+        loop {
+            match news.recv().await.unwrap() {
+                Item::Alert(alert) if alert.title == "Old VM not fenced" => return,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(SOON, told).await.unwrap();
+    world.heal(&instance, FaultKind::Blackhole).unwrap();
+    let (key, ingest) = (stream_key(&show), world.ingest());
+    assert!(
+        ingest
+            .until(SOON, |ingest| ingest.publishers(&key).len() == 1)
+            .await
+    );
+    world.heal_cloud();
+    assert_ne!(scene.moved(&show, 1).await, vm);
+    assert_eq!(world.ingest().overlaps(), Vec::new());
+    scene.node.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_show_keeps_the_vm_whose_start_the_cloud_puts_off() {
     let scene = Scene::set(0, 2, |config| config.cloud.attempts = 1).await;

@@ -92,20 +92,15 @@ async fn switch_off(ctx: &Context, instance: &InstanceId, is_ending: bool) -> Re
         ctx.world.cloud.change(instance, PowerChange::ForceStop).await
     };
     loop {
+        let failed = change.is_err();
         match change {
             Ok(change) if change.current.is_off() => return Ok(()),
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
-            Err(error) if !error.kind.is_retryable() && error.kind != ErrorKind::WrongState => {
-                return Err(error);
-            }
+            Err(error) if is_final(&error) => return Err(error),
             Ok(_) | Err(_) => {}
         }
-        let failed = change.is_err();
         tokio::time::sleep(OFF_POLL).await;
-        match ctx.world.cloud.describe(instance).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(seen)) if seen.state.is_off() => return Ok(()),
-            Ok(Some(_)) | Err(_) => {}
+        if is_off(ctx, instance).await {
+            return Ok(());
         }
         // A request that was never accepted has to be made again.
         change = if failed {
@@ -114,4 +109,26 @@ async fn switch_off(ctx: &Context, instance: &InstanceId, is_ending: bool) -> Re
             Ok(UNDER_WAY)
         };
     }
+}
+
+/// Whether the cloud is certain that it is off. That it knows no such instance counts only if it lists none that runs, either:
+/// EC2 may not find by its id what it lists.
+async fn is_off(ctx: &Context, instance: &InstanceId) -> bool {
+    match ctx.world.cloud.describe(instance).await {
+        Ok(Some(seen)) => seen.state.is_off(),
+        Ok(None) => {
+            let listed = ctx.world.cloud.list().await;
+            listed.is_ok_and(|all| {
+                all.iter()
+                    .all(|seen| seen.instance_id != *instance || seen.state.is_off())
+            })
+        }
+        Err(_) => false,
+    }
+}
+
+/// Asking again cannot help.
+fn is_final(error: &CloudError) -> bool {
+    let may_pass = matches!(error.kind, ErrorKind::WrongState | ErrorKind::NotFound);
+    !error.kind.is_retryable() && !may_pass
 }
