@@ -9,7 +9,9 @@ use understudy::domain::show::Event;
 use understudy::domain::state::State;
 use understudy::domain::studio::{Json, Secret, StreamService, Studio};
 
-use crate::fixtures::{after, all_of, assigned, of_show, ready_pool, show_id, silenced, went_on_air};
+use crate::fixtures::{
+    after, all_of, assigned, failover_began, fenced, of_show, ready_pool, show_id, silenced, went_on_air,
+};
 
 const HALL: &str = "rtmp://ingest/hall";
 const STAGE: &str = "rtmp://ingest/stage";
@@ -59,6 +61,32 @@ fn a_show_on_air_is_in_the_way_of_one_with_its_server_and_key_and_of_no_other() 
 }
 
 #[test]
+fn it_does_not_matter_how_a_server_is_written() {
+    let hall = "rtmp://ingest:1935/live/hall";
+    for (one, other, is_same) in [
+        ("rtmp://ingest/live", "rtmp://ingest:1935/live", true),
+        ("rtmp://ingest/live", "RTMP://Ingest/live/", true),
+        ("rtmp://ingest/live", " rtmp://ingest:01935//live ", true),
+        ("rtmps://ingest/live", "rtmps://ingest:443/live", true),
+        ("rtmp://[::1]/live", "rtmp://[::1]:1935/live", true),
+        ("rtmp://ingest", "rtmp://ingest:/", true),
+        ("rtmp://ingest/live", "rtmps://ingest/live", false),
+        ("rtmp://ingest/live", "rtmp://ingest:1936/live", false),
+        ("rtmp://ingest/live", "rtmp://ingest/Live", false),
+        ("rtmp://ingest/live", "rtmp://ingest/live?vhost=b", false),
+        ("srt://ingest:9000", "srt://ingest:9001", false),
+        (hall, "rtmp://ingest:1935/live", false),
+        ("auto", "auto", true),
+    ] {
+        let mut events = configured(1, one, key("a"));
+        events.extend(configured(2, other, key("a")));
+        events.push(of_show(1, went_on_air(1)));
+        let state = after(&ready_pool(3), events);
+        assert_eq!(in_the_way(&state), is_same, "{one} and {other}");
+    }
+}
+
+#[test]
 fn one_that_is_meant_to_be_on_air_is_in_the_way_too() {
     let same = two(HALL, key("a"));
     let wanted = after(&same, all_of(vec![Event::StreamWanted { wanted: true }]));
@@ -80,6 +108,23 @@ fn of_two_that_are_started_at_once_the_first_is_and_the_other_once_that_is_stopp
     let on_air = after(&both, all_of(vec![went_on_air(1)]));
     let again = after(&on_air, vec![wanted(1, true)]);
     assert!(wants(&again, 1));
+}
+
+#[test]
+fn one_that_is_released_is_in_the_way_until_it_is_silent_and_one_that_is_moved_all_the_time() {
+    let on_air = after(&two(HALL, key("a")), all_of(vec![went_on_air(1)]));
+    let released = Event::ReleaseBegan {
+        stop_vm: false,
+        key: None,
+    };
+    let releasing = after(&on_air, all_of(vec![released]));
+    assert!(in_the_way(&releasing));
+    assert!(!in_the_way(&after(&releasing, all_of(vec![silenced(1)]))));
+    // It was started by hand: nobody asked for it here.
+    let moving = after(&on_air, all_of(vec![failover_began(2, Some(3)), fenced(2)]));
+    assert!(in_the_way(&moving));
+    let asked = after(&moving, vec![of_show(2, Event::StreamWanted { wanted: true })]);
+    assert!(!asked.show(&show_id(2)).unwrap().stream_wanted);
 }
 
 /// Somebody changed the stream in OBS itself.
