@@ -256,6 +256,36 @@ async fn a_move_that_killed_the_old_studio_and_loses_its_only_spare_starts_that_
     scene.node.stop().await.unwrap();
 }
 
+/// The move that killed it was ended by an operator, so that it is the next one that starts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_that_was_stopped_while_it_was_moved_is_on_air_again_where_its_studio_was_killed() {
+    let mut world = WorldConfig::for_test(2, 0);
+    world.machine.output.stop = Duration::from_secs(600);
+    let scene = Scene::world(world, 2, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let coordinator = scene.coordinator();
+    let spare = scene.instance(&scene.other_than(&vm));
+    scene.stage.world.fault(&spare, Fault::StudioHang).unwrap();
+    coordinator.failover(show.clone(), None, None).await.unwrap();
+    let killed = |state: &State| {
+        let (how, _) = state.show(&show)?.failover()?.fenced?;
+        (how == Fence::StudioKilled).then_some(())
+    };
+    scene.until("the old studio killed", killed).await;
+    coordinator.stop_show(show.clone(), None).await.unwrap();
+    scene.stage.world.terminate_instance(&spare).unwrap();
+    eventually("it is on air", SOON, async || {
+        let started = coordinator.start_show(show.clone(), None).await;
+        started.is_ok_and(|turned| turned.on_air).then_some(())
+    })
+    .await;
+    let state = coordinator.state();
+    let found = state.show(&show).unwrap();
+    assert_eq!((&found.phase, found.vm.as_ref()), (&Phase::OnAir, Some(&vm)));
+    assert!(scene.stage.world.ingest().overlaps().is_empty());
+    scene.node.stop().await.unwrap();
+}
+
 /// It cannot be started, and there is no other: it is not tried until the show may lose no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spare_that_does_not_start_is_tried_once_and_the_show_stays_on_air() {

@@ -13,8 +13,10 @@ use understudy::rehearsal::simulation::{Plan, Run, Size, run};
 
 /// Played every time.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=6;
-/// Did not end: each look at a show whose VM had not come up set two timers, and each of these was a look.
-const ENDLESS: u64 = 20_497;
+/// Found a defect each. One did not end: each look at a show whose VM had not come up set two timers, and each of these was a
+/// look. Then two publishers: a machine that the cloud did not find by its id was taken for off. Then a show on air that
+/// nobody wanted there: that it was not to start was written down so late that its start was tried again before.
+const FOUND: [u64; 3] = [20_497, 405_349, 410_900];
 /// Fresh ones, unless the environment says how many: what `make soak` finds with them is mended before they may hold up
 /// a change.
 const FRESH: u64 = 2;
@@ -33,7 +35,7 @@ fn sound(seed: u64, size: Size) -> Run {
 
 #[test]
 fn whatever_breaks_breaks_no_rule() {
-    for seed in SEEDS.chain([ENDLESS]) {
+    for seed in SEEDS.chain(FOUND) {
         sound(seed, Size::default());
     }
 }

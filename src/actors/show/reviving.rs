@@ -13,8 +13,8 @@ use crate::actors::context::Context;
 use crate::actors::executions::Begin;
 use crate::actors::executions::run::{self, Update};
 use crate::domain::execution::{Deed, Ending};
-use crate::domain::failover::Failover;
 use crate::domain::failover::verdict::{CloudSign, Sign};
+use crate::domain::failover::{Failover, Fence};
 use crate::domain::ids::VmId;
 use crate::domain::vm::Power;
 use crate::infra::ssh::Exit;
@@ -31,7 +31,8 @@ impl State {
     pub(super) fn revive(&mut self, failover: &Failover) {
         let state = self.ctx.state();
         let old = state.vm(&failover.from);
-        let Some(old) = old.filter(|_| !self.is_untouched(failover)) else {
+        let was_killed = !self.is_untouched(failover) || self.was_killed_before(failover);
+        let Some(old) = old.filter(|_| was_killed) else {
             return;
         };
         let signals = self.ctx.board.latest(&old.id).signals;
@@ -53,6 +54,15 @@ impl State {
                 }
             }
         }));
+    }
+
+    /// By the move before, which an operator ended while it waited.
+    fn was_killed_before(&self, failover: &Failover) -> bool {
+        let show = self.show();
+        let last = show.records.last().map(|record| &record.failover);
+        last.is_some_and(|last| {
+            last.from == failover.from && matches!(last.fenced, Some((Fence::StudioKilled, _)))
+        })
     }
 }
 

@@ -90,7 +90,7 @@ impl State {
         }
         if show.held && failover.cause != Cause::Forced {
             // Put on hold while it waited: whoever did that looks after it.
-            return;
+            return self.tell_held_off_air(failover);
         }
         match self.choose_spare(me, failover, None).await {
             Ok(()) => return,
@@ -107,6 +107,21 @@ impl State {
             Err(error) => tracing::debug!(show = %self.id, %error, "still no spare"),
         }
         self.drive_later(me);
+    }
+
+    fn tell_held_off_air(&mut self, failover: &Failover) {
+        if !self.is_on_air(failover) && !std::mem::replace(&mut self.told_waiting, true) {
+            let message = format!(
+                "show {} is on hold in the middle of a move and off the air; move it by hand or let it go on",
+                self.id
+            );
+            self.alert(
+                Level::Critical,
+                "On hold, off the air",
+                message,
+                Some(&failover.from),
+            );
+        }
     }
 
     fn tell_no_spare(&mut self, failover: &Failover) {

@@ -139,6 +139,8 @@ impl State {
         self.turning = None;
         let show = self.show();
         match (result, &show.phase) {
+            // That it is not to stream was written down while it was being started.
+            (Ok(_), Phase::OffAir) if !show.stream_wanted => self.turn_off(me, &show),
             (Ok(_), Phase::OffAir) => {
                 if self.note(Fact::WentOnAir { epoch: show.epoch }).await {
                     self.gone_on_air(me);

@@ -198,11 +198,11 @@ impl State {
         self.told_held = false;
         let show = self.commit(vec![Fact::Held { held }]).await?;
         if let Some(failover) = show.failover().filter(|failover| !held && failover.to.is_none()) {
-            // The operator has looked: one more, whatever the cap says.
+            // The operator has looked: one more, whatever the cap says. Without a spare the move goes on as it can.
             self.told_waiting = false;
             if let Err(error) = self.choose_spare(me, failover, None).await {
+                tracing::info!(show = %self.id, %error, "let go on, and there is no spare yet");
                 let _ = me.cast(Message::Drive);
-                return Err(error);
             }
         }
         Ok(())
