@@ -168,10 +168,7 @@ impl Table {
     #[must_use]
     pub fn render(&self, terminal: &Terminal) -> String {
         let natural = self.natural_widths();
-        let shown: Vec<usize> = (0..self.columns.len())
-            .filter(|column| self.has_use(*column))
-            .collect();
-        let shown = self.fitting(shown, &natural, terminal.width);
+        let shown = self.fitting(self.useful(), &natural, terminal.width);
         if shown.is_empty() {
             return String::new();
         }
@@ -180,6 +177,21 @@ impl Table {
         table
             .lines()
             .map(|line| line.trim_end().to_owned() + "\n")
+            .collect()
+    }
+
+    /// The titles of the columns for which there is no room.
+    #[must_use]
+    pub fn left_out(&self, terminal: &Terminal) -> Vec<&'static str> {
+        let useful = self.useful();
+        let shown = self.fitting(useful.clone(), &self.natural_widths(), terminal.width);
+        let left_out = useful.into_iter().filter(|column| !shown.contains(column));
+        left_out.map(|column| self.columns[column].title).collect()
+    }
+
+    fn useful(&self) -> Vec<usize> {
+        (0..self.columns.len())
+            .filter(|column| self.has_use(*column))
             .collect()
     }
 

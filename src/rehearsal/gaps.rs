@@ -7,12 +7,14 @@ use crate::sim::wire::ingest::Stretch;
 /// Silence up to this at the end is the pause between two packets, as the ingest counts it.
 const PAUSE_MS: u64 = 1_000;
 
-/// What was published under one key between two moments, in the order in which it began.
+/// What was published under one key between two moments, in the order in which it began: also by who was silent from the
+/// very beginning, and had sent something just before.
 #[must_use]
 pub fn published(stretches: &[Stretch], key: &str, begin: Timestamp, end: Timestamp) -> Vec<Published> {
+    let just_before = Timestamp(begin.0.saturating_sub(PAUSE_MS));
     let mut found: Vec<Published> = stretches
         .iter()
-        .filter(|stretch| stretch.key == key && stretch.to >= begin && stretch.from <= end)
+        .filter(|stretch| stretch.key == key && stretch.to >= just_before && stretch.from <= end)
         .map(|stretch| Published {
             at_ms: millis(stretch.from.since(begin)),
             until_ms: millis(stretch.to.min(end).since(begin)),
@@ -23,16 +25,28 @@ pub fn published(stretches: &[Stretch], key: &str, begin: Timestamp, end: Timest
     found
 }
 
-/// When nobody published, up to `end_ms`.
+/// How long before the beginning the last byte came, of a stream that had just stopped then.
 #[must_use]
-pub fn gaps(published: &[Published], end_ms: u64) -> Vec<Gap> {
+pub fn silent_before_ms(stretches: &[Stretch], key: &str, begin: Timestamp) -> u64 {
+    let ours = stretches
+        .iter()
+        .filter(|stretch| stretch.key == key && stretch.from <= begin);
+    let last = ours.map(|stretch| stretch.to).max();
+    let silent_ms = last.map_or(0, |last| millis(begin.since(last)));
+    if silent_ms <= PAUSE_MS { silent_ms } else { 0 }
+}
+
+/// When nobody published, up to `end_ms`. A gap at the beginning is longer by what was silent before.
+#[must_use]
+pub fn gaps(published: &[Published], silent_before_ms: u64, end_ms: u64) -> Vec<Gap> {
     let mut covered_ms = 0;
     let mut gaps = Vec::new();
     for published in published {
         if published.at_ms > covered_ms {
+            let before_ms = if covered_ms == 0 { silent_before_ms } else { 0 };
             gaps.push(Gap {
                 at_ms: covered_ms,
-                ms: published.at_ms - covered_ms,
+                ms: published.at_ms - covered_ms + before_ms,
             });
         }
         covered_ms = covered_ms.max(published.until_ms);
@@ -64,8 +78,9 @@ mod tests {
     }
 
     fn found(stretches: &[Stretch], end: u64) -> Vec<(u64, u64)> {
-        let published = published(stretches, "k", Timestamp(1_000), Timestamp(1_000 + end));
-        gaps(&published, end)
+        let begin = Timestamp(1_000);
+        let published = published(stretches, "k", begin, Timestamp(1_000 + end));
+        gaps(&published, silent_before_ms(stretches, "k", begin), end)
             .iter()
             .map(|gap| (gap.at_ms, gap.ms))
             .collect()
@@ -80,6 +95,17 @@ mod tests {
     #[test]
     fn what_was_before_the_beginning_and_a_pause_at_the_end_are_none() {
         assert_eq!(found(&[stretch(1, 0, 900), stretch(1, 950, 4_500)], 4_000), []);
+    }
+
+    #[test]
+    fn a_gap_that_began_with_the_beginning_counts_from_the_last_byte() {
+        let stretches = [stretch(1, 0, 900), stretch(2, 3_000, 9_000)];
+        assert_eq!(found(&stretches, 8_000), [(0, 2_100)]);
+        let first = published(&stretches, "k", Timestamp(1_000), Timestamp(9_000)).remove(0);
+        assert_eq!(
+            (first.at_ms, first.until_ms, first.by.as_str()),
+            (0, 0, "127.78.0.1")
+        );
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn of_show(show: &ShowReport, failures: &mut Vec<String>) {
     if !as_expected {
         let air = if show.on_air { "on" } else { "off" };
         failures.push(format!(
-            "show {name} should have ended {}; the coordinator says {}, and at the ingest it is {air} the air",
+            "show {name} should have ended {}; the coordinator says {}, and it is {air} the air",
             show.ends, show.phase
         ));
     }

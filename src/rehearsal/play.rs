@@ -408,7 +408,8 @@ impl Drill<'_> {
         let published = gaps::published(&stretches, &stream_key(&part.show), begin, end);
         let curtain_ms = self.notes().curtains.get(&part.show).copied();
         let until_ms = curtain_ms.unwrap_or_else(|| millis(end.since(begin)));
-        let gaps: Vec<Gap> = gaps::gaps(&published, until_ms)
+        let silent_before_ms = gaps::silent_before_ms(&stretches, &stream_key(&part.show), begin);
+        let gaps: Vec<Gap> = gaps::gaps(&published, silent_before_ms, until_ms)
             .into_iter()
             .filter(|gap| gap.at_ms < until_ms)
             .map(|gap| Gap {

@@ -145,7 +145,9 @@ pub struct FailoverReport {
     pub to: Option<String>,
     pub ending: String,
     pub summary: String,
-    pub noticed_at_ms: u64,
+    /// The last good sign of the old VM, or the first bad one: since then it was in doubt.
+    pub suspected_at_ms: u64,
+    /// When its failure was certain.
     pub decided_at_ms: u64,
     pub fenced_at_ms: Option<u64>,
     pub restored_at_ms: Option<u64>,
@@ -170,11 +172,11 @@ impl FailoverReport {
     #[must_use]
     pub fn of(show: &str, moved: &Move, begin: Timestamp, gaps: &[Gap]) -> Self {
         let at = |at: Timestamp| millis(at.since(begin));
-        let (noticed, ended) = (at(moved.suspected_at), at(moved.ended_at));
-        // Bytes stop before that is noticed, and flow before that is seen.
+        let (suspected, ended) = (at(moved.suspected_at), at(moved.ended_at));
+        // Bytes stop before anybody suspects it, and flow before that is seen.
         let ours = gaps
             .iter()
-            .filter(|gap| gap.at_ms <= ended && gap.at_ms + gap.ms >= noticed);
+            .filter(|gap| gap.at_ms <= ended && gap.at_ms + gap.ms >= suspected);
         Self {
             show: show.to_owned(),
             cause: moved.cause.clone(),
@@ -183,7 +185,7 @@ impl FailoverReport {
             to: moved.to.clone(),
             ending: moved.ending.clone(),
             summary: moved.summary.clone(),
-            noticed_at_ms: noticed,
+            suspected_at_ms: suspected,
             decided_at_ms: at(moved.decided_at),
             fenced_at_ms: moved.fenced_at.map(at),
             restored_at_ms: moved.restored_at.map(at),

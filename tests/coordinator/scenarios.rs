@@ -111,7 +111,8 @@ fn a_step_says_when_what_and_whom() {
     ));
     let part = &scenario.parts(None).unwrap()[0];
     assert_eq!((part.moves, part.ends), (None, Ends::Released));
-    assert_eq!(scenario.length(), Duration::from_millis(66_300));
+    // With what is watched after it, since the show may be moved or not.
+    assert_eq!(scenario.length(), Duration::from_millis(66_300 + 6_000));
 }
 
 #[test]

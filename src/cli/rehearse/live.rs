@@ -72,7 +72,9 @@ pub async fn play(
         },
         configuration: studio(args.studio.as_deref())?,
     };
-    let show = ShowId::new(format!("{PREFIX}{}", jiff::Timestamp::now().as_second()))?;
+    // Another rehearsal may be begun in the same instant.
+    let (second, lot) = (jiff::Timestamp::now().as_second(), rand::random::<u16>());
+    let show = ShowId::new(format!("{PREFIX}{second}-{lot:04x}"))?;
     let vms = pool.vms().await?;
     let plan = live::plan(scenario, show, &vms, args.keep as usize).map_err(Failure::from)?;
     let mut told_to_end = std::pin::pin!(told_to_end);
@@ -153,7 +155,7 @@ async fn agree(args: &LiveArgs, plan: &Plan, pool: &Pool, terminal: &Terminal) -
         format!("It may be moved to: {}.", others.join(", ")),
         format!(
             "What is broken is mended and given back at the end. It is aborted when a real alert rings, a real show \
-             needs a VM, or fewer than {} spares are left.",
+             needs a VM, or the number of spares falls below {}.",
             plan.keep
         ),
     ] {

@@ -1,6 +1,6 @@
 //! What is told while scenarios are played: bars on a terminal, lines for a program, else nothing.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -10,6 +10,8 @@ use crate::rehearsal::play::{Audience, Happening};
 
 /// Often enough for a spinner that looks alive.
 const TICK: Duration = Duration::from_millis(120);
+/// For a bar that shows seconds.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A line of JSON for each thing that happens, on standard error.
 pub struct Lines;
@@ -26,10 +28,11 @@ impl Audience for Lines {
 }
 
 /// Two bars on standard error: the scenarios, and the steps of the one that is played. indicatif draws them only where
-/// that is a terminal.
+/// that is a terminal; elsewhere each verdict has a line.
 pub struct Progress {
     scenarios: ProgressBar,
     steps: ProgressBar,
+    has_lines: bool,
 }
 
 impl Progress {
@@ -39,6 +42,7 @@ impl Progress {
             return Self {
                 scenarios: ProgressBar::hidden(),
                 steps: ProgressBar::hidden(),
+                has_lines: false,
             };
         }
         let bars = MultiProgress::new();
@@ -52,6 +56,7 @@ impl Progress {
         Self {
             scenarios: bar(scenarios, "{bar:20} {pos}/{len} scenarios {elapsed} {msg}"),
             steps: bar(0, "{spinner} {pos}/{len} steps {msg}"),
+            has_lines: !std::io::stderr().is_terminal(),
         }
     }
 
@@ -68,6 +73,7 @@ impl Audience for Progress {
             Happening::SettingUp { scenario, shows } => {
                 // Not before: somebody may still have to be asked, and what is drawn wipes the question away.
                 self.steps.enable_steady_tick(TICK);
+                self.scenarios.enable_steady_tick(SECOND);
                 self.scenarios.set_message(scenario);
                 self.steps.set_position(0);
                 self.steps.set_length(0);
@@ -83,7 +89,23 @@ impl Audience for Progress {
             }
             Happening::Mended { what, .. } => self.steps.set_message(format!("mended: {what}")),
             Happening::Settling { .. } => self.steps.set_message("waiting for everything to be as expected"),
-            Happening::Judged { .. } => self.scenarios.inc(1),
+            Happening::Judged { scenario, passed } => {
+                self.scenarios.inc(1);
+                if self.has_lines {
+                    let verdict = if passed { "passed" } else { "FAILED" };
+                    let done = (
+                        self.scenarios.position(),
+                        self.scenarios.length().unwrap_or_default(),
+                    );
+                    // Whoever does not read it will see the table.
+                    let _ = writeln!(
+                        std::io::stderr().lock(),
+                        "{scenario} {verdict} ({} of {})",
+                        done.0,
+                        done.1
+                    );
+                }
+            }
         }
     }
 }

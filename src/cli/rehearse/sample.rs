@@ -84,7 +84,7 @@ fn failover() -> FailoverReport {
         to: Some("vm-2".to_owned()),
         ending: "on-air".to_owned(),
         summary: String::new(),
-        noticed_at_ms: 1_000,
+        suspected_at_ms: 1_000,
         decided_at_ms: 1_200,
         fenced_at_ms: Some(1_400),
         restored_at_ms: Some(3_300),

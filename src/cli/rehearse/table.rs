@@ -21,7 +21,8 @@ const LEGEND_LIVE: &str = "All times are the coordinator's account: on the real 
 /// # Errors
 /// What the operating system says.
 pub fn tell(report: &Report, terminal: &Terminal) -> anyhow::Result<()> {
-    terminal.print(&table(report).render(terminal))?;
+    let table = table(report);
+    terminal.print(&table.render(terminal))?;
     for scenario in &report.scenarios {
         for complaint in scenario.complaints() {
             let name = format!("{}: ", scenario.name);
@@ -38,6 +39,18 @@ pub fn tell(report: &Report, terminal: &Terminal) -> anyhow::Result<()> {
         (legend, Tone::Dim),
         terminal,
     ))?;
+    let left_out = table.left_out(terminal);
+    if !left_out.is_empty() {
+        let note = format!(
+            "No room for {}: a wider terminal has them, and so has --json.",
+            left_out.join(", ")
+        );
+        terminal.print(&paragraph::render(
+            ("", Tone::Plain),
+            (&note, Tone::Dim),
+            terminal,
+        ))?;
+    }
     let tone = if report.passed() { Tone::Good } else { Tone::Bad };
     terminal.print(&format!("\n{}\n", terminal.paint(tone, &closing(report))))?;
     Ok(())
@@ -138,6 +151,21 @@ mod tests {
             "{table}"
         );
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_named() {
+        let table = table(&sample::report(None));
+        let at = |width| Terminal {
+            width: Some(width),
+            ..Terminal::plain()
+        };
+        assert_eq!(table.left_out(&at(200)), [""; 0]);
+        let left_out = table.left_out(&at(80));
+        assert!(
+            left_out.contains(&"CHECKS") && !left_out.contains(&"OBJECTIVE"),
+            "{left_out:?}"
+        );
     }
 
     #[test]

@@ -87,6 +87,9 @@ fn check(scenario: &Scenario) -> Result<(), String> {
     if matches!(scenario.shows, Shows::Named(_)) {
         return Err("it names its shows, and a live rehearsal has one of its own".to_owned());
     }
+    if scenario.pool.spares.of(1) == 0 {
+        return Err("it is for a pool in which no spare runs, and this one has some".to_owned());
+    }
     for step in &scenario.steps {
         let is_all = matches!(step.act.which(), Some(Which::Every));
         let strikes = match &step.act {
@@ -175,6 +178,7 @@ mod tests {
             "machine-blackhole",
             "coordinator-kill-9",
             "kill-vm-actor",
+            "no-spare",
         ] {
             let refused = planned(scenario, &many, 0);
             assert!(

@@ -32,6 +32,7 @@ pub(super) fn read(
     };
     if let Some(command) = command {
         let Some(Target::Machines(Machines::OfShow(show))) = target else {
+            form.take("fault");
             return target.and_then(|_| conflict("a command needs a target that is a show: \"show:NAME\""));
         };
         if lasts.is_some() || form.take("fault").is_some() || figures != Figures::default() {
@@ -44,6 +45,9 @@ pub(super) fn read(
         form.take("fault");
         return None;
     };
+    if form.lacks("fault") {
+        return conflict("step.fault is missing: a step has a fault or a command");
+    }
     let act = match target {
         Target::Machines(machines) => {
             let allowed = one_of(&MACHINE_FAULTS);

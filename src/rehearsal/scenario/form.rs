@@ -10,6 +10,9 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Mistake, Problem};
 use crate::config::{nearest, span};
 
+/// Of a value that is not allowed so much is told.
+const SHOWN_MAX: usize = 200;
+
 /// A file on its way to a scenario, and what is wrong with it so far.
 pub(super) struct Source {
     /// Where lines end.
@@ -64,6 +67,10 @@ impl<'t> Given<'t> {
     /// As it was written, nearly.
     pub(super) fn show(&self) -> String {
         match self.value {
+            DeValue::String(text) if text.chars().count() > SHOWN_MAX => {
+                let start: String = text.chars().take(SHOWN_MAX).collect();
+                format!("{start:?} and more")
+            }
             DeValue::String(text) => format!("{text:?}"),
             DeValue::Integer(digits) => digits.to_string(),
             DeValue::Float(digits) => digits.to_string(),
@@ -121,6 +128,12 @@ impl<'t> Form<'t> {
     pub(super) fn take(&mut self, name: &'static str) -> Option<Given<'t>> {
         self.asked.push(name);
         self.entries.remove(name)
+    }
+
+    /// Whether a key is not there.
+    pub(super) fn lacks(&mut self, name: &'static str) -> bool {
+        self.asked.push(name);
+        !self.entries.contains_key(name)
     }
 
     /// Reads a value if it is there; `None` also if it is not as it must be, which is noted.

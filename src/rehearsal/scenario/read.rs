@@ -27,6 +27,8 @@ const ABOUT_CHARS_MAX: usize = 200;
 const ZONES: [&str; 3] = ["sim-1a", "sim-1b", "sim-1c"];
 /// What a scenario gives its shows, and its shows the rest.
 const WITHIN: Duration = Duration::from_secs(30);
+/// By then a show whose machine is silent has been moved: the limits of the failover and what a move takes, and as much again.
+const WATCH: Duration = Duration::from_secs(6);
 
 /// The scenario of this name, or in this file: a file has a `/` in it or ends in `.toml`. Reads that file.
 ///
@@ -95,7 +97,7 @@ fn scenario(name: &str, mut form: Form<'_>, source: &mut Source) -> Scenario {
     let mut pool_form = form.table(source, "pool");
     let mut objective_form = form.table(source, "objective");
     let pool = pool(&mut pool_form, source);
-    let objective = objective(&mut objective_form, source);
+    let (mut objective, watch) = objective(&mut objective_form, source);
     let parts = form.tables(source, "show");
     if let (Some(_), Some(first)) = (count, parts.first()) {
         let message = "either shows or [[show]], not both".to_owned();
@@ -111,6 +113,7 @@ fn scenario(name: &str, mut form: Form<'_>, source: &mut Source) -> Scenario {
         source.wrong(steps[STEPS_MAX].line, Mistake::Conflict(message));
         steps.truncate(STEPS_MAX);
     }
+    objective.watch = watch.unwrap_or_else(|| watched(&shows, objective.part.moves));
     let known = Known::new(&pool.zones, &shows);
     let steps: Vec<Step> = steps
         .into_iter()
@@ -153,7 +156,14 @@ fn pool(form: &mut Form<'_>, source: &mut Source) -> Pool {
     let spares = form.read(source, "spares", &allowed, |given| number(given, VMS_MAX));
     let cold = form.read(source, "cold", &allowed, |given| number(given, VMS_MAX));
     let warm_target = form.whole(source, "warm_target", 0..=VMS_MAX);
-    let zones = form.texts(source, "zones").filter(|zones| !zones.is_empty());
+    let zones = form.texts(source, "zones");
+    if zones.as_ref().is_some_and(Vec::is_empty) {
+        source.wrong(
+            form.line,
+            Mistake::Conflict("pool.zones names no zone".to_owned()),
+        );
+    }
+    let zones = zones.filter(|zones| !zones.is_empty());
     Pool {
         spares: spares.unwrap_or(Number::PerShow(1)),
         cold: cold.unwrap_or(Number::Fixed(1)),
@@ -177,21 +187,32 @@ fn moves(form: &mut Form<'_>, source: &mut Source) -> Option<Option<u32>> {
     })
 }
 
-fn objective(form: &mut Form<'_>, source: &mut Source) -> Objective {
+/// That a show was moved is waited for; that it was not is seen only once it could have been.
+fn watched(shows: &Shows, moves: Option<u32>) -> Duration {
+    let may_stay = |moves: &Option<u32>| moves.is_none_or(|moves| moves == 0);
+    let any_may_stay = match shows {
+        Shows::Count(_) => may_stay(&moves),
+        Shows::Named(parts) => parts.iter().any(|part| may_stay(&part.moves)),
+    };
+    if any_may_stay { WATCH } else { Duration::ZERO }
+}
+
+/// With how long is to be watched, if the file says so.
+fn objective(form: &mut Form<'_>, source: &mut Source) -> (Objective, Option<Duration>) {
     let ms = Duration::from_millis;
-    Objective {
+    let watch = form.span(source, "watch", Duration::ZERO..=SPAN_MAX);
+    let objective = Objective {
         max_off_air: form.span(source, "max_off_air", Duration::ZERO..=SPAN_MAX),
         within: form.span(source, "within", ms(100)..=SPAN_MAX).unwrap_or(WITHIN),
-        watch: form
-            .span(source, "watch", Duration::ZERO..=SPAN_MAX)
-            .unwrap_or_default(),
+        watch: Duration::ZERO,
         must_ring: form.texts(source, "must_ring").unwrap_or_default(),
         must_not_ring: form.texts(source, "must_not_ring").unwrap_or_default(),
         part: Expected {
             moves: moves(form, source).unwrap_or(Some(0)),
             ends: form.word(source, "ends", &ENDS).unwrap_or(Ends::OnAir),
         },
-    }
+    };
+    (objective, watch)
 }
 
 fn named(parts: Vec<Form<'_>>, objective: &Objective, source: &mut Source) -> Vec<Part> {

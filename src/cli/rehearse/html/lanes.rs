@@ -29,8 +29,8 @@ pub(super) fn key(page: &mut String, account: Account) -> fmt::Result {
          <li><span class=\"swatch mark faint\"></span>for as long as the fault lasted</li>\
          <li><span class=\"swatch air\"></span><span class=\"swatch other-air\"></span>published, by one VM and by the next; \
          faint: on air when it ended</li>\
-         <li><span class=\"swatch quiet\"></span>noticed to decided</li>\
-         <li><span class=\"swatch step\"></span>decided to back on air</li>\
+         <li><span class=\"swatch quiet\"></span>in doubt until noticed</li>\
+         <li><span class=\"swatch step\"></span>noticed to back on air</li>\
          <li>alerts: <span class=\"dot mark\"></span>critical <span class=\"dot step\"></span>warning \
          <span class=\"dot quiet\"></span>information</li></ul>"
     )
@@ -249,7 +249,7 @@ fn steps(page: &mut String, scale: &Scale, failover: &FailoverReport) -> fmt::Re
             scale.width(from_ms, to_ms)
         )
     };
-    bar("detect", failover.noticed_at_ms, failover.decided_at_ms)?;
+    bar("detect", failover.suspected_at_ms, failover.decided_at_ms)?;
     bar("move", failover.decided_at_ms, failover.ended_at_ms)?;
     for at_ms in [failover.fenced_at_ms, failover.restored_at_ms]
         .into_iter()

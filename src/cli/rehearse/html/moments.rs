@@ -83,10 +83,13 @@ fn moved(failover: &FailoverReport) -> Vec<(u64, String)> {
         other => format!("the move ended: {other}"),
     };
     [
-        step(Some(failover.noticed_at_ms), format!("noticed: {from}")),
+        step(
+            Some(failover.suspected_at_ms),
+            format!("in doubt since then: {from}"),
+        ),
         step(
             Some(failover.decided_at_ms),
-            format!("decided: {}, to {to}", failover.cause),
+            format!("noticed: {}; to {to}", failover.cause),
         ),
         step(failover.fenced_at_ms, format!("fenced: {from} publishes no more")),
         step(failover.restored_at_ms, format!("restored: the studio of {to}")),
