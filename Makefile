@@ -91,10 +91,10 @@ instructions: ## Compare the instructions of hot paths with those written down
 
 # Optimised: it is the number of seeds that counts.
 FOR ?= 1h
-soak: ## Simulate seed after seed (FOR=10m, SEED=1): shows, faults, deaths, and the rules that must hold
+soak: ## Simulate seed after seed for an hour (FOR=10m SEED=1 for less, from there): shows, faults, deaths, and the rules that must hold
 	@scripts/setup-build
 	cargo run --release --no-default-features -- rehearse --seed $${SEED:-$$(( RANDOM * 32768 + RANDOM ))} --soak $(FOR)
 
 fuzz: FOR = 60
-fuzz: ## Fuzz everything that is read from outside (FOR=600 seconds each, TARGETS="journal studio")
+fuzz: ## Fuzz everything that is read from outside for a minute each (FOR=600 seconds, TARGETS="journal studio")
 	@scripts/fuzz $(FOR) $(TARGETS)

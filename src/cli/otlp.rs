@@ -71,7 +71,8 @@ pub async fn send_nothing(endpoint: &str, config: &Otlp) -> Result<(), Unsent> {
     let request = headers.iter().fold(
         client
             .post(url(endpoint))
-            .header("content-type", "application/x-protobuf"),
+            .header("content-type", "application/x-protobuf")
+            .body(Vec::new()),
         |request, (name, value)| request.header(name, value),
     );
     let answer = request.send().await;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 
 use crate::domain::studio::Secret;
@@ -394,12 +395,17 @@ impl Default for Otlp {
     }
 }
 
-/// `NAME=VALUE` that can go into a request as it is.
+/// `NAME=VALUE` that can go into a request as it is, and is not what makes one.
 fn is_header(pair: &str) -> bool {
     let Some((name, value)) = pair.split_once('=') else {
         return false;
     };
-    HeaderName::try_from(name.trim()).is_ok() && HeaderValue::try_from(value.trim()).is_ok()
+    let is_framing = |name: &HeaderName| {
+        let framing = [HOST, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, CONNECTION];
+        framing.contains(name)
+    };
+    let name = HeaderName::try_from(name.trim());
+    name.is_ok_and(|name| !is_framing(&name)) && HeaderValue::try_from(value.trim()).is_ok()
 }
 
 /// The log on standard error.

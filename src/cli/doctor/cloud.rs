@@ -79,6 +79,9 @@ async fn identity(inspected: &Inspected) -> Vec<Finding> {
     vec![found]
 }
 
+const UNREACHABLE: &str =
+    "see that this machine reaches the cloud's API (route, proxy, cloud.region, cloud.endpoint_url)";
+
 fn judge_listing(listed: &Result<Vec<Instance>, Error>, config: &Config) -> Finding {
     let check = "cloud";
     let error = match listed {
@@ -104,9 +107,7 @@ fn judge_listing(listed: &Result<Vec<Instance>, Error>, config: &Config) -> Find
     let advice = match error.kind {
         ErrorKind::Denied => "let the coordinator's role do ec2:DescribeInstances",
         ErrorKind::NoCredentials => "see the credentials above",
-        ErrorKind::Unreachable | ErrorKind::TimedOut => {
-            "see that this machine reaches the cloud's API (route, proxy, cloud.region, cloud.endpoint_url)"
-        }
+        ErrorKind::Unreachable | ErrorKind::TimedOut => UNREACHABLE,
         ErrorKind::Throttled
         | ErrorKind::NoCapacity
         | ErrorKind::NotFound
@@ -138,11 +139,23 @@ fn judge_permission(permission: Permission) -> Finding {
             let detail = error.detail.unwrap_or_else(|| "it is not allowed".to_owned());
             Finding::fail(action, detail, advice)
         }
-        Allowance::Unclear(error) => Finding::warn(
-            action,
-            format!("it would fail, or cannot be asked: {error}"),
-            "see that the image, subnet, security group and key pair of the configuration are there",
-        ),
+        Allowance::Unclear(error) => {
+            let advice = match error.kind {
+                ErrorKind::NoCredentials => "see the credentials above",
+                ErrorKind::Unreachable | ErrorKind::TimedOut => UNREACHABLE,
+                ErrorKind::Throttled => "look again in a minute",
+                ErrorKind::Denied
+                | ErrorKind::NoCapacity
+                | ErrorKind::NotFound
+                | ErrorKind::WrongState
+                | ErrorKind::Invalid
+                | ErrorKind::Internal => {
+                    "see that the image, subnet, security group and key pair of the configuration are there"
+                }
+            };
+            let detail = format!("it would fail, or cannot be asked: {error}");
+            Finding::warn(action, detail, advice)
+        }
     }
 }
 

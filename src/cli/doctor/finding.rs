@@ -119,7 +119,7 @@ pub fn table(findings: &[Finding], terminal: &Terminal) -> String {
         table.row([
             Cell::new(word).tone(tone),
             Cell::new(&finding.check),
-            Cell::new(&finding.detail),
+            Cell::new(on_one_line(&finding.detail)),
         ]);
     }
     let mut text = table.render(terminal);
@@ -138,6 +138,19 @@ pub fn table(findings: &[Finding], terminal: &Terminal) -> String {
         ));
     }
     text
+}
+
+/// A cell of a table has one line, which is wrapped.
+fn on_one_line(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    match lines.split_first() {
+        Some((first, rest)) if !rest.is_empty() => format!("{first} {}", rest.join("; ")),
+        Some(_) | None => text.trim().to_owned(),
+    }
 }
 
 /// One line that says it all.

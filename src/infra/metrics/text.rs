@@ -34,7 +34,11 @@ fn takes_open_metrics(range: &str) -> bool {
     let is_named = parts
         .next()
         .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
-    let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+    let quality = parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        let is_quality = name.trim().eq_ignore_ascii_case("q");
+        is_quality.then(|| value.trim().parse::<f32>().ok())?
+    });
     is_named && quality.is_none_or(|quality| quality > 0.0)
 }
 
@@ -85,7 +89,14 @@ mod tests {
                           text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(Format::accepted(Some(prometheus)), Format::OpenMetrics);
         let refused = "application/openmetrics-text; version=1.0.0; q=0, text/plain";
-        for other in [None, Some("*/*"), Some("text/plain"), Some(refused)] {
+        let shouted = "Application/OpenMetrics-Text;Q=0";
+        for other in [
+            None,
+            Some("*/*"),
+            Some("text/plain"),
+            Some(refused),
+            Some(shouted),
+        ] {
             assert_eq!(Format::accepted(other), Format::Prometheus);
         }
     }
