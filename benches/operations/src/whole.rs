@@ -77,6 +77,11 @@ pub fn ledger(size: usize) -> Ledger {
         ]
     });
     commit(&ledger, events.collect());
+    // What holds the rows in memory makes room for more with the first one after these, once.
+    let degraded = vm::Event::HealthTurned {
+        health: vm::Health::Degraded,
+    };
+    commit(&ledger, vec![Event::vm(&vm_id(1), degraded)]);
     ledger
 }
 
