@@ -8,7 +8,7 @@ use understudy::config::Config;
 use understudy::domain::execution::Deed;
 use understudy::domain::failover::verdict::Sign;
 use understudy::domain::failover::{Ending, Fence};
-use understudy::domain::ids::{ShowId, VmId};
+use understudy::domain::ids::{InstanceId, ShowId, VmId};
 use understudy::domain::pool::Denied;
 use understudy::domain::show::{Phase, Show};
 use understudy::domain::state::State;
@@ -227,23 +227,33 @@ async fn a_move_that_loses_its_only_spare_before_the_old_stream_has_stopped_star
     scene.node.stop().await.unwrap();
 }
 
-/// Its stream takes longer to stop than a move waits, so the studio is killed; nothing on the VM starts it again.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_move_that_killed_the_old_studio_and_loses_its_only_spare_starts_that_studio_again() {
+/// A show that is being moved, its VM, on which the studio was killed since its stream takes longer to stop than a move waits, and
+/// the only spare, which is not restored.
+async fn killed_by_a_move() -> (Scene, ShowId, VmId, InstanceId) {
     let mut world = WorldConfig::for_test(2, 0);
     world.machine.output.stop = Duration::from_secs(600);
     let scene = Scene::world(world, 2, |_| ()).await;
     let (show, vm) = scene.on_air("gala").await;
-    let coordinator = scene.coordinator();
     let spare = scene.instance(&scene.other_than(&vm));
-    // It does not get as far as being restored.
     scene.stage.world.fault(&spare, Fault::StudioHang).unwrap();
-    coordinator.failover(show.clone(), None, None).await.unwrap();
+    scene
+        .coordinator()
+        .failover(show.clone(), None, None)
+        .await
+        .unwrap();
     let killed = |state: &State| {
         let (how, _) = state.show(&show)?.failover()?.fenced?;
         (how == Fence::StudioKilled).then_some(())
     };
     scene.until("the old studio killed", killed).await;
+    (scene, show, vm, spare)
+}
+
+/// Nothing on the VM starts it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_killed_the_old_studio_and_loses_its_only_spare_starts_that_studio_again() {
+    let (scene, show, vm, spare) = killed_by_a_move().await;
+    let coordinator = scene.coordinator();
     scene.stage.world.terminate_instance(&spare).unwrap();
     returned(&scene, &show, &vm).await;
     let state = coordinator.state();
@@ -259,19 +269,8 @@ async fn a_move_that_killed_the_old_studio_and_loses_its_only_spare_starts_that_
 /// The move that killed it was ended by an operator, so that it is the next one that starts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_show_that_was_stopped_while_it_was_moved_is_on_air_again_where_its_studio_was_killed() {
-    let mut world = WorldConfig::for_test(2, 0);
-    world.machine.output.stop = Duration::from_secs(600);
-    let scene = Scene::world(world, 2, |_| ()).await;
-    let (show, vm) = scene.on_air("gala").await;
+    let (scene, show, vm, spare) = killed_by_a_move().await;
     let coordinator = scene.coordinator();
-    let spare = scene.instance(&scene.other_than(&vm));
-    scene.stage.world.fault(&spare, Fault::StudioHang).unwrap();
-    coordinator.failover(show.clone(), None, None).await.unwrap();
-    let killed = |state: &State| {
-        let (how, _) = state.show(&show)?.failover()?.fenced?;
-        (how == Fence::StudioKilled).then_some(())
-    };
-    scene.until("the old studio killed", killed).await;
     coordinator.stop_show(show.clone(), None).await.unwrap();
     scene.stage.world.terminate_instance(&spare).unwrap();
     eventually("it is on air", SOON, async || {

@@ -46,6 +46,8 @@ pub(super) fn read(
         return None;
     };
     if form.lacks("fault") {
+        // So that a misspelt key finds it.
+        form.take("fault");
         return conflict("step.fault is missing: a step has a fault or a command");
     }
     let act = match target {

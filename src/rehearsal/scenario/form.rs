@@ -131,8 +131,7 @@ impl<'t> Form<'t> {
     }
 
     /// Whether a key is not there.
-    pub(super) fn lacks(&mut self, name: &'static str) -> bool {
-        self.asked.push(name);
+    pub(super) fn lacks(&self, name: &str) -> bool {
         !self.entries.contains_key(name)
     }
 
