@@ -64,7 +64,7 @@ impl Theatre {
             .env_clear()
             .envs(stage.environment(address))
             .envs(environment.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)
@@ -95,6 +95,17 @@ impl Theatre {
         })
         .await
     }
+}
+
+#[tokio::test]
+async fn an_attended_coordinator_ends_in_order_with_its_standard_input_and_not_before() {
+    let mut theatre = Theatre::set(&["--attended"], Stdio::null()).await;
+    theatre
+        .until("two VMs are there", &["status"], "● 2 available")
+        .await;
+    drop(theatre.coordinator.stdin.take());
+    let ended = tokio::time::timeout(PATIENCE, theatre.coordinator.wait()).await;
+    assert!(ended.expect("it does not end").unwrap().success());
 }
 
 #[tokio::test]
