@@ -28,12 +28,12 @@ use futures_util::FutureExt as _;
 
 use super::context::Context;
 use super::coordinator::CommandError;
-use super::executions::run::{self, Stream, Update};
+use super::executions::run;
 use super::executions::{Begin, Ticket};
 use super::news::Level;
 use super::task::{self, Unended};
 use crate::domain::cleaning::{Finding, Leftover, Policy, Report, Subject, Way};
-use crate::domain::execution::{Deed, Ending};
+use crate::domain::execution::Deed;
 use crate::domain::ids::VmId;
 use crate::domain::operation::{Operation, Plan};
 use crate::domain::studio::Secret;
@@ -44,12 +44,8 @@ use crate::infra::ssh::{self, Session as Shell};
 /// Puts the template in the place of OBS's configuration.
 const RESET: &str = "RESET_OBS_CONFIG";
 const CLEAR_TEMPORARY_FILES: &str = "CLEAR_TEMPORARY_FILES";
-/// Who runs them, in the record of executions.
-const BY: &str = "coordinator";
 /// How often it is looked whether something has come about that is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Kept of what a failed operation says.
-const COMPLAINT_BYTES_MAX: usize = 1024;
 
 /// How VMs are cleaned, and what is asked of them then.
 #[derive(Debug, Clone)]
@@ -293,28 +289,16 @@ impl Work {
         let begun = self.begin(operation, plan).await;
         let (ticket, plan) = begun.map_err(|error| not_begun(format!("was not run: {error}")))?;
         self.awaits = Some(format!("{id} had not ended"));
-        let mut running = run::start(&ctx, self.vm.clone(), shell, ticket, plan);
-        let mut complaint = Vec::new();
-        while let Some(update) = running.updates.recv().await {
-            match update {
-                Update::Output {
-                    stream: Stream::Stderr,
-                    bytes,
-                    ..
-                } => {
-                    let room = COMPLAINT_BYTES_MAX.saturating_sub(complaint.len());
-                    complaint.extend_from_slice(&bytes[..bytes.len().min(room)]);
-                }
-                Update::Output {
-                    stream: Stream::Stdout,
-                    ..
-                }
-                | Update::Truncated { .. }
-                | Update::Skipped { .. } => {}
-                Update::Ended(ended) => return outcome(&ended.ending, &complaint),
-            }
+        let outcome = run::start(&ctx, self.vm.clone(), shell, ticket, plan)
+            .outcome()
+            .await;
+        match outcome.failure() {
+            None => Ok(()),
+            Some(why) => Err(Failure {
+                why,
+                goes_on: outcome.goes_on(),
+            }),
         }
-        outcome(&Ending::Unknown, &complaint)
     }
 
     /// The right to run it in the time that is left, once there is a place for it.
@@ -323,15 +307,7 @@ impl Work {
         loop {
             let left = self.until.saturating_duration_since(tokio::time::Instant::now());
             plan.timeout = limit.min(left);
-            let begin = Begin {
-                vm: self.vm.clone(),
-                by: BY.to_owned(),
-                deed: Deed::Operation {
-                    id: operation.id.clone(),
-                    plan: plan.clone(),
-                },
-                refused_on_air: operation.refused_on_air,
-            };
+            let begin = Begin::own(&self.vm, operation, &plan);
             match self.ctx.executions.begin(begin).await {
                 Ok(ticket) => return Ok((ticket, plan)),
                 Err(error @ (CommandError::TooManyExecutions { .. } | CommandError::Restarting { .. })) => {
@@ -356,25 +332,4 @@ impl Work {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
-}
-
-/// In words, if it did not end well.
-fn outcome(ending: &Ending, complaint: &[u8]) -> Result<(), Failure> {
-    let (how, goes_on) = match ending {
-        Ending::Exited { status: 0 } => return Ok(()),
-        Ending::Exited { status } => (format!("ended with status {status}"), false),
-        Ending::Signalled { signal } => (format!("was ended by signal {signal}"), true),
-        Ending::Cancelled { by, .. } => (format!("was cancelled by {by}"), true),
-        Ending::Closed { reason } => (format!("was closed: {reason}"), true),
-        Ending::TimedOut { limit_ms } => (format!("was not done within {limit_ms} ms"), true),
-        Ending::ConnectionLost { reason } => (format!("was cut off: {reason}"), true),
-        Ending::NotStarted { reason } => (format!("was not run: {reason}"), false),
-        Ending::Unknown => ("ended unseen".to_owned(), true),
-    };
-    let complaint = String::from_utf8_lossy(complaint);
-    let why = match complaint.trim() {
-        "" => how,
-        said => format!("{how}: {said}"),
-    };
-    Err(Failure { why, goes_on })
 }

@@ -11,6 +11,7 @@
 //! knows. When this actor dies, every ticket is cancelled with it, and its successor writes down as `unknown` what the
 //! ledger has as running; so does the next coordinator. No VM and no show has anything to lose by that.
 
+mod outcome;
 pub mod run;
 pub mod terminal;
 pub mod transfer;

@@ -11,8 +11,7 @@ use super::effects::{self, within};
 use super::{State, Task};
 use crate::actors::context::Context;
 use crate::actors::executions::Begin;
-use crate::actors::executions::run::{self, Update};
-use crate::domain::execution::{Deed, Ending};
+use crate::actors::executions::run;
 use crate::domain::failover::verdict::{CloudSign, Sign};
 use crate::domain::failover::{Failover, Fence};
 use crate::domain::ids::VmId;
@@ -23,8 +22,6 @@ use crate::infra::ssh::Exit;
 const REVIVE_EVERY: Duration = Duration::from_secs(30);
 /// How a studio is started.
 const OPERATION: &str = "START_OBS";
-/// Who runs it, in the record of executions.
-const BY: &str = "coordinator";
 
 impl State {
     /// Nothing is done to a studio that merely does not answer: it may be streaming. One that answers again is returned to.
@@ -74,27 +71,14 @@ async fn start_studio(ctx: &Arc<Context>, vm: &VmId) -> Result<bool, String> {
     }
     let planned = ctx.options.operations.plan(OPERATION, &BTreeMap::new());
     let (operation, plan) = planned.map_err(|error| error.to_string())?;
-    let begin = Begin {
-        vm: vm.clone(),
-        by: BY.to_owned(),
-        deed: Deed::Operation {
-            id: operation.id.clone(),
-            plan: plan.clone(),
-        },
-        refused_on_air: false,
-    };
     let ticket = ctx
         .executions
-        .begin(begin)
+        .begin(Begin::own(vm, operation, &plan))
         .await
         .map_err(|error| error.to_string())?;
-    let mut running = run::start(ctx, vm.clone(), shell, ticket, plan);
-    while let Some(update) = running.updates.recv().await {
-        match update {
-            Update::Ended(ended) if ended.ending == (Ending::Exited { status: 0 }) => return Ok(true),
-            Update::Ended(ended) => return Err(format!("{OPERATION} did not succeed: {:?}", ended.ending)),
-            Update::Output { .. } | Update::Truncated { .. } | Update::Skipped { .. } => {}
-        }
+    let outcome = run::start(ctx, vm.clone(), shell, ticket, plan).outcome().await;
+    match outcome.failure() {
+        None => Ok(true),
+        Some(why) => Err(format!("{OPERATION} {why}")),
     }
-    Err(format!("how {OPERATION} ended is not known"))
 }
