@@ -4,7 +4,7 @@ use super::ids::ShowId;
 use super::sealed::Sealed;
 use super::show::{Phase, Show};
 use super::state::State;
-use super::studio::{StreamService, names_server};
+use super::studio::StreamService;
 
 /// Two that are equal are one stream to an ingest, and two publishers of it.
 #[derive(Debug, Clone, Copy)]
@@ -46,35 +46,68 @@ fn canonical(server: &str) -> String {
     format!("{scheme}://{host}:{port}/{}?{query}", path.join("/"))
 }
 
+/// What is known of where a show streams to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StreamTarget<'a> {
+    /// `None`, or empty, where none is set, or where a service that OBS knows by its name decides.
+    pub server: Option<&'a str>,
+    pub key: Option<&'a Sealed>,
+    /// OBS knows the service by its name: that takes none without a key, and is what OBS has before anybody has set it up.
+    is_named: bool,
+}
+
+impl StreamTarget<'_> {
+    /// There is something to send a stream to.
+    fn is_set(&self) -> bool {
+        if self.is_named {
+            self.key.is_some()
+        } else {
+            self.server.is_some_and(|server| !server.is_empty())
+        }
+    }
+}
+
+impl<'a> From<&'a StreamService> for StreamTarget<'a> {
+    fn from(stream: &'a StreamService) -> Self {
+        Self {
+            server: stream.server.as_deref(),
+            key: stream.key.as_ref(),
+            is_named: stream.kind == "rtmp_common",
+        }
+    }
+}
+
 impl Show {
-    /// It is known where it streams to: by the studio captured, else by the configuration.
+    /// By the studio captured, else by the configuration. `None`: there is neither.
     #[must_use]
-    pub fn has_destination(&self) -> bool {
+    pub fn stream_target(&self) -> Option<StreamTarget<'_>> {
         match (&self.studio, &self.configuration) {
-            (Some(captured), _) => captured
-                .stream
-                .as_ref()
-                .is_some_and(StreamService::has_destination),
-            (None, Some(configuration)) => names_server(configuration.stream_server.as_deref()),
-            (None, None) => false,
+            (Some(captured), _) => Some(
+                captured
+                    .stream
+                    .as_ref()
+                    .map(StreamTarget::from)
+                    .unwrap_or_default(),
+            ),
+            (None, Some(configuration)) => Some(StreamTarget {
+                server: configuration.stream_server.as_deref(),
+                key: configuration.stream_key.as_ref(),
+                is_named: false,
+            }),
+            (None, None) => None,
         }
     }
 
-    /// Where its stream goes, as [`has_destination`](Self::has_destination) knows it. `None` without a stream key, too: whose
-    /// stream that is, nobody can say.
+    /// It is known where it streams to.
+    #[must_use]
+    pub fn has_destination(&self) -> bool {
+        self.stream_target().is_some_and(|target| target.is_set())
+    }
+
+    /// Where its stream goes. `None` also without a stream key: whose stream that is, nobody can say.
     #[must_use]
     pub fn destination(&self) -> Option<Destination<'_>> {
-        let (server, key) = match (&self.studio, &self.configuration) {
-            (Some(captured), _) => {
-                let stream = captured.stream.as_ref()?;
-                (stream.server.as_deref(), stream.key.as_ref())
-            }
-            (None, Some(configuration)) => (
-                configuration.stream_server.as_deref(),
-                configuration.stream_key.as_ref(),
-            ),
-            (None, None) => return None,
-        };
+        let StreamTarget { server, key, .. } = self.stream_target()?;
         Some(Destination { server, key: key? })
     }
 

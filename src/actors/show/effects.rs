@@ -7,6 +7,7 @@ use super::release::Quiet;
 use crate::actors::context::{Context, FailoverOptions, ObsVia};
 use crate::actors::task::{self, Unended};
 use crate::domain::configuration::Configuration;
+use crate::domain::destination::StreamTarget;
 use crate::domain::failover::Fence;
 use crate::domain::failover::verdict::{CloudSign, Sign};
 use crate::domain::ids::{ShowId, VmId};
@@ -310,19 +311,9 @@ pub async fn publish(ctx: &Context, vm: &VmId, show: &Show) -> Result<Timestamp,
 
 /// Where a show streams to, and what is missing of that, in a sentence. `None`: nothing is known of it.
 fn destination(show: &Show) -> Option<String> {
-    let Stream { server, key } = match (&show.studio, &show.configuration) {
-        (Some(captured), _) => {
-            let stream = captured.stream.as_ref();
-            Stream {
-                server: stream.and_then(|stream| stream.server.clone()),
-                key: stream.and_then(|stream| stream.key.clone()),
-            }
-        }
-        (None, Some(configuration)) => stream_of(configuration),
-        (None, None) => return None,
-    };
+    let StreamTarget { server, key, .. } = show.stream_target()?;
     let server = server.filter(|server| !server.is_empty());
-    Some(match (server.as_deref().map(without_secrets), key.is_some()) {
+    Some(match (server.map(without_secrets), key.is_some()) {
         (Some(server), true) => format!("it streams to {server}"),
         (Some(server), false) => format!("it streams to {server}, and no stream key is set"),
         (None, true) => "no stream server is set".to_owned(),

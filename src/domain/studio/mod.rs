@@ -290,25 +290,6 @@ pub struct StreamService {
     pub other: Json,
 }
 
-impl StreamService {
-    /// There is something to send a stream to. A service that OBS knows by its name takes none without a key, and is
-    /// what OBS has before anybody has set it up.
-    #[must_use]
-    pub fn has_destination(&self) -> bool {
-        if self.kind == "rtmp_common" {
-            self.key.is_some()
-        } else {
-            names_server(self.server.as_deref())
-        }
-    }
-}
-
-/// Not nothing, nor an empty text.
-#[must_use]
-pub fn names_server(server: Option<&str>) -> bool {
-    server.is_some_and(|server| !server.is_empty())
-}
-
 /// A JSON object as text, keys sorted, so that equal settings are equal texts.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
