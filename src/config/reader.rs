@@ -424,9 +424,13 @@ fn path(text: &str) -> Option<PathBuf> {
 
 fn url(text: &str) -> Option<String> {
     let uri: http::Uri = text.parse().ok()?;
+    let authority = uri.authority()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-    let plain = uri.query().is_none() && !text.contains('#') && !uri.authority()?.as_str().contains('@');
-    (is_http && plain).then(|| text.trim_end_matches('/').to_owned())
+    let plain = uri.query().is_none() && !text.contains('#') && !authority.as_str().contains('@');
+    // What is no port is not refused by the library.
+    let is_reachable =
+        authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
+    (is_http && plain && is_reachable).then(|| text.trim_end_matches('/').to_owned())
 }
 
 /// A secret's text, empty if there is none, and where it came from. `said` is what stands at its key, `file`

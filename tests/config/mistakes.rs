@@ -149,6 +149,14 @@ const WRONG_VALUES: &[(&str, &str)] = &[
         "cloud.endpoint_url = \"ftp://x\" is not allowed: it must be an http or https URL",
     ),
     (
+        "[otlp]\nendpoint = \"http://127.0.0.1:99999\"",
+        "otlp.endpoint = \"http://127.0.0.1:99999\" is not allowed: it must be an http or https URL",
+    ),
+    (
+        "[otlp]\nendpoint = \"http://[::1]:0\"",
+        "otlp.endpoint = \"http://[::1]:0\" is not allowed: it must be an http or https URL",
+    ),
+    (
         "[cloud]\nregion = \"\"",
         "cloud.region = \"\" is not allowed: it must be one line of text",
     ),
