@@ -27,7 +27,7 @@ pub async fn send(child: &Child, signal: &str) {
 }
 
 /// The program on a pseudo terminal of 100 columns and `rows` rows.
-struct Pty {
+pub struct Pty {
     child: Child,
     /// Everything it has written.
     written: String,
@@ -35,6 +35,11 @@ struct Pty {
 
 impl Pty {
     fn start(server: &Server, rows: u16, environment: &[(&str, &str)], arguments: &str) -> Self {
+        Self::at(&server.url(), rows, environment, arguments)
+    }
+
+    /// As [`Pty::start`], against whatever serves there.
+    pub fn at(url: &str, rows: u16, environment: &[(&str, &str)], arguments: &str) -> Self {
         let program = env!("CARGO_BIN_EXE_understudy");
         let line = format!("stty cols 100 rows {rows}; exec '{program}' {arguments}");
         let child = Command::new("script")
@@ -44,7 +49,7 @@ impl Pty {
             .env("TZ", "UTC")
             .env("TERM", "xterm-256color")
             .env("SHELL", "/bin/sh")
-            .env("UNDERSTUDY_URL", server.url())
+            .env("UNDERSTUDY_URL", url)
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -58,7 +63,7 @@ impl Pty {
     }
 
     /// Reads until it has written this since `from`; gives where that was.
-    async fn until(&mut self, from: usize, text: &str) -> usize {
+    pub async fn until(&mut self, from: usize, text: &str) -> usize {
         let read = async {
             loop {
                 if let Some(at) = self.written[from..].find(text) {
@@ -81,14 +86,14 @@ impl Pty {
         found.unwrap_or_else(|_| panic!("never wrote {text:?}"))
     }
 
-    async fn press(&mut self, keys: &str) {
+    pub async fn press(&mut self, keys: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(keys.as_bytes()).await.unwrap();
         stdin.flush().await.unwrap();
     }
 
     /// Waits for its end; gives the exit status and the rest of what it wrote.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub async fn end(mut self) -> (Option<i32>, String) {
         let rest = async {
             let mut rest = Vec::new();
             self.child

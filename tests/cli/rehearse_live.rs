@@ -10,7 +10,7 @@ use understudy::rehearsal::stage::{Setting, Stage};
 use understudy::sim::model::fault::Fault;
 use understudy::sim::world::WorldConfig;
 
-use crate::live::interrupt;
+use crate::live::{Pty, interrupt};
 use crate::program::{Run, finished, program};
 use crate::real::Theatre;
 use crate::support::eventually::eventually;
@@ -86,6 +86,12 @@ impl Live {
     }
 }
 
+/// The show that a rehearsal would put on air, from what it says before it asks.
+fn show_of(told: &str) -> &str {
+    let (_, rest) = told.split_once("It puts show ").unwrap();
+    rest.split_once(' ').unwrap().0
+}
+
 async fn end(child: Child) -> Run {
     let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
     finished(ended.expect("it ends in time").unwrap())
@@ -126,17 +132,31 @@ async fn nothing_is_done_without_consent_or_where_real_shows_need_the_spares() {
     let (junit, html) = (old.to_str().unwrap(), new.to_str().unwrap());
     let reports = ["--junit", junit, "--html", html];
     let unasked = [&["--scenario", "studio-crash", "--keep", "0"], reports.as_slice()].concat();
-    let unasked = live.rehearse(&unasked).await;
+    let (unasked, at_once) = tokio::join!(live.rehearse(&unasked), live.rehearse(&unasked));
     assert_eq!(std::fs::read_to_string(&old).unwrap(), "passed");
     assert!(!new.exists());
     let told = unasked.failed(2);
     assert!(told.contains("nobody can be asked"), "{told}");
+    assert_ne!(show_of(told), show_of(at_once.failed(2)));
     // It said what it would have done, and with which VMs.
     assert!(
         told.contains("It puts show rehearsal-") && told.contains("It may be moved to: vm-"),
         "{told}"
     );
     assert!(!told.contains(KEY), "{told}");
+    for (answer, ending) in [
+        ("no\n", "nobody agreed to it"),
+        ("\u{3}", "was ended before it began"),
+    ] {
+        let studio = live.folder.path().join("studio.toml").display().to_string();
+        let arguments = format!("rehearse --live --studio {studio} --scenario studio-crash --keep 0");
+        let mut asked = Pty::at(&live.theatre.url, 40, &[], &arguments);
+        asked.until(0, "Type yes to begin:").await;
+        asked.press(answer).await;
+        let (status, written) = asked.end().await;
+        assert_eq!(status, Some(2), "{written}");
+        assert!(written.contains(ending), "{written}");
+    }
     let few = live.rehearse(&["--scenario", "studio-crash", "--yes"]).await;
     assert!(few.failed(6).contains("1 must stay for real shows"), "{few:?}");
     let impossible = live.rehearse(&["--scenario", "machine-blackhole", "--yes"]).await;

@@ -19,7 +19,7 @@ use understudy::sim::model::studio::Studio;
 use understudy::sim::world::WorldConfig;
 
 use crate::support::eventually::eventually;
-use crate::support::scene::{SOON, Scene};
+use crate::support::scene::{SOON, Scene, alert};
 
 fn status(state: &State, vm: &VmId) -> Option<Status> {
     state.vm(vm).map(|vm| vm.status())
@@ -63,16 +63,8 @@ async fn a_show_stays_on_a_machine_whose_tags_somebody_edits_and_people_are_told
     let instance = scene.instance(&vm);
     let mut news = scene.coordinator().news();
     tag(&scene, &instance, "somebody-elses").await;
-    let told = tokio::time::timeout(SOON, async {
-        loop {
-            if let Ok(Item::Alert(alert)) = news.recv().await
-                && alert.title == "VM lost its tags"
-            {
-                return alert;
-            }
-        }
-    });
-    let alert = told.await.expect("nobody was told");
+    let told = |alert: &Alert| alert.title == "VM lost its tags";
+    let alert = alert(&mut news, "the tags", told).await;
     assert_eq!((alert.show.as_ref(), alert.vm.as_ref()), (Some(&show), Some(&vm)));
     looks(&scene, 6).await;
     assert_nothing_happened(&scene, &show, &vm);
@@ -162,15 +154,8 @@ async fn a_machine_that_the_cloud_does_not_find_is_not_taken_for_off_while_it_is
     }
     // It streams on as soon as the network is back.
     world.fault(&instance, Fault::Blackhole).unwrap();
-    let told = async {
-        loop {
-            match news.recv().await.unwrap() {
-                Item::Alert(alert) if alert.title == "Old VM not fenced" => return,
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(SOON, told).await.unwrap();
+    let told = |alert: &Alert| alert.title == "Old VM not fenced";
+    alert(&mut news, "the fence", told).await;
     world.heal(&instance, FaultKind::Blackhole).unwrap();
     let (key, ingest) = (stream_key(&show), world.ingest());
     assert!(
@@ -458,18 +443,7 @@ async fn a_vm_that_publishes_for_nobody_is_set_aside_until_it_is_silent() {
 
 /// The alerts about a VM's SSH, as they come.
 async fn ssh_alert(news: &mut tokio::sync::broadcast::Receiver<Item>) -> Alert {
-    let told = async {
-        loop {
-            match news.recv().await {
-                Ok(Item::Alert(alert)) if alert.source.starts_with("ssh-failed-") => return alert,
-                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(closed) => panic!("{closed}"),
-            }
-        }
-    };
-    tokio::time::timeout(SOON, told)
-        .await
-        .expect("an alert about SSH")
+    alert(news, "SSH", |alert| alert.source.starts_with("ssh-failed-")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use understudy::actors::coordinator::{Assign, CommandError};
-use understudy::actors::news::Item;
+use understudy::actors::news::{Alert, Item, Level};
 use understudy::config::Config;
 use understudy::domain::execution::Deed;
 use understudy::domain::failover::verdict::Sign;
@@ -20,7 +20,7 @@ use understudy::sim::world::WorldConfig;
 
 use crate::moves::last_record;
 use crate::support::eventually::eventually;
-use crate::support::scene::{SOON, Scene};
+use crate::support::scene::{SOON, Scene, alert};
 
 fn waits_for_a_spare(show: &Show) -> Option<()> {
     show.failover()?.to.is_none().then_some(())
@@ -415,6 +415,32 @@ async fn a_move_that_waits_for_a_spare_can_be_held_and_let_go_on() {
     coordinator.hold(show.clone(), false, None).await.unwrap();
     assert_eq!(scene.moved(&show, 1).await, spare);
     assert!(scene.stage.world.ingest().overlaps().is_empty());
+    scene.node.stop().await.unwrap();
+}
+
+/// Nothing moves it by itself then, so somebody has to know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_on_hold_whose_move_loses_its_spare_is_told_to_be_off_the_air_and_goes_on_once_it_may() {
+    let scene = Scene::set(1, 1, |_| ()).await;
+    let (show, vm) = scene.on_air("gala").await;
+    let (coordinator, world) = (scene.coordinator(), &scene.stage.world);
+    let cold = scene.instance(&scene.other_than(&vm));
+    world.fault(&cold, Fault::BootNeverFinishes).unwrap();
+    let mut news = coordinator.news();
+    scene.crash_studio_of(&vm);
+    let chosen = |state: &State| state.show(&show)?.failover()?.to.clone();
+    scene.until("a spare chosen", chosen).await;
+    coordinator.hold(show.clone(), true, None).await.unwrap();
+    world.terminate_instance(&cold).unwrap();
+    let told = |alert: &Alert| alert.title == "On hold, off the air";
+    let alert = alert(&mut news, "the hold", told).await;
+    assert_eq!(alert.level, Level::Critical);
+    assert_eq!((alert.show.as_ref(), alert.vm.as_ref()), (Some(&show), Some(&vm)));
+
+    coordinator.hold(show.clone(), false, None).await.unwrap();
+    let instance = scene.instance(&vm);
+    world.heal(&instance, FaultKind::StudioCrash).unwrap();
+    returned(&scene, &show, &vm).await;
     scene.node.stop().await.unwrap();
 }
 

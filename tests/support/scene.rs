@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use understudy::actors::coordinator::Coordinator;
+use understudy::actors::news::{Alert, Item};
 use understudy::actors::root::Node;
 use understudy::config::Config;
 use understudy::domain::ids::{InstanceId, ShowId, VmId};
@@ -107,4 +109,19 @@ impl Scene {
         })
         .await
     }
+}
+
+/// The next alert of these.
+pub async fn alert(news: &mut Receiver<Item>, what: &str, is_it: impl Fn(&Alert) -> bool) -> Alert {
+    let told = async {
+        loop {
+            match news.recv().await {
+                Ok(Item::Alert(alert)) if is_it(&alert) => return alert,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => panic!("there is nobody to tell of {what}"),
+            }
+        }
+    };
+    let told = tokio::time::timeout(SOON, told).await;
+    told.unwrap_or_else(|_| panic!("nobody was told of {what}"))
 }
