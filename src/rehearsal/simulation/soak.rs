@@ -164,7 +164,7 @@ impl fmt::Display for Progress {
         let broken = tally.failures.len();
         write!(
             f,
-            "{seeds} seeds, {shows} shows, {faults} faults, {broken} seeds with violations"
+            "seeds {seeds}, shows {shows}, faults {faults}, seeds with violations {broken}"
         )?;
         for (seed, UnderWay { began, shrinking }) in under_way {
             match shrinking {
