@@ -212,7 +212,12 @@ impl Cloud for Fleet {
 
 #[async_trait]
 impl Probe for Fleet {
-    async fn status(&self, server: SocketAddr, _: Duration) -> Result<ServerStatus, ProbeError> {
+    async fn status(
+        &self,
+        server: SocketAddr,
+        _: Duration,
+        _: Option<Duration>,
+    ) -> Result<ServerStatus, ProbeError> {
         if let IpAddr::V4(address) = server.ip() {
             self.probed(u32::from(address).wrapping_sub(FIRST) as usize);
         }

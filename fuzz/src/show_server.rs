@@ -44,7 +44,7 @@ pub fn run(answer: &[u8]) -> Result<ServerStatus, Error> {
     let probe = &*PROBE;
     let status = RUNTIME.block_on(async {
         tokio::select! {
-            status = probe.status(*address, DEADLINE) => status,
+            status = probe.status(*address, DEADLINE, None) => status,
             () = serve(listener, answer) => unreachable!("a listener of ours ends"),
         }
     });

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use reqwest::header::{CONNECTION, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::domain::ids::ShowId;
@@ -18,14 +19,23 @@ use crate::domain::ids::ShowId;
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// How long an idle connection to a show server is kept for the next probe. A machine on air is asked every second, over one
-/// connection; of the others most are asked less often, and a connection that waits costs a descriptor and 28 KiB here
-/// (hyper's buffers and queues: heaptrack, 67 connections), which is more than what calling again does.
+/// connection; where the next probe is further away the connection is closed at once. One that waits costs a descriptor and
+/// 28 KiB here (hyper's buffers and queues: heaptrack, 67 connections), which is more than what calling again does.
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(3);
+
+/// Ends a connection with its answer (RFC 9112, 9.6).
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 #[async_trait]
 pub trait Probe: Send + Sync + 'static {
-    /// `GET /api/status`. Bounded by `deadline` as a whole, and in the size of the answer.
-    async fn status(&self, server: SocketAddr, deadline: Duration) -> Result<ServerStatus, Error>;
+    /// `GET /api/status`. Bounded by `deadline` as a whole, and in the size of the answer. `again`: the next one follows in
+    /// so long, as far as that is known; soon enough, it finds a connection.
+    async fn status(
+        &self,
+        server: SocketAddr,
+        deadline: Duration,
+        again: Option<Duration>,
+    ) -> Result<ServerStatus, Error>;
 
     /// Tells the show server which show it serves now, or none: `POST /api/competitions/{id}/activate` or
     /// `/api/competitions/deactivate`. Best effort: the VM works without it.
@@ -79,7 +89,7 @@ impl Error {
     }
 }
 
-/// The probe over real HTTP/1.1: no redirects, no proxies, one kept connection per server.
+/// The probe over real HTTP/1.1: no redirects, no proxies, at most one kept connection per server.
 #[derive(Debug, Clone)]
 pub struct HttpProbe {
     client: reqwest::Client,
@@ -153,8 +163,16 @@ pub struct SetUpError(#[source] reqwest::Error);
 
 #[async_trait]
 impl Probe for HttpProbe {
-    async fn status(&self, server: SocketAddr, deadline: Duration) -> Result<ServerStatus, Error> {
-        let request = reqwest::Request::new(reqwest::Method::GET, url(server, &["api", "status"]));
+    async fn status(
+        &self,
+        server: SocketAddr,
+        deadline: Duration,
+        again: Option<Duration>,
+    ) -> Result<ServerStatus, Error> {
+        let mut request = reqwest::Request::new(reqwest::Method::GET, url(server, &["api", "status"]));
+        if again.is_none_or(|again| again > IDLE_CONNECTION_KEPT) {
+            request.headers_mut().insert(CONNECTION, CLOSE);
+        }
         let sent = Instant::now();
         let body = self.send(request, deadline).await?;
         let response_time = sent.elapsed();

@@ -15,6 +15,8 @@ use understudy::infra::probe::{ANSWER_BYTES_MAX, Error, HttpProbe, Probe};
 
 const PLENTY: Duration = Duration::from_secs(60);
 const BRIEF: Duration = Duration::from_millis(150);
+/// When the next probe follows, of a machine on air.
+const SOON: Option<Duration> = Some(Duration::from_secs(1));
 
 /// A server that does `behave` with every connection, and what it counts.
 struct Server {
@@ -83,7 +85,7 @@ async fn a_status_is_read_field_by_field() {
             "version":"1.4.0","isPlaying":true,"connectedClients":[{"name":"vMix"}]}"#,
     )
     .await;
-    let status = probe().status(server.address, PLENTY).await.unwrap();
+    let status = probe().status(server.address, PLENTY, SOON).await.unwrap();
     assert_eq!(status.obs_connected, Some(true));
     assert_eq!(status.obs_streaming, Some(false));
     assert_eq!(status.obs_recording, None);
@@ -99,7 +101,7 @@ async fn a_refused_connection_is_told_from_a_timeout() {
         let listener = TcpListener::bind("127.44.8.2:0").await.unwrap();
         listener.local_addr().unwrap()
     };
-    assert_eq!(probe().status(closed, PLENTY).await, Err(Error::Refused));
+    assert_eq!(probe().status(closed, PLENTY, SOON).await, Err(Error::Refused));
 
     let silent = serve(|mut stream| async move {
         let mut sink = Vec::new();
@@ -107,7 +109,7 @@ async fn a_refused_connection_is_told_from_a_timeout() {
     })
     .await;
     assert_eq!(
-        probe().status(silent.address, BRIEF).await,
+        probe().status(silent.address, BRIEF, SOON).await,
         Err(Error::TimedOut(BRIEF))
     );
 }
@@ -128,7 +130,7 @@ async fn an_answer_that_drips_does_not_outlast_the_deadline() {
     .await;
     let asked = Instant::now();
     assert_eq!(
-        probe().status(server.address, BRIEF).await,
+        probe().status(server.address, BRIEF, SOON).await,
         Err(Error::TimedOut(BRIEF))
     );
     assert!(asked.elapsed() < PLENTY / 4, "took {:?}", asked.elapsed());
@@ -138,7 +140,7 @@ async fn an_answer_that_drips_does_not_outlast_the_deadline() {
 async fn a_huge_answer_is_refused_by_its_announced_length() {
     let server = answering("200 OK", " ".repeat(ANSWER_BYTES_MAX + 1)).await;
     assert_eq!(
-        probe().status(server.address, PLENTY).await,
+        probe().status(server.address, PLENTY, SOON).await,
         Err(Error::TooLarge(ANSWER_BYTES_MAX))
     );
 }
@@ -164,7 +166,7 @@ async fn an_endless_answer_is_cut_off_at_the_limit() {
     })
     .await;
     assert_eq!(
-        probe().status(server.address, PLENTY).await,
+        probe().status(server.address, PLENTY, SOON).await,
         Err(Error::TooLarge(ANSWER_BYTES_MAX))
     );
     // The connection is closed, so the server's writing ends: nobody goes on reading.
@@ -180,7 +182,7 @@ async fn an_answer_of_exactly_the_limit_is_read() {
     body.push_str(&" ".repeat(ANSWER_BYTES_MAX - 2));
     body.push('}');
     let server = answering("200 OK", body).await;
-    assert!(probe().status(server.address, PLENTY).await.is_ok());
+    assert!(probe().status(server.address, PLENTY, SOON).await.is_ok());
 }
 
 #[tokio::test]
@@ -188,7 +190,7 @@ async fn what_is_not_a_json_object_is_said_to_be_none() {
     for body in ["", "hello", "<html>", "[1]", "\"ok\"", "null", "{\"a\":"] {
         let server = answering("200 OK", body).await;
         assert_eq!(
-            probe().status(server.address, PLENTY).await,
+            probe().status(server.address, PLENTY, SOON).await,
             Err(Error::NotJson),
             "{body:?}"
         );
@@ -199,7 +201,7 @@ async fn what_is_not_a_json_object_is_said_to_be_none() {
     })
     .await;
     assert_eq!(
-        probe().status(not_http.address, PLENTY).await,
+        probe().status(not_http.address, PLENTY, SOON).await,
         Err(Error::NotJson)
     );
 }
@@ -213,7 +215,7 @@ async fn a_status_code_is_reported_and_a_redirect_is_not_followed() {
     ] {
         let server = answering(status, r#"{"obsConnected":true}"#).await;
         assert_eq!(
-            probe().status(server.address, PLENTY).await,
+            probe().status(server.address, PLENTY, SOON).await,
             Err(Error::Http(code)),
             "{status}"
         );
@@ -225,7 +227,7 @@ async fn a_status_code_is_reported_and_a_redirect_is_not_followed() {
 async fn a_connection_that_breaks_is_unreachable_and_tried_once_more() {
     let server = serve(|mut stream| async move { request(&mut stream).await.map(drop) }).await;
     assert!(matches!(
-        probe().status(server.address, PLENTY).await,
+        probe().status(server.address, PLENTY, SOON).await,
         Err(Error::Unreachable(_))
     ));
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
@@ -243,7 +245,7 @@ async fn a_kept_connection_that_the_server_closes_costs_no_failed_probe() {
     .await;
     let probe = probe();
     for _ in 0..20 {
-        probe.status(server.address, PLENTY).await.unwrap();
+        probe.status(server.address, PLENTY, SOON).await.unwrap();
     }
 }
 
@@ -252,19 +254,52 @@ async fn connections_are_kept_between_probes_but_only_one() {
     let server = answering("200 OK", "{}").await;
     let probe = probe();
     for _ in 0..10 {
-        probe.status(server.address, PLENTY).await.unwrap();
+        probe.status(server.address, PLENTY, SOON).await.unwrap();
     }
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 
-    let at_once = (0..10).map(|_| probe.status(server.address, PLENTY));
+    let at_once = (0..10).map(|_| probe.status(server.address, PLENTY, SOON));
     for status in futures_util::future::join_all(at_once).await {
         status.unwrap();
     }
     let after_burst = server.connections.load(Ordering::SeqCst);
     for _ in 0..10 {
-        probe.status(server.address, PLENTY).await.unwrap();
+        probe.status(server.address, PLENTY, SOON).await.unwrap();
     }
     assert_eq!(server.connections.load(Ordering::SeqCst), after_burst);
+}
+
+#[tokio::test]
+async fn a_connection_does_not_wait_for_a_probe_that_is_far_away() {
+    let (asked, mut heads) = mpsc::unbounded_channel();
+    let server = serve(move |mut stream| {
+        let asked = asked.clone();
+        async move {
+            while let Some(head) = request(&mut stream).await? {
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                    .await?;
+                asked.send(Some(head)).map_err(std::io::Error::other)?;
+            }
+            asked.send(None).map_err(std::io::Error::other)
+        }
+    })
+    .await;
+    let probe = probe();
+    let mut next = async || {
+        let next = tokio::time::timeout(PLENTY, heads.recv()).await;
+        next.expect("the connection ends").unwrap()
+    };
+    for again in [Some(Duration::from_secs(5)), None] {
+        probe.status(server.address, PLENTY, again).await.unwrap();
+        let head = next().await.unwrap();
+        assert!(head.contains("connection: close"), "{head}");
+        assert_eq!(next().await, None);
+    }
+    probe.status(server.address, PLENTY, SOON).await.unwrap();
+    let head = next().await.unwrap();
+    assert!(!head.contains("connection:"), "{head}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]

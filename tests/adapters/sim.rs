@@ -19,7 +19,7 @@ async fn a_simulated_show_server_is_probed_in_all_its_states() {
     let server = (machines[0].address(), 3003).into();
     let probe = HttpProbe::new().unwrap();
     machines[0].load_example_studio("k").unwrap();
-    let status = probe.status(server, PLENTY).await.unwrap();
+    let status = probe.status(server, PLENTY, None).await.unwrap();
     assert_eq!(status.obs_connected, Some(true));
     assert_eq!(status.obs_streaming, Some(false));
     assert_eq!(status.obs_scene.as_deref(), Some("Camera 2 - Vault"));
@@ -32,22 +32,22 @@ async fn a_simulated_show_server_is_probed_in_all_its_states() {
 
     machines[0].fault(Fault::StatusHang);
     assert_eq!(
-        probe.status(server, BRIEF).await,
+        probe.status(server, BRIEF, None).await,
         Err(ProbeError::TimedOut(BRIEF))
     );
     machines[0].heal(FaultKind::StatusHang);
     machines[0].fault(Fault::StatusDown);
     machines[0].settled().await;
-    assert_eq!(probe.status(server, PLENTY).await, Err(ProbeError::Refused));
+    assert_eq!(probe.status(server, PLENTY, None).await, Err(ProbeError::Refused));
     machines[0].heal(FaultKind::StatusDown);
     eventually("it is up again", PLENTY, async || {
-        probe.status(server, PLENTY).await.ok()
+        probe.status(server, PLENTY, None).await.ok()
     })
     .await;
     machines[0].fault(Fault::Blackhole);
     machines[0].settled().await;
     assert_eq!(
-        probe.status(server, BRIEF).await,
+        probe.status(server, BRIEF, None).await,
         Err(ProbeError::TimedOut(BRIEF))
     );
 }

@@ -180,7 +180,7 @@ async fn an_instance_comes_back_at_another_address_when_told_so(ground: &Ground)
     eventually("the show server at another address", PLENTY, async || {
         let address = ground.address(&id);
         let deadline = Duration::from_millis(200);
-        let answered = ground.probe.status(ground.status_at(&id), deadline).await;
+        let answered = ground.probe.status(ground.status_at(&id), deadline, None).await;
         (address != before && answered.is_ok()).then_some(())
     })
     .await;

@@ -26,7 +26,7 @@ on_both_fronts! {
 async fn ask(ground: &Ground, id: &InstanceId, deadline: Duration) -> Result<(), Error> {
     ground
         .probe
-        .status(ground.status_at(id), deadline)
+        .status(ground.status_at(id), deadline, None)
         .await
         .map(drop)
 }
@@ -44,7 +44,7 @@ async fn a_show_server_tells_how_it_is_and_which_show_it_serves(ground: &Ground)
     let id = ground.first(InstanceState::Running);
     let server = ground.status_at(&id);
     ground.load_example_studio(&id, "k");
-    let status = ground.probe.status(server, PLENTY).await.unwrap();
+    let status = ground.probe.status(server, PLENTY, None).await.unwrap();
     assert_eq!(status.obs_connected, Some(true));
     assert_eq!(status.obs_streaming, Some(false));
     assert_eq!(status.obs_recording, Some(false));
@@ -60,7 +60,7 @@ async fn a_show_server_tells_how_it_is_and_which_show_it_serves(ground: &Ground)
     assert_eq!(ground.view(&id).active_show, None);
 
     ground.fault(&id, Fault::StudioCrash).await;
-    let status = ground.probe.status(server, PLENTY).await.unwrap();
+    let status = ground.probe.status(server, PLENTY, None).await.unwrap();
     assert_eq!((status.obs_connected, status.obs_scene), (Some(false), None));
 }
 
@@ -113,14 +113,14 @@ async fn a_terminated_machine_is_silent(ground: &Ground) {
     ground.change(&id, PowerChange::Terminate);
     ground.until(&id, InstanceState::Terminated).await;
     assert!(!ground.has_machine(&id));
-    let asked = ground.probe.status(server, BRIEF).await.map(drop);
+    let asked = ground.probe.status(server, BRIEF, None).await.map(drop);
     assert_eq!(asked, SILENCE);
 }
 
 async fn a_port_where_nothing_listens_refuses(ground: &Ground) {
     let id = ground.first(InstanceState::Running);
     let nobody = (ground.address(&id), 3_004).into();
-    let asked = ground.probe.status(nobody, PLENTY).await.map(drop);
+    let asked = ground.probe.status(nobody, PLENTY, None).await.map(drop);
     assert_eq!(asked, Err(Error::Refused));
 }
 

@@ -250,7 +250,7 @@ async fn a_zone_goes_dark_and_comes_back_as_one() {
         for instance in world.instances() {
             let machine = world.machine(&instance.instance_id).unwrap();
             let server = (machine.address(), world.config().ports.status).into();
-            if probe.status(server, Duration::from_secs(1)).await.is_ok() {
+            if probe.status(server, Duration::from_secs(1), None).await.is_ok() {
                 zones.extend(instance.availability_zone);
             }
         }
@@ -315,7 +315,7 @@ async fn story(seed: u64) -> Vec<String> {
     studio.start_stream().await.unwrap();
     tell(&format!("{:?}", notices.recv().await));
     world.fault(&on.instance_id, Fault::Blackhole).unwrap();
-    let silent = probe.status(status_at, Duration::from_millis(700)).await;
+    let silent = probe.status(status_at, Duration::from_millis(700), None).await;
     tell(&format!("{:?}", silent.map(drop)));
     world.heal(&on.instance_id, FaultKind::Blackhole).unwrap();
     let shell = ssh.connect(&shell_at).await.unwrap();

@@ -156,9 +156,14 @@ impl Cloud for Buggy<dyn Cloud> {
 
 #[async_trait]
 impl Probe for Buggy<dyn Probe> {
-    async fn status(&self, server: SocketAddr, deadline: Duration) -> Result<ServerStatus, probe::Error> {
+    async fn status(
+        &self,
+        server: SocketAddr,
+        deadline: Duration,
+        again: Option<Duration>,
+    ) -> Result<ServerStatus, probe::Error> {
         self.switch.pass(Some(server.ip()), "status").await;
-        self.inner.status(server, deadline).await
+        self.inner.status(server, deadline, again).await
     }
 
     async fn activate(

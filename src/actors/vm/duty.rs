@@ -173,7 +173,7 @@ impl State {
             let limit = ctx.options.probe.deadline;
             let result = match server {
                 Some(server) => {
-                    let asked = task::ended(limit + GRACE, ctx.world.probe.status(server, limit)).await;
+                    let asked = task::ended(limit + GRACE, ctx.world.probe.status(server, limit, None)).await;
                     // A defect here: for whoever asked it is as if the server had been silent.
                     Some(asked.unwrap_or(Err(probe::Error::TimedOut(limit))))
                 }

@@ -29,7 +29,7 @@ pub async fn run(mut link: Conversation) {
         }
         let began = link.ctx.now();
         let server = SocketAddr::new(target.ip, target.service_port);
-        let asked = link.ctx.world.probe.status(server, deadline);
+        let asked = link.ctx.world.probe.status(server, deadline, Some(interval));
         let answer = link.in_time("asking the show server", deadline, asked).await;
         let hangs = answer.is_none();
         let result = answer.unwrap_or(Err(Error::TimedOut(deadline)));

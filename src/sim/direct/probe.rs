@@ -54,7 +54,12 @@ impl DirectProbe {
 
 #[async_trait]
 impl Probe for DirectProbe {
-    async fn status(&self, server: SocketAddr, deadline: Duration) -> Result<ServerStatus, Error> {
+    async fn status(
+        &self,
+        server: SocketAddr,
+        deadline: Duration,
+        _again: Option<Duration>,
+    ) -> Result<ServerStatus, Error> {
         let sent = Instant::now();
         let page = self.ask(server, deadline, |machine| machine.inspect(Machine::status_page));
         let StatusPage {
