@@ -31,8 +31,10 @@ fn canonical(server: &str) -> String {
         return server.to_owned();
     };
     let scheme = scheme.to_ascii_lowercase();
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    // Who publishes a stream does not make it another one.
+    let (_, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
     let is_port = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let named = authority.rsplit_once(':').filter(|(_, port)| is_port(port));
     let (host, port) = match (named, scheme.as_str()) {

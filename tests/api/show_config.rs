@@ -89,7 +89,7 @@ async fn what_does_not_fit_is_named_without_the_key() {
             json!({"stream": {"server": "ftp://x", "key": KEY}}),
             "stream.server",
         ),
-        (json!({"stream": {"key": format!("{KEY}\n")}}), "stream.key"),
+        (json!({"stream": {"key": format!("{KEY}\n{KEY}")}}), "stream.key"),
         (json!({"apply": "soon"}), "apply"),
         (json!({"template": null}), "template"),
         (json!({"strem": {"key": KEY}}), "strem"),

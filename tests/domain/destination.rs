@@ -70,6 +70,8 @@ fn it_does_not_matter_how_a_server_is_written() {
         ("rtmps://ingest/live", "rtmps://ingest:443/live", true),
         ("rtmp://[::1]/live", "rtmp://[::1]:1935/live", true),
         ("rtmp://ingest", "rtmp://ingest:/", true),
+        ("rtmp://ingest/live", "rtmp://me:Hush@ingest/live", true),
+        ("rtmp://ingest?vhost=b", "rtmp://ingest/?vhost=b", true),
         ("rtmp://ingest/live", "rtmps://ingest/live", false),
         ("rtmp://ingest/live", "rtmp://ingest:1936/live", false),
         ("rtmp://ingest/live", "rtmp://ingest/Live", false),

@@ -64,7 +64,10 @@ impl From<ConfigureBody> for Configure {
             template: body.template,
             variables: body.variables,
             stream_server: body.stream.server,
-            stream_key: body.stream.key.map(|key| Secret::new(key.unwrap_or_default())),
+            stream_key: body
+                .stream
+                .key
+                .map(|key| Secret::stream_key(&key.unwrap_or_default())),
             apply: match body.apply {
                 ApplyWord::OffAir => Apply::OffAir,
                 ApplyWord::Now => Apply::Now,

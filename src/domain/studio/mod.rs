@@ -323,6 +323,13 @@ impl Secret {
         &self.0
     }
 
+    /// A stream key as it is published: OBS leaves out blanks before and after it (`dstr_depad` of libobs, in its RTMP
+    /// output), so that two keys which differ in those are one stream.
+    #[must_use]
+    pub fn stream_key(text: &str) -> Self {
+        Self::new(text.trim_matches([' ', '\t', '\n', '\r']))
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

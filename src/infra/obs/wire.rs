@@ -191,7 +191,7 @@ pub(crate) fn stream_service(kind: String, settings: Value, vault: &Vault) -> Re
         Some(_) | None => None,
     };
     let (server, key) = (text("server"), text("key"));
-    let key = vault.seal(&Secret::new(key.unwrap_or_default()));
+    let key = vault.seal(&Secret::stream_key(&key.unwrap_or_default()));
     Ok(StreamService {
         kind,
         server,

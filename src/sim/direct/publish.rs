@@ -25,7 +25,7 @@ pub(super) struct Target {
 impl Target {
     /// `None` for what no simulated machine can reach: another server, a named service, no key.
     pub(super) fn of(service: &studio::Service, ingest: &Ingest) -> Option<Self> {
-        let key = service.key().filter(|key| !key.is_empty())?;
+        let key = service.published_key()?;
         let is_there = service.server()?.trim_end_matches('/') == ingest.server_url();
         (is_there && !key.contains(char::is_control)).then(|| Self { key: key.to_owned() })
     }

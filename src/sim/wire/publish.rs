@@ -35,7 +35,7 @@ impl Target {
     /// Reads `rtmp://host:port/app` and the key. `None` for what no simulated machine can reach: a named
     /// service, a host that is not on loopback, no key.
     pub(super) fn of(service: &studio::Service) -> Option<Self> {
-        let key = service.key().filter(|key| !key.is_empty())?;
+        let key = service.published_key()?;
         let (host, app) = service.server()?.strip_prefix("rtmp://")?.split_once('/')?;
         let (host, port) = match host.split_once(':') {
             Some((host, port)) => (host, port.parse().ok()?),

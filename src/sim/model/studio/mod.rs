@@ -80,6 +80,13 @@ impl Service {
     pub fn key(&self) -> Option<&str> {
         self.settings.get("key").and_then(Value::as_str)
     }
+
+    /// The key under which it publishes, as OBS does: without blanks before and after it. `None` if there is none.
+    #[must_use]
+    pub fn published_key(&self) -> Option<&str> {
+        let key = self.key()?.trim_matches([' ', '\t', '\n', '\r']);
+        (!key.is_empty()).then_some(key)
+    }
 }
 
 fn service_defaults(kind: &str) -> Map<String, Value> {
