@@ -36,20 +36,37 @@ pub fn silent_before_ms(stretches: &[Stretch], key: &str, begin: Timestamp) -> u
     if silent_ms <= PAUSE_MS { silent_ms } else { 0 }
 }
 
-/// When nobody published, up to `end_ms`. A gap at the beginning is longer by what was silent before.
+/// When the viewers of a show expect nothing: somebody has taken it off the air.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Curtain {
+    pub at_ms: u64,
+    /// `None`: to the end.
+    pub until_ms: Option<u64>,
+}
+
+/// When nobody published though somebody should have, up to `end_ms`. A gap at the beginning is longer by what was silent
+/// before.
 #[must_use]
-pub fn gaps(published: &[Published], silent_before_ms: u64, end_ms: u64) -> Vec<Gap> {
+pub fn gaps(published: &[Published], curtains: &[Curtain], silent_before_ms: u64, end_ms: u64) -> Vec<Gap> {
+    let seen = published
+        .iter()
+        .map(|published| (published.at_ms, published.until_ms));
+    let down = curtains
+        .iter()
+        .map(|down| (down.at_ms, down.until_ms.unwrap_or(end_ms)));
+    let mut content: Vec<(u64, u64)> = seen.chain(down).collect();
+    content.sort_unstable();
     let mut covered_ms = 0;
     let mut gaps = Vec::new();
-    for published in published {
-        if published.at_ms > covered_ms {
+    for (at_ms, until_ms) in content {
+        if at_ms > covered_ms {
             let before_ms = if covered_ms == 0 { silent_before_ms } else { 0 };
             gaps.push(Gap {
                 at_ms: covered_ms,
-                ms: published.at_ms - covered_ms + before_ms,
+                ms: at_ms - covered_ms + before_ms,
             });
         }
-        covered_ms = covered_ms.max(published.until_ms);
+        covered_ms = covered_ms.max(until_ms);
     }
     if end_ms.saturating_sub(covered_ms) > PAUSE_MS {
         gaps.push(Gap {
@@ -80,7 +97,7 @@ mod tests {
     fn found(stretches: &[Stretch], end: u64) -> Vec<(u64, u64)> {
         let begin = Timestamp(1_000);
         let published = published(stretches, "k", begin, Timestamp(1_000 + end));
-        gaps(&published, silent_before_ms(stretches, "k", begin), end)
+        gaps(&published, &[], silent_before_ms(stretches, "k", begin), end)
             .iter()
             .map(|gap| (gap.at_ms, gap.ms))
             .collect()
@@ -112,6 +129,27 @@ mod tests {
     fn a_show_that_is_off_the_air_at_the_end_has_a_gap_up_to_it() {
         assert_eq!(found(&[stretch(1, 0, 3_000)], 8_000), [(2_000, 6_000)]);
         assert_eq!(found(&[], 8_000), [(0, 8_000)]);
+    }
+
+    #[test]
+    fn what_nobody_expects_is_no_gap_and_what_comes_after_is_one() {
+        let stretches = [
+            stretch(1, 0, 3_000),
+            stretch(1, 5_000, 7_000),
+            stretch(2, 9_000, 12_000),
+        ];
+        let published = published(&stretches, "k", Timestamp(1_000), Timestamp(20_000));
+        let of = |curtains: &[(u64, Option<u64>)]| {
+            let curtains = curtains
+                .iter()
+                .map(|&(at_ms, until_ms)| Curtain { at_ms, until_ms });
+            let found = gaps(&published, &curtains.collect::<Vec<_>>(), 0, 19_000);
+            found.iter().map(|gap| (gap.at_ms, gap.ms)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[]), [(2_000, 2_000), (6_000, 2_000), (11_000, 8_000)]);
+        assert_eq!(of(&[(1_900, Some(4_100))]), [(6_000, 2_000), (11_000, 8_000)]);
+        // It was silent for a moment before somebody took it off the air.
+        assert_eq!(of(&[(1_900, Some(4_100)), (6_300, None)]), [(6_000, 300)]);
     }
 
     #[test]

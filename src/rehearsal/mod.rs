@@ -13,6 +13,7 @@ pub mod control;
 pub mod cue;
 pub mod gaps;
 pub mod here;
+mod in_force;
 pub mod judge;
 pub mod live;
 pub mod play;

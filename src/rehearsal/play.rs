@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 use super::control::{Control, Standing};
 use super::cue::cues;
-use super::gaps;
+use super::gaps::{self, Curtain};
 use super::here::Here;
+use super::in_force::{Force, InForce, Lift};
 use super::judge;
-use super::report::{FailoverReport, Gap, Invariants, ScenarioReport, ShowReport, Strike};
+use super::report::{FailoverReport, Invariants, ScenarioReport, ShowReport, Strike};
 use super::scenario::{Command, Ends, Part, Scenario};
 use super::stage::{Setting, Stage, stream_key};
 use super::wait::until;
@@ -28,6 +29,7 @@ use super::watch::{self, Watch};
 use crate::actors::coordinator::Coordinator;
 use crate::config::Config;
 use crate::domain::ids::{InstanceId, ShowId, VmId};
+use crate::domain::show::RECORDS_MAX;
 use crate::domain::studio::Secret;
 use crate::domain::time::{Timestamp, millis};
 use crate::sim::world::WorldConfig;
@@ -173,8 +175,9 @@ struct Notes {
     /// When it began, by both clocks.
     began: Option<(Timestamp, Instant)>,
     strikes: Vec<Strike>,
-    /// From when on the viewers of a show expect nothing, since somebody took it off the air.
-    curtains: BTreeMap<ShowId, u64>,
+    /// When the viewers of a show expect nothing, since somebody took it off the air.
+    curtains: BTreeMap<ShowId, Vec<Curtain>>,
+    in_force: InForce,
     vms: BTreeMap<ShowId, (VmId, InstanceId)>,
 }
 
@@ -212,7 +215,7 @@ impl Drill<'_> {
         *self.notes().began.get_or_insert(now)
     }
 
-    fn elapsed_ms(&self) -> u64 {
+    pub(super) fn elapsed_ms(&self) -> u64 {
         millis(self.now().since(self.began().0))
     }
 
@@ -250,10 +253,31 @@ impl Drill<'_> {
         }
     }
 
-    /// From now on the show's viewers expect nothing.
-    pub(super) fn curtain_falls(&self, show: &ShowId) {
+    /// Since then the show's viewers expect nothing.
+    pub(super) fn curtain_falls(&self, show: &ShowId, at_ms: u64) {
+        let mut notes = self.notes();
+        let curtains = notes.curtains.entry(show.clone()).or_default();
+        if curtains.last().is_none_or(|last| last.until_ms.is_some()) {
+            let until_ms = None;
+            curtains.push(Curtain { at_ms, until_ms });
+        }
+    }
+
+    /// From now on they expect it again.
+    pub(super) fn curtain_rises(&self, show: &ShowId) {
         let at_ms = self.elapsed_ms();
-        self.notes().curtains.entry(show.clone()).or_insert(at_ms);
+        let mut notes = self.notes();
+        if let Some(last) = notes.curtains.get_mut(show).and_then(|all| all.last_mut()) {
+            last.until_ms.get_or_insert(at_ms);
+        }
+    }
+
+    pub(super) fn is_in_force(&self, strike: usize, force: Force) {
+        self.notes().in_force.add(strike, force);
+    }
+
+    pub(super) fn lift(&self, strike: usize) -> Vec<Lift> {
+        self.notes().in_force.lift(strike)
     }
 
     pub(super) fn remember(&self, show: &ShowId, vm: (VmId, InstanceId)) {
@@ -380,6 +404,13 @@ impl Drill<'_> {
         for part in &self.parts {
             match self.control.standing(&part.show).await {
                 Ok(Some(standing)) => {
+                    if standing.moves.len() >= RECORDS_MAX {
+                        failures.push(format!(
+                            "show {} was moved {RECORDS_MAX} times or more, of which no more are remembered: nobody can say \
+                             whether all went well",
+                            part.show
+                        ));
+                    }
                     let show = self.show_report(part, &standing, begin, end);
                     let moves = standing.moves.iter();
                     let name = part.show.as_str();
@@ -406,17 +437,15 @@ impl Drill<'_> {
     fn show_report(&self, part: &Part, standing: &Standing, begin: Timestamp, end: Timestamp) -> ShowReport {
         let stretches = self.stage.world.ingest().stretches();
         let published = gaps::published(&stretches, &stream_key(&part.show), begin, end);
-        let curtain_ms = self.notes().curtains.get(&part.show).copied();
-        let until_ms = curtain_ms.unwrap_or_else(|| millis(end.since(begin)));
+        let curtains = self.notes().curtains.get(&part.show).cloned();
         let silent_before_ms = gaps::silent_before_ms(&stretches, &stream_key(&part.show), begin);
-        let gaps: Vec<Gap> = gaps::gaps(&published, silent_before_ms, until_ms)
-            .into_iter()
-            .filter(|gap| gap.at_ms < until_ms)
-            .map(|gap| Gap {
-                ms: gap.ms.min(until_ms - gap.at_ms),
-                ..gap
-            })
-            .collect();
+        let end_ms = millis(end.since(begin));
+        let gaps = gaps::gaps(
+            &published,
+            &curtains.unwrap_or_default(),
+            silent_before_ms,
+            end_ms,
+        );
         ShowReport {
             show: part.show.to_string(),
             moves_expected: part.moves,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::cue::Cue;
+use super::in_force::{Force, Lift};
 use super::play::Drill;
 use super::scenario::{Act, Command, MachineFault, Machines, When};
 use crate::domain::ids::{InstanceId, ShowId, VmId};
@@ -12,20 +13,6 @@ use crate::domain::instance::PowerChange;
 
 /// Limit on what a step waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What was struck, to be mended again.
-struct Struck {
-    /// Its place in the drill's list of strikes.
-    number: usize,
-    mend: Mend,
-}
-
-enum Mend {
-    Nothing,
-    Machines(MachineFault, Vec<InstanceId>),
-    Cloud,
-    Ingest,
-}
 
 impl Drill<'_> {
     /// Waits for the cue's moment, does what it says, and mends that when its time is over.
@@ -35,7 +22,7 @@ impl Drill<'_> {
         if let (Some(When::FailingOver), Some(show)) = (step.when, &cue.show) {
             self.until_failing_over(show).await?;
         }
-        let struck = self.strike(&step.act, cue.show.as_ref()).await?;
+        let strike = self.strike(&step.act, cue.show.as_ref()).await?;
         let lasts = match step.act {
             // Back already: its own death has lasted as long.
             Act::Coordinator { .. } => return Ok(()),
@@ -43,7 +30,7 @@ impl Drill<'_> {
         };
         if let Some(lasts) = lasts {
             tokio::time::sleep(lasts).await;
-            self.mend(struck).await?;
+            self.mend(strike).await?;
         }
         Ok(())
     }
@@ -57,65 +44,67 @@ impl Drill<'_> {
         .await
     }
 
-    async fn strike(&self, act: &Act, show: Option<&ShowId>) -> anyhow::Result<Struck> {
+    /// Returns its number.
+    async fn strike(&self, act: &Act, show: Option<&ShowId>) -> anyhow::Result<usize> {
         let world = &self.stage().world;
         let of_show = || show.context("a step about shows has one");
-        match act {
+        Ok(match act {
             Act::Machine { fault, target, .. } => {
                 let machines = self.machines(target, show).await?;
                 let names: Vec<&str> = machines.iter().map(|(name, _)| name.as_str()).collect();
-                let what = format!("{}: {}", fault.word(), names.join(", "));
-                let number = self.note(what, show);
-                let machines: Vec<InstanceId> = machines.into_iter().map(|(_, id)| id).collect();
-                for machine in &machines {
-                    self.break_machine(*fault, machine)?;
+                let number = self.note(format!("{}: {}", fault.word(), names.join(", ")), show);
+                for (_, machine) in machines {
+                    self.break_machine(*fault, &machine)?;
+                    self.is_in_force(number, Force::Machine(*fault, machine));
                 }
-                let mend = Mend::Machines(*fault, machines);
-                return Ok(Struck { number, mend });
+                number
             }
             Act::Cloud { fault, .. } => {
                 let number = self.note(format!("the cloud's API: {}", act.word()), None);
+                self.is_in_force(number, Force::Cloud(*fault));
                 world.cloud_fault(*fault);
-                let mend = Mend::Cloud;
-                return Ok(Struck { number, mend });
+                number
             }
             Act::Ingest { .. } => {
                 let number = self.note("the ingest is away".to_owned(), None);
+                self.is_in_force(number, Force::Ingest);
                 world.ingest().take_down().await;
-                let mend = Mend::Ingest;
-                return Ok(Struck { number, mend });
+                number
             }
             Act::VmActor(_) => {
                 let show = of_show()?;
                 let (vm, _) = self.vm_of(show).await?;
-                self.note(format!("the actor of {vm} is killed"), Some(show));
+                let number = self.note(format!("the actor of {vm} is killed"), Some(show));
                 self.control().kill_vm_actor(&vm).await?;
+                number
             }
             Act::ShowActor(_) => {
                 let show = of_show()?;
-                self.note(format!("the actor of show {show} is killed"), Some(show));
+                let number = self.note(format!("the actor of show {show} is killed"), Some(show));
                 self.control().kill_show_actor(show).await?;
+                number
             }
             Act::Coordinator { dead_for } => {
                 let number = self.note("the coordinator is killed with SIGKILL".to_owned(), None);
                 self.control().kill_coordinator(*dead_for).await?;
                 self.note_mended(number);
+                number
             }
             Act::Command { command, .. } => self.command(of_show()?, *command).await?,
-        }
-        Ok(Struck {
-            number: 0,
-            mend: Mend::Nothing,
         })
     }
 
-    async fn command(&self, show: &ShowId, command: Command) -> anyhow::Result<()> {
-        self.note(format!("somebody asks: {} {show}", command.word()), Some(show));
-        if matches!(command, Command::Release | Command::Stop) {
-            self.curtain_falls(show);
-        }
+    async fn command(&self, show: &ShowId, command: Command) -> anyhow::Result<usize> {
+        let number = self.note(format!("somebody asks: {} {show}", command.word()), Some(show));
+        let asked_ms = self.elapsed_ms();
         let done = self.control().command(show, command).await;
-        done.with_context(|| format!("{} {show} was refused", command.word()))
+        done.with_context(|| format!("{} {show} was refused", command.word()))?;
+        match command {
+            Command::Release | Command::Stop => self.curtain_falls(show, asked_ms),
+            Command::Start => self.curtain_rises(show),
+            Command::Failover | Command::Hold | Command::Resume => {}
+        }
+        Ok(number)
     }
 
     fn break_machine(&self, fault: MachineFault, machine: &InstanceId) -> anyhow::Result<()> {
@@ -129,23 +118,28 @@ impl Drill<'_> {
         Ok(())
     }
 
-    async fn mend(&self, struck: Struck) -> anyhow::Result<()> {
+    async fn mend(&self, strike: usize) -> anyhow::Result<()> {
         let world = &self.stage().world;
-        match struck.mend {
-            Mend::Nothing => return Ok(()),
-            Mend::Machines(fault, machines) => {
-                for machine in &machines {
-                    match fault {
-                        MachineFault::Fault(fault) => world.heal(machine, fault.kind())?,
-                        MachineFault::InstanceStopped => world.change(machine, PowerChange::Start)?,
-                        MachineFault::InstanceRebooted | MachineFault::InstanceTerminated => {}
+        for lift in self.lift(strike) {
+            match lift {
+                Lift::Heal(Force::Machine(fault, machine)) => match fault {
+                    MachineFault::Fault(fault) => world.heal(&machine, fault.kind())?,
+                    MachineFault::InstanceStopped => world.change(&machine, PowerChange::Start)?,
+                    MachineFault::InstanceRebooted | MachineFault::InstanceTerminated => {}
+                },
+                Lift::Heal(Force::Ingest) => world.ingest().bring_back().await?,
+                Lift::Restore(Force::Machine(fault, machine)) => self.break_machine(fault, &machine)?,
+                Lift::Cloud(left) => {
+                    world.heal_cloud();
+                    for fault in left {
+                        world.cloud_fault(fault);
                     }
                 }
+                // They are told as `Lift::Cloud`, and one ingest is like another.
+                Lift::Heal(Force::Cloud(_)) | Lift::Restore(Force::Cloud(_) | Force::Ingest) => {}
             }
-            Mend::Cloud => world.heal_cloud(),
-            Mend::Ingest => world.ingest().bring_back().await?,
         }
-        self.note_mended(struck.number);
+        self.note_mended(strike);
         Ok(())
     }
 

@@ -1,8 +1,18 @@
 //! The scenarios of `understudy rehearse`, one test each: the real tree, real protocols, simulated machines.
 //! What must hold in each is the scenario's own, in `config/rehearsals`.
 
+use std::path::Path;
+
 use understudy::rehearsal::play::{Cast, play_here};
-use understudy::rehearsal::scenario::built_in;
+use understudy::rehearsal::report::ScenarioReport;
+use understudy::rehearsal::scenario::{built_in, parse};
+
+/// Plays a scenario of one's own.
+async fn played(text: &str) -> ScenarioReport {
+    let scenario = parse(Path::new("own.toml"), "own", text).unwrap();
+    let cast = Cast { shows: None, seed: 7 };
+    play_here(&scenario, cast, &()).await.unwrap()
+}
 
 async fn passes(scenario: &str) {
     if std::env::var_os("RUST_LOG").is_some() {
@@ -106,4 +116,53 @@ async fn a_lost_ssh_server_moves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_can_move_every_show() {
     passes("forced-move").await;
+}
+
+/// While it is stopped nobody expects anything; once it is started again somebody does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_after_a_stop_and_a_start_counts() {
+    let report = played(
+        "about = \"stopped by mistake, started again, and then its machine is lost\"\nshows = 1\n\
+         [[step]]\nat = \"500ms\"\ntarget = \"show:*\"\ncommand = \"stop\"\n\
+         [[step]]\nat = \"2s\"\ntarget = \"show:*\"\ncommand = \"start\"\n\
+         [[step]]\nat = \"4s\"\ntarget = \"show:*\"\nfault = \"instance-stopped\"\n\
+         [objective]\nmax_off_air = \"100ms\"\nmoves = 1\n",
+    )
+    .await;
+    let complaints: Vec<String> = report
+        .complaints()
+        .map(|complaint| complaint.to_string())
+        .collect();
+    assert!(!report.passed, "{report:#?}");
+    assert!(
+        complaints.iter().all(|told| told.contains("had nothing for")),
+        "{complaints:?}"
+    );
+    let gaps = &report.on_stage[0].gaps;
+    assert!(
+        gaps.iter().any(|gap| gap.at_ms > 3_500 && gap.ms > 100),
+        "{gaps:?}"
+    );
+    assert!(
+        gaps.iter().all(|gap| gap.ms < 1_400),
+        "what nobody expected counts: {gaps:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_step_still_wants_broken_is_not_mended_by_another() {
+    let report = played(
+        "about = \"the ingest is away, and away again for a moment meanwhile\"\nshows = 1\n\
+         [[step]]\nat = \"500ms\"\ntarget = \"ingest\"\nfault = \"away\"\nfor = \"4s\"\n\
+         [[step]]\nat = \"700ms\"\ntarget = \"ingest\"\nfault = \"away\"\nfor = \"10ms\"\n\
+         [objective]\nmax_off_air = \"30s\"\nmoves = 0\n",
+    )
+    .await;
+    let published = &report.on_stage[0].published;
+    let away = 700..4_400;
+    assert!(
+        published.iter().all(|seen| !away.contains(&seen.at_ms)),
+        "{published:?}"
+    );
+    assert!(report.worst_gap_ms >= 3_700, "{published:?}");
 }

@@ -133,9 +133,10 @@ impl Control for Process<'_> {
     }
 
     async fn kill_coordinator(&self, dead_for: Duration) -> anyhow::Result<()> {
-        // One that cannot be asked has told nothing that could be kept.
-        let told = self.remote.alerts().await.unwrap_or_default();
+        // Of two deaths in one moment the second waits until there is somebody to kill, and to ask, again.
         let mut child = self.child.lock().await;
+        let told = self.remote.alerts().await;
+        let told = told.context("asking for the alerts before they are gone")?;
         child.kill().await.context("killing the coordinator")?;
         self.kept
             .lock()
@@ -143,7 +144,6 @@ impl Control for Process<'_> {
             .extend(told);
         tokio::time::sleep(dead_for).await;
         *child = launch(self.stage, self.address)?;
-        drop(child);
         self.until_ready().await
     }
 }

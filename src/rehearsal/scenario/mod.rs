@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use self::built_in::{all, built_in};
 pub use self::error::{Problem, ScenarioError};
-pub use self::read::{load, parse};
+pub use self::read::{file, load, parse};
 pub(super) use self::words::cloud_word;
 use crate::domain::ids::ShowId;
 use crate::sim::model::fault::{CloudFault, Fault};

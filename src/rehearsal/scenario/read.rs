@@ -15,6 +15,7 @@ use super::{
     Act, Ends, Expected, Number, Objective, Part, Pool, SHOWS_MAX, Scenario, Shows, Step, VMS_MAX, When,
 };
 use crate::domain::ids::ShowId;
+use crate::domain::show::RECORDS_MAX;
 
 /// Largest scenario file, in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 256 << 10;
@@ -35,14 +36,20 @@ const WATCH: Duration = Duration::from_secs(6);
 /// # Errors
 /// [`ScenarioError`].
 pub fn load(name: &str) -> Result<Scenario, ScenarioError> {
-    let path = Path::new(name);
-    let is_file = name.contains('/') || path.extension().is_some_and(|extension| extension == "toml");
-    if !is_file {
+    let Some(path) = file(name) else {
         return built_in(name);
-    }
+    };
     let text = text_of(path)?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     parse(path, &stem, &text)
+}
+
+/// The file, if this names one.
+#[must_use]
+pub fn file(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    let is_file = name.contains('/') || path.extension().is_some_and(|extension| extension == "toml");
+    is_file.then_some(path)
 }
 
 fn text_of(path: &Path) -> Result<String, ScenarioError> {
@@ -174,7 +181,7 @@ fn pool(form: &mut Form<'_>, source: &mut Source) -> Pool {
 
 /// A number of moves, or that it does not matter.
 fn moves(form: &mut Form<'_>, source: &mut Source) -> Option<Option<u32>> {
-    let allowed = "a whole number from 0 to 100, or \"any\"";
+    let allowed = "a whole number from 0 to 49, or \"any\"";
     form.read(source, "moves", allowed, |given| match given.text() {
         Some("any") => Some(None),
         Some(_) => None,
@@ -182,7 +189,8 @@ fn moves(form: &mut Form<'_>, source: &mut Source) -> Option<Option<u32>> {
             .show()
             .parse()
             .ok()
-            .filter(|number| *number <= 100)
+            // So that one more is remembered, too.
+            .filter(|number| (*number as usize) < RECORDS_MAX)
             .map(Some),
     })
 }
