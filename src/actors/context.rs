@@ -446,9 +446,9 @@ impl Context {
         vm: Option<&VmId>,
     ) {
         match level {
-            Level::Critical => tracing::error!(source, title, message, "alert"),
-            Level::Warning => tracing::warn!(source, title, message, "alert"),
-            Level::Info => tracing::info!(source, title, message, "alert"),
+            Level::Critical => tracing::error!(source, title, text = message, "alert"),
+            Level::Warning => tracing::warn!(source, title, text = message, "alert"),
+            Level::Info => tracing::info!(source, title, text = message, "alert"),
         }
         self.metrics.alerts.count([level.as_str()]);
         let alert = Alert {

@@ -351,7 +351,7 @@ impl State {
     /// The release goes on; whoever waits for it is told why it is not over.
     fn not_silent(&mut self, me: &ActorRef<Message>, release: Unreleased, message: String) {
         let vm = &release.vm;
-        tracing::error!(show = %self.id, %vm, message, "the VM is not silenced yet; trying again");
+        tracing::error!(show = %self.id, %vm, error = message, "the VM is not silenced yet; trying again");
         let source = format!("vm-not-silent-{}", self.id);
         let text = format!(
             "show {} keeps {vm} until it publishes nothing: {message}",

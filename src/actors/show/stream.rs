@@ -154,7 +154,7 @@ impl State {
     }
 
     async fn not_started(&mut self, me: &ActorRef<Message>, show: &Show, message: String) {
-        tracing::warn!(show = %self.id, message, "the stream could not be started");
+        tracing::warn!(show = %self.id, error = message, "the stream could not be started");
         if self.waiting_for_air.is_empty() {
             // Nobody asked just now: it was on air, and is to be again.
             let turn = self.turn;
@@ -370,7 +370,7 @@ impl State {
     }
 
     fn not_stopped(&mut self, me: &ActorRef<Message>, show: &Show, turn: u64, message: String) {
-        tracing::warn!(show = %self.id, message, "the stream could not be stopped; trying again");
+        tracing::warn!(show = %self.id, error = message, "the stream could not be stopped; trying again");
         if let Some(vm) = show.vm.clone() {
             let error = CommandError::Studio { vm, message };
             for reply in self.waiting_for_quiet.drain(..) {
