@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -427,10 +427,27 @@ fn url(text: &str) -> Option<String> {
     let authority = uri.authority()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     let plain = uri.query().is_none() && !text.contains('#') && !authority.as_str().contains('@');
-    // What is no port is not refused by the library.
-    let is_reachable =
-        authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
-    (is_http && plain && is_reachable).then(|| text.trim_end_matches('/').to_owned())
+    (is_http && plain && is_address(authority)).then(|| text.trim_end_matches('/').to_owned())
+}
+
+/// A host, and a port if there is more: the library takes whatever has the right letters.
+fn is_address(authority: &http::uri::Authority) -> bool {
+    let host = authority.host();
+    let is_host = match host.strip_prefix('[') {
+        Some(ip) => ip.trim_end_matches(']').parse::<Ipv6Addr>().is_ok(),
+        // What ends in a number is an address (WHATWG's URL standard, 3.5).
+        None if host.ends_with(|last: char| last.is_ascii_digit() || last == '.')
+            && !host.contains(char::is_alphabetic) =>
+        {
+            host.parse::<Ipv4Addr>().is_ok()
+        }
+        None => !host.is_empty(),
+    };
+    let port = authority.as_str().strip_prefix(host).unwrap_or_default();
+    let is_port = |digits: &str| {
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 /// A secret's text, empty if there is none, and where it came from. `said` is what stands at its key, `file`
