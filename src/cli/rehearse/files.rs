@@ -5,13 +5,16 @@
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::args::RehearseArgs;
 use super::{html, junit};
+use crate::cli::failure::{Exit, Failure};
 use crate::rehearsal::report::Report;
+use crate::rehearsal::scenario;
 
 /// The files that were asked for. What was made and not written is taken away again.
 #[derive(Debug)]
@@ -38,24 +41,32 @@ impl Files {
     /// Makes sure that each can be written; one that is there stays as it is.
     ///
     /// # Errors
-    /// When one cannot.
+    /// When one cannot, and [`Exit::Usage`] if it is another report's, or what is played is read from there.
     pub fn check(args: &RehearseArgs) -> anyhow::Result<Self> {
         let asked = [
-            (&args.report, Form::Json),
-            (&args.junit, Form::Junit),
-            (&args.html, Form::Html),
+            ("--report", &args.report, Form::Json),
+            ("--junit", &args.junit, Form::Junit),
+            ("--html", &args.html, Form::Html),
+        ];
+        let scenario = args.scenario.as_deref().and_then(scenario::file);
+        let mut taken: Vec<(&str, Option<Identity>)> = vec![
+            ("--scenario", scenario.and_then(identity)),
+            ("--studio", args.live.studio.as_deref().and_then(identity)),
         ];
         let mut files = Self { places: Vec::new() };
-        for (path, form) in asked {
-            if let Some(path) = path {
-                let is_ours = writable(path)
-                    .with_context(|| format!("the report cannot be written to {}", path.display()))?;
-                files.places.push(Place {
-                    path: path.clone(),
-                    form,
-                    is_ours,
-                });
+        for (option, path, form) in asked {
+            let Some(path) = path else { continue };
+            let is_ours = writable(path)
+                .with_context(|| format!("{option} cannot be written to {}", path.display()))?;
+            let path = path.clone();
+            let this = identity(&path);
+            if let Some((other, _)) = taken.iter().find(|(_, other)| this.is_some() && *other == this) {
+                let message = format!("{option} and {other} are the same file, {}", path.display());
+                let refused = Failure::new(Exit::Usage, message).advice("give the report a file of its own");
+                return Err(refused.into());
             }
+            taken.push((option, this));
+            files.places.push(Place { path, form, is_ours });
         }
         Ok(files)
     }
@@ -101,6 +112,15 @@ impl Drop for Files {
             }
         }
     }
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// Which file it is, however it is named. `None` of what is none, such as /dev/stdout.
+fn identity(path: &Path) -> Option<Identity> {
+    let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Whether the file was not there.
@@ -176,5 +196,42 @@ mod tests {
         let refused = Files::check(&Line::parse_from(words).args).unwrap_err();
         assert!(refused.to_string().contains("no/x.xml"), "{refused:#}");
         assert!(!page.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_another_report_or_what_is_played_is_refused_and_stays_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (scenario, studio, new) = (at("hall.toml"), at("studio.toml"), at("new"));
+        std::fs::write(&scenario, "about").unwrap();
+        std::fs::write(&studio, "template").unwrap();
+        std::os::unix::fs::symlink(&scenario, at("link")).unwrap();
+        let link = at("link");
+        let live = ["--live", "--studio", &studio];
+        for (options, told) in [
+            (
+                vec!["--html", &scenario],
+                "--html and --scenario are the same file",
+            ),
+            (
+                vec!["--report", &link],
+                "--report and --scenario are the same file",
+            ),
+            (
+                vec!["--report", &new, "--junit", &new],
+                "--junit and --report are the same file",
+            ),
+            (
+                [&live[..], &["--junit", &studio]].concat(),
+                "--junit and --studio are the same file",
+            ),
+        ] {
+            let words = [&["rehearse", "--scenario", &scenario][..], &options].concat();
+            let refused = Files::check(&Line::parse_from(words).args).unwrap_err();
+            assert!(refused.to_string().starts_with(told), "{refused:#}");
+            assert_eq!(std::fs::read_to_string(&scenario).unwrap(), "about");
+            assert_eq!(std::fs::read_to_string(&studio).unwrap(), "template");
+            assert!(!Path::new(&new).exists());
+        }
     }
 }
