@@ -77,7 +77,7 @@ pub async fn run(args: DemoArgs, terminal: &Terminal) -> Outcome {
 /// What to do when a part of the simulated world finds its address in use.
 const WORLD_TAKEN: &str = "most likely another `understudy demo` runs, and only one can at a time, whatever its \
     --port: its simulated machines are at 127.77.0.0/16. End that one with Ctrl-C where it was started, or look at \
-    it with `understudy status`";
+    it with `understudy status`, and with `--server http://127.0.0.1:PORT` if it was given another port";
 /// What to do when the port for browsers is in use.
 const PORT_TAKEN: &str = "end what listens there, or choose another port with --port";
 

@@ -26,7 +26,10 @@ pub async fn run(args: ShowArgs, terminal: &Terminal) -> Outcome {
     }
     let moves: Failovers = answer.read()?;
     if moves.current.is_none() && moves.failovers.is_empty() {
-        terminal.print(&format!("{show} has not been moved\n"))?;
+        // The server knows no show before it has had a VM, and forgets it some time after.
+        terminal.print(&format!(
+            "no move of {show} is known; `understudy status` lists the shows\n"
+        ))?;
         return Ok(Exit::Done);
     }
     let all = moves.current.iter().chain(&moves.failovers);

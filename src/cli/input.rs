@@ -20,8 +20,8 @@ pub async fn line() -> Option<String> {
     read.await?.ok().filter(|line| !line.is_empty())
 }
 
-/// A thread of its own: a read that never ends must not keep the runtime from ending.
-async fn elsewhere<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Does this in a thread of its own: a read that never ends must not keep the runtime from ending. `None`: it panicked.
+pub(super) async fn elsewhere<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, read_is_done) = oneshot::channel();
     std::thread::spawn(move || {
         let _ = done.send(read());

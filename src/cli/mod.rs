@@ -175,7 +175,7 @@ pub struct DemoArgs {
     /// Port for the browser and the other commands, on loopback
     #[arg(long, default_value_t = 3003)]
     pub port: u16,
-    /// Say less: once no pictures, twice nothing but the result
+    /// Say less: once no pictures, twice nothing but how the move ended
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub quiet: u8,
 }

@@ -243,7 +243,9 @@ impl Teller {
     pub fn tell(&self, entry: &Entry, state: &State) {
         if self.terminal.json {
             self.print_json(entry);
-        } else if let Some(line) = self.story.line(entry, state).filter(|_| self.quiet < 2) {
+        } else if (self.quiet < 2 || is_result(&entry.event))
+            && let Some(line) = self.story.line(entry, state)
+        {
             self.print(&line.render(&self.terminal));
         }
     }
@@ -295,6 +297,12 @@ impl Teller {
     fn print_json(&self, entry: &Entry) {
         let _ = self.terminal.print_json_line(entry);
     }
+}
+
+/// What a demonstration is for.
+fn is_result(event: &Event) -> bool {
+    let ended = |event: &ShowEvent| matches!(event, ShowEvent::FailoverEnded { .. });
+    matches!(event, Event::Show { event, .. } if ended(event))
 }
 
 /// The option that names the server, where it is not the one that is asked without.

@@ -65,6 +65,9 @@ pub async fn look(config: &Config, folder: &Path) -> (Vec<Finding>, Key) {
                 ssh::Error::KeyUnavailable(_) => {
                     format!("see that {place} is there and that the coordinator's role may read it")
                 }
+                _ if ssh.key_path.as_deref().is_some_and(|path| !path.exists()) => {
+                    "put the private key there, or let ssh.key_path name where it is".to_owned()
+                }
                 _ => format!("mend what {place} holds: a private key in PEM or OpenSSH's format"),
             };
             return (vec![Finding::fail(check, error.to_string(), advice)], Key::None);

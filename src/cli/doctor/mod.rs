@@ -2,6 +2,8 @@
 //!
 //! | file | looks at |
 //! |---|---|
+//! | [`configuration`] | whether it can be read, and what in it is probably not meant |
+//! | [`ledger`] | the journal and the key to its secrets |
 //! | [`local`] | the disk under the ledger, open files, the coordinator that runs |
 //! | [`cloud`] | credentials, permissions, the cloud's clock, the archive |
 //! | [`key`] | the private key for SSH |
@@ -15,13 +17,15 @@
 
 mod clock;
 mod cloud;
+mod configuration;
 mod finding;
 mod key;
+mod ledger;
 mod local;
 mod machines;
 mod traces;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -33,10 +37,7 @@ use tokio::time::Instant;
 use self::finding::Finding;
 use super::failure::{Exit, Failure, Outcome};
 use super::terminal::Terminal;
-use crate::assembly::inspect;
-use crate::config::{self, Config, Loaded};
-use crate::infra::causes::with_causes;
-use crate::infra::template::Templates;
+use crate::config::Loaded;
 
 /// Limit on everything.
 const ALL: Duration = Duration::from_secs(30);
@@ -57,14 +58,11 @@ type Check<'c> = LocalBoxFuture<'c, (&'static str, Vec<Finding>)>;
 /// # Errors
 /// If its answer cannot be written. What is wrong with the installation is its answer.
 pub async fn run(args: &DoctorArgs, terminal: &Terminal) -> Outcome {
-    let findings = match Config::load(args.config.as_deref(), config::environment()) {
-        Ok(loaded) => look(&loaded, terminal).await?,
-        Err(error) => vec![
-            Finding::fail(
-                "configuration",
-                with_causes(&error),
-                "mend what it names; `understudy check-config` shows every key",
-            ),
+    let file = args.config.as_deref();
+    let findings = match configuration::read(file).await {
+        Ok(loaded) => look(&loaded, file, terminal).await?,
+        Err(finding) => vec![
+            finding,
             Finding::skipped("everything else", "there is no configuration to look by"),
         ],
     };
@@ -81,19 +79,23 @@ pub async fn run(args: &DoctorArgs, terminal: &Terminal) -> Outcome {
     })
 }
 
-async fn look(loaded: &Loaded, terminal: &Terminal) -> Result<Vec<Finding>, Failure> {
+async fn look(loaded: &Loaded, file: Option<&Path>, terminal: &Terminal) -> Result<Vec<Finding>, Failure> {
     let config = &loaded.config;
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::new(Exit::Failed, format!("no temporary folder can be made: {error}")))?;
     let began = Instant::now();
     let (instances_told, instances) = tokio::sync::oneshot::channel();
     // In the order in which they are told.
-    let checks: [(&'static str, Check<'_>); 8] = [
+    let checks: [(&'static str, Check<'_>); 9] = [
         (
             "configuration",
-            Box::pin(async { ("configuration", configuration(loaded)) }),
+            Box::pin(async { ("configuration", configuration::look(loaded, file).await) }),
         ),
         ("disk", Box::pin(async { ("disk", local::disk(config).await) })),
+        (
+            "journal",
+            Box::pin(async { ("journal", ledger::look(config).await) }),
+        ),
         (
             "open files",
             Box::pin(async { ("open files", vec![local::descriptors(config)]) }),
@@ -192,31 +194,6 @@ async fn within(check: &str, limit: Duration, look: impl Future<Output = Vec<Fin
             "see what it waits for: a disk, a route, a proxy",
         )]
     })
-}
-
-fn configuration(loaded: &Loaded) -> Vec<Finding> {
-    let check = "configuration";
-    let advice = "mend it; `understudy check-config` shows every key";
-    let mut findings = Vec::new();
-    if let Err(error) = config::operations::load(&loaded.config) {
-        findings.push(Finding::fail(check, with_causes(&error), advice));
-    }
-    if let Err(error) = Templates::load(loaded.config.shows.templates_path.as_deref()) {
-        findings.push(Finding::fail(check, with_causes(&error), advice));
-    }
-    for why in inspect::left_out(&loaded.config) {
-        findings.push(Finding::fail(check, why, "take a build that has it"));
-    }
-    for warning in &loaded.warnings {
-        findings.push(Finding::warn(check, warning.to_string(), advice));
-    }
-    if findings.is_empty() {
-        findings.push(Finding::pass(
-            check,
-            "valid, and this build has everything that it asks for",
-        ));
-    }
-    findings
 }
 
 #[cfg(test)]

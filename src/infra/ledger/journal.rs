@@ -36,7 +36,7 @@ use super::error::{OpenError, StorageError, Stranger};
 /// The schema this version writes and reads.
 pub(super) const SCHEMA_VERSION: i64 = 1;
 /// "USJ1" in the file's header marks a database as our journal.
-const APPLICATION_ID: i64 = 0x5553_4A31;
+pub(super) const APPLICATION_ID: i64 = 0x5553_4A31;
 /// How long to wait for a program that reads or copies the file. Well below the commit deadline, so that the
 /// reason is told, not just the delay.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);

@@ -25,6 +25,7 @@
 mod error;
 mod journal;
 mod lock;
+mod look;
 mod memory;
 mod published;
 mod replay;
@@ -52,6 +53,7 @@ use crate::infra::watch;
 
 pub use error::{CloseError, CommitError, Defect, FatalError, OpenError, StorageError, Stranger};
 pub use lock::{Holder, last_holder};
+pub use look::{Look, look};
 pub use memory::{Death, MemoryJournal};
 pub use published::{Batch, Counts, Health};
 

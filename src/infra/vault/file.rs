@@ -42,9 +42,17 @@ pub enum OpenError {
 }
 
 pub(super) fn read_or_create(path: &Path) -> Result<Vec<[u8; KEY_BYTES]>, OpenError> {
+    match read_if_there(path)? {
+        Some(keys) => Ok(keys),
+        None => create(path).map(|key| vec![key]),
+    }
+}
+
+/// The keys, if the file is there.
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<[u8; KEY_BYTES]>>, OpenError> {
     match File::open(path) {
-        Ok(file) => read(path, &file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map(|key| vec![key]),
+        Ok(file) => read(path, &file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(path, error)),
     }
 }

@@ -81,6 +81,14 @@ impl Vault {
         })
     }
 
+    /// Whether there is a file with keys at `path`, all of which can be used. Makes none. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn look(path: &Path) -> Result<bool, OpenError> {
+        file::read_if_there(path).map(|keys| keys.is_some())
+    }
+
     /// A vault with a key of its own that ends with it.
     ///
     /// # Errors
