@@ -504,7 +504,7 @@ epoch 3: monitoring of input \"Cam 3\"
     );
     assert_eq!(
         ask(&server, &["failovers", "finals"]).await.answer(),
-        "finals has not been moved\n"
+        "no move of finals is known; `understudy status` lists the shows\n"
     );
 }
 

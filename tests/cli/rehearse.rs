@@ -30,7 +30,7 @@ async fn a_report_that_has_no_place_is_refused_before_anything_is_rehearsed() {
     .await;
     let told = run.failed(1);
     assert!(
-        told.contains(&format!("the report cannot be written to {report}")),
+        told.contains(&format!("--report cannot be written to {report}")),
         "{told}"
     );
     assert!(told.contains("No such file or directory"), "{told}");
