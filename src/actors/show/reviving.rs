@@ -13,7 +13,7 @@ use crate::actors::context::Context;
 use crate::actors::executions::Begin;
 use crate::actors::executions::run;
 use crate::domain::failover::verdict::{CloudSign, Sign};
-use crate::domain::failover::{Failover, Fence};
+use crate::domain::failover::{Ending, Failover, Fence};
 use crate::domain::ids::VmId;
 use crate::domain::vm::Power;
 use crate::infra::ssh::Exit;
@@ -53,13 +53,13 @@ impl State {
         }));
     }
 
-    /// By the move before, which an operator ended while it waited.
+    /// By a move before, which an operator ended while it waited, as any since.
     fn was_killed_before(&self, failover: &Failover) -> bool {
         let show = self.show();
-        let last = show.records.last().map(|record| &record.failover);
-        last.is_some_and(|last| {
-            last.from == failover.from && matches!(last.fenced, Some((Fence::StudioKilled, _)))
-        })
+        let latest = show.records.iter().rev();
+        let mut abandoned = latest
+            .take_while(|record| record.ending == Ending::Abandoned && record.failover.from == failover.from);
+        abandoned.any(|record| matches!(record.failover.fenced, Some((Fence::StudioKilled, _))))
     }
 }
 
