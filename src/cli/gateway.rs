@@ -143,7 +143,7 @@ fn options(config: &Config) -> api::Options {
 /// Plays rehearsals with this same program.
 fn player() -> Option<Arc<dyn Rehearsals>> {
     match std::env::current_exe() {
-        Ok(program) => Some(Arc::new(Player::new(program))),
+        Ok(program) => Some(Arc::new(Player::new(program, std::env::temp_dir()))),
         Err(error) => {
             tracing::warn!(%error, "rehearsals cannot be played: this program's own file is not known");
             None

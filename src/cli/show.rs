@@ -415,7 +415,10 @@ async fn configure(args: ConfigureArgs, terminal: &Terminal) -> Outcome {
 pub(super) fn configuration(file: &Path) -> Result<Value, Failure> {
     let name = file.display();
     let wrong = |why: String| Failure::new(Exit::Usage, format!("{name}: {why}"));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        wrong(error.to_string())
+            .advice("name a file that says what a show's studio is made from: docs/show-templates.md")
+    })?;
     let read: toml::Table = toml::from_str(&text).map_err(|error| {
         // The sentence alone: with its excerpt it would show the stream key.
         let why = error.message();

@@ -16,13 +16,17 @@ const REHEARSALS: &str = "/api/admin/rehearsals";
 /// For a scenario to be set up, played and judged on a machine with other things to do.
 const PLAY: Duration = Duration::from_secs(180);
 
-fn player() -> Player {
-    Player::new(PathBuf::from(env!("CARGO_BIN_EXE_understudy")))
+fn player(folders: PathBuf) -> Player {
+    Player::new(PathBuf::from(env!("CARGO_BIN_EXE_understudy")), folders)
 }
 
 async fn served() -> Served {
+    served_in(std::env::temp_dir()).await
+}
+
+async fn served_in(folders: PathBuf) -> Served {
     let options = Options {
-        rehearsals: Some(Arc::new(player())),
+        rehearsals: Some(Arc::new(player(folders))),
         ..open()
     };
     Served::with_options(0, 0, options).await
@@ -96,6 +100,46 @@ async fn a_rehearsal_that_is_cancelled_is_over_and_the_next_may_begin() {
     served.stop().await;
 }
 
+/// The process that has this in its environment.
+fn process_with(variable: &str) -> Option<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let has_it = |process: &std::fs::DirEntry| {
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        environment
+            .split(|byte| *byte == 0)
+            .any(|one| one == variable.as_bytes())
+    };
+    let found = processes.into_iter().find(has_it)?;
+    found.file_name().into_string().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_that_is_killed_is_broken_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = served_in(folder.path().to_owned()).await;
+    let ask = json!({"scenario": "studio-crash"});
+    served.post_json(REHEARSALS, &ask).await.is(202);
+    let entries = || std::fs::read_dir(folder.path()).unwrap().flatten();
+    let own = entries().next().unwrap().path();
+    eventually("it has put something down", PLAY, async || {
+        std::fs::read_dir(&own).ok()?.next().map(drop)
+    })
+    .await;
+    let process = process_with(&format!("TMPDIR={}", own.display())).unwrap();
+    let killed = tokio::process::Command::new("kill")
+        .args(["-9", &process])
+        .status()
+        .await;
+    assert!(killed.unwrap().success());
+    let told = over(&served, 1).await;
+    assert_eq!(told["state"], "broken", "{told:#}");
+    eventually("nothing is left of it", PLAY, async || {
+        entries().next().is_none().then_some(())
+    })
+    .await;
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_played_is_refused_with_its_field() {
     let served = served().await;
@@ -131,7 +175,7 @@ async fn rehearsals_are_for_administrators_and_for_coordinators_that_have_a_play
     let options = Options {
         auth: AuthMode::Compat,
         admin_token: Some(Secret::new("hush")),
-        rehearsals: Some(Arc::new(player())),
+        rehearsals: Some(Arc::new(player(std::env::temp_dir()))),
         ..Options::default()
     };
     let served = Served::with_options(0, 0, options).await;

@@ -129,10 +129,7 @@ async fn a_gap_after_a_stop_and_a_start_counts() {
          [objective]\nmax_off_air = \"100ms\"\nmoves = 1\n",
     )
     .await;
-    let complaints: Vec<String> = report
-        .complaints()
-        .map(|complaint| complaint.to_string())
-        .collect();
+    let complaints: Vec<String> = report.complaints().cloned().collect();
     assert!(!report.passed, "{report:#?}");
     assert!(
         complaints.iter().all(|told| told.contains("had nothing for")),

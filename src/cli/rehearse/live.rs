@@ -136,7 +136,7 @@ impl From<PlanError> for Failure {
 }
 
 fn unagreed(message: &str) -> Failure {
-    Failure::new(Exit::Usage, message).advice("--yes agrees without being asked")
+    Failure::new(Exit::Usage, message)
 }
 
 /// Asks people, naming the VMs.
@@ -165,7 +165,8 @@ async fn agree(args: &LiveArgs, plan: &Plan, pool: &Pool, terminal: &Terminal) -
         return Ok(());
     }
     if terminal.json || !std::io::stdin().is_terminal() {
-        return Err(unagreed("nobody can be asked whether to do this"));
+        let unasked = unagreed("nobody can be asked whether to do this");
+        return Err(unasked.advice("--yes agrees without being asked"));
     }
     terminal.note(&Tone::Strong.paint("Type yes to begin:", terminal.color_on_stderr));
     if input::line().await.as_deref().map(str::trim) != Some("yes") {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -34,6 +35,8 @@ const OUTPUT_BYTES_MAX: u64 = 32 << 20;
 #[derive(Debug)]
 pub struct Player {
     program: PathBuf,
+    /// Where each process gets a folder.
+    folders: PathBuf,
     scenarios: Vec<Scenario>,
     book: Arc<Mutex<Book>>,
 }
@@ -54,11 +57,12 @@ impl Book {
 }
 
 impl Player {
-    /// Plays with this program, which is an understudy.
+    /// Plays with this program, which is an understudy; what a rehearsal puts down is in a folder in this one.
     #[must_use]
-    pub fn new(program: PathBuf) -> Self {
+    pub fn new(program: PathBuf, folders: PathBuf) -> Self {
         Self {
             program,
+            folders,
             // A test reads them all.
             scenarios: scenario::all().unwrap_or_default(),
             book: Arc::default(),
@@ -89,7 +93,11 @@ impl Player {
         })
     }
 
-    fn launch(&self, ask: &Ask) -> std::io::Result<Child> {
+    /// The process, and a folder for what it puts down: one that is killed cannot clear up.
+    fn launch(&self, ask: &Ask) -> std::io::Result<(Child, TempDir)> {
+        let folder = tempfile::Builder::new()
+            .prefix("understudy-rehearsal-")
+            .tempdir_in(&self.folders)?;
         let mut command = Command::new(&self.program);
         command.args(["rehearse", "--json", "--progress"]);
         if let Some(scenario) = &ask.scenario {
@@ -105,14 +113,15 @@ impl Player {
             // Without this, a seed alone would mean something else.
             command.args(["--scenario", super::ALL]);
         }
-        command
+        let child = command
             .env_clear()
             .env("TOKIO_WORKER_THREADS", "1")
-            .envs(std::env::var_os("TMPDIR").map(|dir| ("TMPDIR", dir)))
+            .env("TMPDIR", folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
+            .spawn()?;
+        Ok((child, folder))
     }
 }
 
@@ -146,7 +155,7 @@ impl Rehearsals for Player {
         if let Some(running) = book.rehearsals.iter().find(|known| known.state == State::Running) {
             return Err(Refused::Busy { id: running.id });
         }
-        let child = self.launch(&ask).map_err(|error| Refused::Start {
+        let (child, folder) = self.launch(&ask).map_err(|error| Refused::Start {
             reason: error.to_string(),
         })?;
         book.count += 1;
@@ -168,7 +177,13 @@ impl Rehearsals for Player {
         let (end, ended) = oneshot::channel();
         book.end = Some(end);
         drop(book);
-        tokio::spawn(follow(Arc::clone(&self.book), begun.id, child, ended));
+        let book = Arc::clone(&self.book);
+        let id = begun.id;
+        tokio::spawn(async move {
+            follow(book, id, child, ended).await;
+            // It is over by then, however it ended.
+            tokio::task::spawn_blocking(|| drop(folder));
+        });
         Ok(begun)
     }
 
