@@ -273,11 +273,17 @@ impl State {
         began: Timestamp,
         result: Result<Vec<Instance>, CloudError>,
     ) {
-        self.ctx
-            .standing
-            .store(Arc::new(standing(&result, self.ctx.now())));
+        let now = Arc::new(standing(&result, self.ctx.now()));
+        let before = self.ctx.standing.swap(Arc::clone(&now));
         let instances = match result {
-            Ok(instances) => instances,
+            Ok(instances) => {
+                if !matches!(*before, CloudStanding::Unknown | CloudStanding::Connected { .. }) {
+                    tracing::info!("the cloud can be looked at again");
+                }
+                instances
+            }
+            // It is looked at every few seconds: what is wrong is told once.
+            Err(_) if before == now => return,
             Err(error) => {
                 tracing::warn!(%error, "the cloud could not be looked at; going on with what was seen before");
                 return;

@@ -15,7 +15,7 @@ use tracing::{Instrument as _, Span};
 
 use super::connection::Cutter;
 use super::counted::Counted;
-use super::error::{ApiError, naming};
+use super::error::{ApiError, ErrorBody, naming};
 use super::extract::{WAIT_MAX, unread};
 use super::gateway::Gateway;
 use super::lingering::Lingering;
@@ -89,11 +89,25 @@ async fn within_bounds(gateway: &Gateway, request: Request, next: Next) -> Respo
     let limit = deadline(gateway, path);
     let began = Instant::now();
     let response = within(limit, next.run(request)).await;
-    tracing::debug!(status = response.status().as_u16(), took = ?began.elapsed(), "answered");
+    log_answer(&response, began.elapsed());
     if response.status().is_client_error() || response.status().is_server_error() {
         return as_json(response);
     }
     response
+}
+
+/// What went wrong here or further on is logged with its reason, under the request's own id: whatever did the work may have
+/// begun it for another one. That it cannot be done at present (503) is told to whoever asks, again and again.
+fn log_answer(response: &Response, took: Duration) {
+    let status = response.status();
+    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+        let told = response.extensions().get::<ErrorBody>();
+        let error = told.map(|told| told.error.as_str());
+        let code = told.and_then(|told| told.code);
+        tracing::warn!(status = status.as_u16(), error, code, ?took, "answered");
+    } else {
+        tracing::debug!(status = status.as_u16(), ?took, "answered");
+    }
 }
 
 /// Reads the body, if there is one, before the request takes a place that others wait for. Routes find it as an

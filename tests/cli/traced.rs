@@ -81,6 +81,8 @@ struct Line(Value);
 
 impl Line {
     fn parse(text: &str) -> Self {
+        // Of two fields with one name most readers keep the last.
+        assert_eq!(text.matches("\"message\":").count(), 1, "{text}");
         Self(serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}")))
     }
 
@@ -160,6 +162,33 @@ async fn an_assignment_is_in_the_log_of_every_part_under_the_id_of_its_request()
         committed.unwrap().says("vm"),
         BTreeSet::from([vm]),
         "the VM commits its assignment: {committed:?}"
+    );
+}
+
+#[tokio::test]
+async fn why_a_request_failed_is_in_the_log_under_its_id() {
+    let traced = Traced::open().await;
+    let assigned = traced
+        .post("/api/competitions/finals/vm/assign", "assign-1")
+        .await;
+    assert_eq!(assigned.status(), 200);
+    // Its studio streams to nowhere yet.
+    let answer = traced
+        .post("/api/competitions/finals/show/start", "start-1")
+        .await;
+    assert_eq!(answer.status(), 502, "{answer:?}");
+    let answer: Value = answer.json().await.unwrap();
+    let lines = traced
+        .until("start-1", "understudy::api::front", "answered")
+        .await;
+    let answered = lines.iter().find(|line| line.0["message"] == "answered").unwrap();
+    assert_eq!(
+        (&answered.0["level"], &answered.0["error"]),
+        (&"WARN".into(), &answer["error"])
+    );
+    assert_eq!(
+        (&answered.0["status"], &answered.0["code"]),
+        (&502.into(), &answer["code"])
     );
 }
 
