@@ -393,6 +393,44 @@ async fn an_event_that_cannot_follow_is_named() {
     };
 }
 
+/// A process that is killed while it stores a snapshot leaves some of its parts; the next one begins with the state that
+/// this snapshot was to be of, and makes it again.
+#[tokio::test]
+async fn a_snapshot_that_a_killed_process_left_in_part_is_made_again() {
+    let leave = [
+        "DELETE FROM snapshot WHERE part > 0",
+        "UPDATE snapshot SET state = x'00'",
+        "DELETE FROM snapshot WHERE part > 0; UPDATE snapshot SET parts = 9",
+    ];
+    for left in leave {
+        let place = Place::new();
+        let often = || Options {
+            snapshot_every: 1_000,
+            ..place.options()
+        };
+        let ledger = Ledger::open(often()).unwrap();
+        let group = (0..2_000).map(|n| adopted(&n.to_string())).collect();
+        ledger.commit(NOW, group).await.unwrap();
+        eventually(|| ledger.counts().snapshots == 1).await;
+        let state = ledger.state();
+        ledger.close().await.unwrap();
+        place.database().execute_batch(left).unwrap();
+
+        let ledger = Ledger::open(often()).unwrap();
+        assert_eq!(*ledger.state(), *state, "{left}");
+        // Nothing is written by this, but a snapshot is due.
+        ledger.settled().await.unwrap();
+        eventually(|| ledger.counts().snapshots == 1 || ledger.health().borrow().failure().is_some()).await;
+        ledger.commit(NOW, vec![faulted("0", "later")]).await.unwrap();
+        let state = ledger.state();
+        ledger.close().await.unwrap();
+        let whole = "SELECT count(*) = max(parts) AND count(*) > 1 FROM snapshot WHERE seq = 2000";
+        let is_whole: bool = place.database().query_row(whole, [], |row| row.get(0)).unwrap();
+        assert!(is_whole, "{left}");
+        assert_eq!(*place.open().state(), *state, "{left}");
+    }
+}
+
 #[tokio::test]
 async fn a_journal_that_ends_before_its_snapshot_is_refused() {
     let place = Place::new();

@@ -86,6 +86,10 @@ pub(super) struct Part {
 }
 
 impl Part {
+    fn is_first(&self) -> bool {
+        self.number == 0
+    }
+
     pub fn is_last(&self) -> bool {
         self.number + 1 == self.parts
     }
@@ -137,22 +141,28 @@ impl Journal {
                 let event = ToSqlOutput::Borrowed(ValueRef::Text(row.event));
                 insert.execute(params![row.seq.0.cast_signed(), row.at.0.cast_signed(), event])?;
             }
-            if let Some(part) = part {
-                journal
-                    .statement(
-                        "INSERT INTO snapshot (seq, part, parts, at, state) VALUES (?1, ?2, ?3, ?4, ?5)",
-                    )?
-                    .execute(params![
-                        part.seq.0.cast_signed(),
-                        part.number,
-                        part.parts,
-                        part.at.0.cast_signed(),
-                        part.bytes
-                    ])?;
-            }
-            Ok(())
+            part.map_or(Ok(()), |part| journal.store(part))
         })
         .map_err(|error| StorageError::from_sqlite(&self.path, error))
+    }
+
+    /// The first part replaces whatever is stored of a snapshot of the same event: one that a killed process left in part,
+    /// or that could not be read.
+    fn store(&self, part: &Part) -> Result<(), rusqlite::Error> {
+        let seq = part.seq.0.cast_signed();
+        if part.is_first() {
+            self.statement("DELETE FROM snapshot WHERE seq = ?1")?
+                .execute([seq])?;
+        }
+        self.statement("INSERT INTO snapshot (seq, part, parts, at, state) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                seq,
+                part.number,
+                part.parts,
+                part.at.0.cast_signed(),
+                part.bytes
+            ])?;
+        Ok(())
     }
 
     fn transaction(
