@@ -1,10 +1,12 @@
 //! The gateway as a child of the tree: the API's server, restarted like any other part.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -16,6 +18,11 @@ use crate::api;
 use crate::api::rehearsals::Rehearsals;
 use crate::config::{self, Config};
 use crate::domain::restart::Restart;
+
+/// Connections that the kernel keeps until they are accepted; the system's own limit (`net.core.somaxconn`) may be lower. Of
+/// a coordinator that is started again, every client wants one at the same time: whoever finds no place is not refused, but
+/// tries again after one second, three, seven.
+const BACKLOG: i32 = 4_096;
 
 /// A bound address, and the switch that ends serving on it.
 pub struct Gateway {
@@ -34,14 +41,11 @@ impl Gateway {
     /// When it cannot be bound: usually because something listens there already.
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
         let wanted = config.server.listen;
-        let listener = std::net::TcpListener::bind(wanted).with_context(|| {
+        let listener = listen(wanted).with_context(|| {
             format!(
                 "cannot listen on {wanted}; is another understudy running? (server.listen chooses another)"
             )
         })?;
-        listener
-            .set_nonblocking(true)
-            .context("making the listener non-blocking")?;
         let address = listener.local_addr().context("reading the listener's address")?;
         Ok(Self {
             listener: Arc::new(listener),
@@ -84,6 +88,16 @@ impl Gateway {
             tracing::warn!("open requests did not finish in time and are cut off");
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // What is left of a predecessor's connections keeps nobody from starting.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 async fn serve(
@@ -159,5 +173,25 @@ fn launch(config: &Config) -> api::LaunchFacts {
         key_pair_name: Some(config.key_pair_name()),
         obs_password_configured: config.obs.password.is_some(),
         ssh_key_configured: !config.ssh.key_sources().is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// Shorter than the second after which somebody who found no place tries again.
+    const AT_ONCE: Duration = Duration::from_millis(800);
+
+    #[test]
+    fn clients_that_come_together_have_a_place_until_they_are_accepted() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Result<Vec<_>, _> = (0..300)
+            .map(|_| TcpStream::connect_timeout(&address, AT_ONCE))
+            .collect();
+        assert_eq!(clients.map(|clients| clients.len()).unwrap(), 300);
     }
 }

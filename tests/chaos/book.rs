@@ -235,6 +235,7 @@ pub fn entry_of(shows: &Value, show: &str) -> Entry {
 fn is_passing(answer: &Answer) -> bool {
     match answer {
         Answer::Lost(_) => true,
+        Answer::Silence(_) => false,
         Answer::Answered { status, body } => match status {
             502..=504 => true,
             409 => body["code"] == "POOL_EXHAUSTED",

@@ -215,6 +215,7 @@ async fn a_disk_that_stalls_delays_commands_and_acknowledges_none_of_them_wrongl
     let (answered_after, status) = match &command {
         Answer::Answered { status, .. } => (frozen_at.elapsed(), *status),
         Answer::Lost(why) => panic!("no answer: {why}"),
+        Answer::Silence(long) => panic!("no answer for {long:?}"),
     };
     let read = Instant::now();
     process.client.get("/api/shows").await.expect();

@@ -14,10 +14,12 @@ use understudy::infra::ledger::{Ledger, Options};
 use understudy::rehearsal::stage::{Stage, stream_key};
 use understudy::sim::model::fault::{Fault, FaultKind};
 
+use crate::LIMIT;
 use crate::book::{Callers, Page, entry_of};
 use crate::process::{Launch, Process};
 use crate::report::{Report, times};
 use crate::scene::{self, key, moves, until_on_air};
+use crate::support::eventually::eventually;
 
 const CALLERS: u64 = 4;
 /// Kills come at an instant within this after the program was ready again.
@@ -59,6 +61,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         process.start_again().await;
         away += killed.elapsed();
     }
+    until_snapshot(&stage).await;
     let book = callers.end().await;
     let complaints: Vec<_> = book.iter().flat_map(|page| &page.complaints).collect();
     assert!(complaints.is_empty(), "seed {seed}: {complaints:#?}");
@@ -119,6 +122,17 @@ async fn never_interrupted(stage: &Stage, process: &Process, show: &ShowId) {
         finished.is_empty() && current.is_null(),
         "{finished:#?} {current}"
     );
+}
+
+/// However little a busy machine got done between two kills.
+async fn until_snapshot(stage: &Stage) {
+    let journal = rusqlite::Connection::open(&stage.config.ledger.path).unwrap();
+    eventually("a snapshot in the journal", LIMIT, async || {
+        let count = "SELECT count(*) FROM snapshot";
+        let snapshots: u32 = journal.query_row(count, [], |row| row.get(0)).ok()?;
+        (snapshots > 0).then_some(())
+    })
+    .await;
 }
 
 /// Kills it for the last time and reads the journal: it says what the program said, is sound, and gives the same state

@@ -5,18 +5,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
 use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
 use understudy::rehearsal::stage::Stage;
 
 use crate::LIMIT;
-use crate::support::eventually::eventually;
+use crate::support::eventually::{LOOK_INTERVAL, eventually};
 
-/// Lines of the program's log that a failed test shows.
+/// Lines of the program's log that a failed test shows: the last, and of those before them the last that are not about
+/// a request that went well.
 const LOG_LINES: usize = 120;
+/// Limit on the answer to whether it is ready, which it gives as soon as it serves at all.
+const READY_LIMIT: Duration = Duration::from_secs(30);
 /// The program's usual port.
 const PORT: u16 = 3003;
 
@@ -24,6 +28,7 @@ const PORT: u16 = 3003;
 #[derive(Clone)]
 pub struct Client {
     address: SocketAddr,
+    patience: Duration,
     http: reqwest::Client,
 }
 
@@ -34,8 +39,10 @@ pub enum Answer {
         status: u16,
         body: Value,
     },
-    /// The connection broke, or nothing came in time: carried out or not.
+    /// There was no connection, or it broke: carried out or not.
     Lost(String),
+    /// There was one, and for so long nothing came: never right, since every wait in the program has a deadline.
+    Silence(Duration),
 }
 
 impl Answer {
@@ -43,7 +50,7 @@ impl Answer {
     pub fn done(&self) -> Option<&Value> {
         match self {
             Self::Answered { status, body } if (200..300).contains(status) => Some(body),
-            Self::Answered { .. } | Self::Lost(_) => None,
+            Self::Answered { .. } | Self::Lost(_) | Self::Silence(_) => None,
         }
     }
 
@@ -64,7 +71,11 @@ impl Client {
             .timeout(patience)
             .build()
             .unwrap();
-        Self { address, http }
+        Self {
+            address,
+            patience,
+            http,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -92,7 +103,10 @@ impl Client {
                 body: answer.json().await?,
             })
         };
-        read.await.unwrap_or_else(|error| Answer::Lost(error.to_string()))
+        read.await.unwrap_or_else(|error| match error.is_timeout() {
+            true => Answer::Silence(self.patience),
+            false => Answer::Lost(error.to_string()),
+        })
     }
 }
 
@@ -108,6 +122,8 @@ pub struct Launch {
 /// A running `understudy serve`.
 pub struct Process {
     pub client: Client,
+    /// Asks whether it is ready over connections of its own, which do not depend on who else asks what.
+    prober: Client,
     address: SocketAddr,
     environment: Vec<(String, String)>,
     runner: Vec<String>,
@@ -127,6 +143,7 @@ impl Process {
         let child = spawn(&launch.runner, &environment, &log);
         let mut process = Self {
             client: Client::new(address, LIMIT),
+            prober: Client::new(address, READY_LIMIT),
             address,
             environment,
             runner: launch.runner,
@@ -143,13 +160,26 @@ impl Process {
     }
 
     pub async fn until_ready(&mut self) {
-        let (client, child) = (&self.client, &mut self.child);
-        eventually("the coordinator is ready", LIMIT, async || {
-            let ended = child.try_wait().unwrap();
+        let began = Instant::now();
+        let mut answers: Vec<(Duration, Answer)> = Vec::new();
+        loop {
+            let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "the coordinator ended with {ended:?}");
-            client.get("/readyz").await.done().map(drop)
-        })
-        .await;
+            let answer = self.prober.get("/readyz").await;
+            if answer.done().is_some() {
+                return;
+            }
+            if answers.last().is_none_or(|(_, last)| *last != answer) {
+                answers.push((began.elapsed(), answer.clone()));
+            }
+            let is_heard = !matches!(answer, Answer::Silence(_));
+            assert!(
+                is_heard && began.elapsed() < LIMIT,
+                "not ready after {:?}: {answers:#?}",
+                began.elapsed()
+            );
+            sleep(LOOK_INTERVAL).await;
+        }
     }
 
     /// `kill -9`.
@@ -176,7 +206,7 @@ impl Process {
 
     /// Waits until it has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
-        let ended = tokio::time::timeout(LIMIT, self.child.wait()).await;
+        let ended = timeout(LIMIT, self.child.wait()).await;
         ended.expect("it ends in time").unwrap()
     }
 
@@ -203,10 +233,17 @@ impl Drop for Process {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            let last = lines.len().saturating_sub(LOG_LINES);
-            eprintln!("--- the coordinator's log ends:\n{}", lines[last..].join("\n"));
+            let (before, last) = lines.split_at(lines.len().saturating_sub(LOG_LINES));
+            let mut notable: Vec<&str> = before.iter().copied().filter(|line| is_notable(line)).collect();
+            let earlier = notable.split_off(notable.len().saturating_sub(LOG_LINES));
+            eprintln!("--- of the coordinator's log:\n{}", earlier.join("\n"));
+            eprintln!("--- it ends:\n{}", last.join("\n"));
         }
     }
+}
+
+fn is_notable(line: &str) -> bool {
+    !line.contains(" INFO ") || !line.contains("request_id=")
 }
 
 /// An address in the world's own block, which nobody else on this machine uses.
